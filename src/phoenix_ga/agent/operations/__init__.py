@@ -1,0 +1,1 @@
+"""What the agent does, as plain functions on plain values. They know neither JSON nor dialects."""

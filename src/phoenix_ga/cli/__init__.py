@@ -1,0 +1,1 @@
+"""phoenixctl, the command line over `phoenix_ga.client`."""

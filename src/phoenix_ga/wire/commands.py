@@ -1,0 +1,475 @@
+"""The commands of the Phoenix dialect, each declared once.
+
+The argument checks, `get-commands`, the policy's names, docs/commands.md and the completion all
+come from this table. Add a command by adding a row here and its handler in
+`phoenix_ga.agent.dialects.native`.
+"""
+
+from __future__ import annotations
+
+from phoenix_ga.wire.declaration import Argument, Command, Example
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
+# As much as one answer carries while staying well below the line limits that clients have.
+READ_COUNT_MAX: Final = 4 * 1024 * 1024
+READ_COUNT_DEFAULT: Final = 4096
+PERMISSIONS_MAX: Final = 0o7777
+ID_MAX: Final = 2**32 - 2
+AF_UNSPEC: Final = 0
+AF_INET: Final = 2
+AF_INET6: Final = 10
+
+_HANDLE = Argument("handle_id", int, "The handle that `file-open` returned.")
+_PATH = "Absolute path in the guest."
+_IFNAME = Argument("ifname", str, "Name of the interface, such as `eth0`.")
+_CIDR = Argument("ip", str, "IPv4 or IPv6 address and prefix length, such as `192.0.2.10/24`.")
+
+_NO_FILE = ("ENOENT", "there is no such file or directory")
+_NO_HANDLE = ("EBADF", "the handle is not open")
+_NO_INTERFACE = ("ENODEV", "there is no such interface")
+
+_EXAMPLE_STAT = {
+    "name": "hello.txt",
+    "isdir": False,
+    "stat": {
+        "Dev": 65024,
+        "Ino": 131,
+        "Nlink": 1,
+        "Mode": 33184,
+        "Uid": 0,
+        "Gid": 0,
+        "Rdev": 0,
+        "Size": 13,
+        "Blksize": 4096,
+        "Blocks": 8,
+        "Atim": {"Sec": 1767225600, "Nsec": 0},
+        "Mtim": {"Sec": 1767225600, "Nsec": 0},
+        "Ctim": {"Sec": 1767225600, "Nsec": 0},
+    },
+}
+
+_ROUTE_ARGUMENTS = (
+    _IFNAME,
+    Argument("dst", str, "Destination prefix, such as `198.51.100.0/24`; `default` or `0.0.0.0/0`, `::/0`."),
+    Argument("src", str, "Preferred source address; empty: not given.", default=""),
+    Argument("gateway", str, "Address of the next hop; empty: not given.", default=""),
+    Argument("scope", int, "Scope as in rtnetlink(7): 0 universe, 253 link, 254 host.", default=0, maximum=255),
+)
+
+COMMANDS: Final[tuple[Command, ...]] = (
+    Command(
+        "ping",
+        "agent:ping",
+        "Tell that the agent is there.",
+        returns="The agent's version, a string.",
+        examples=(Example({}, "1.0.0", exact=False),),
+        while_frozen=True,
+        inline=True,
+    ),
+    Command(
+        "sync",
+        "agent:sync",
+        "Start a conversation on a port that may still hold what an earlier client left.\n\n"
+        "The answer is preceded by the byte 0xFF, which no JSON text holds: drop everything up to it. "
+        "Answers that were due to whoever used the port before are never sent.",
+        arguments=(Argument("id", int, "Any number; a random one tells this answer from an older one."),),
+        returns="The `id` that was given.",
+        examples=(Example({"id": 271828}, 271828),),
+        while_frozen=True,
+        inline=True,
+    ),
+    Command(
+        "get-commands",
+        "agent:get_commands",
+        "List the commands that this agent would run now: those that its policy allows.",
+        returns="List of command names, sorted, deprecated names included.",
+        examples=(Example({}, ["agent-shutdown", "directory-create"], exact=False),),
+        while_frozen=True,
+        inline=True,
+    ),
+    Command(
+        "agent-shutdown",
+        "agent:agent_shutdown",
+        "Stop the agent. What it acknowledged is finished and frozen filesystems are thawed first; then it "
+        "exits with status 0, and a service manager starts it again.",
+        examples=(Example({}, True),),
+        changes=True,
+        while_frozen=True,
+        inline=True,
+    ),
+    Command(
+        "sysinfo",
+        "system:sysinfo",
+        "Describe the system: kernel, load, memory, who is logged in, and the disks.",
+        returns="Object with `uname`, `long_bit`, `uptime` (seconds), `loadavg`, `ram` and `swap` (KiB), `users` "
+        "(`login_time` in seconds since the epoch) and `disks` (sizes in KiB, of the filesystem that is mounted; "
+        "0 where none is). A disk that carries a mounted filesystem through partitions, LVM, LUKS or RAID is "
+        "itself shown with that mount point where it carries only one.",
+        examples=(
+            Example(
+                {},
+                {
+                    "uname": {
+                        "sysname": "Linux",
+                        "nodename": "web1",
+                        "release": "6.1.0-40-amd64",
+                        "version": "#1 SMP PREEMPT_DYNAMIC",
+                        "machine": "x86_64",
+                        "domain": "(none)",
+                    },
+                    "long_bit": 64,
+                    "uptime": 86400,
+                    "loadavg": {"1m": 0.04, "5m": 0.02, "15m": 0.0},
+                    "ram": {"total": 1000000, "free": 500000, "buffer": 20000},
+                    "swap": {"total": 0, "free": 0},
+                    "users": [{"name": "root", "device": "ttyS0", "host": "", "login_time": 1767225600}],
+                    "disks": [
+                        {
+                            "name": "/dev/vda",
+                            "is_mounted": True,
+                            "mountpoint": "/",
+                            "size_total": 2000000,
+                            "size_used": 800000,
+                            "size_avail": 1100000,
+                        }
+                    ],
+                },
+                exact=False,
+            ),
+        ),
+    ),
+    Command(
+        "directory-create",
+        "files:directory_create",
+        "Make a directory and the parents that it lacks. An existing directory is fine and stays as it is.",
+        arguments=(
+            Argument("path", str, _PATH),
+            Argument(
+                "perm",
+                int,
+                "Permissions, in decimal: 493 is 0755. They are set exactly, whatever the umask; missing parents "
+                "get 0755.",
+                default=0o755,
+                maximum=PERMISSIONS_MAX,
+            ),
+        ),
+        errors=(
+            ("ENOTDIR", "a part of the path is a file"),
+            ("EEXIST", "the path is there and no directory"),
+        ),
+        examples=(
+            Example({"path": "/tmp/phoenix/site"}, True),
+            Example({"path": "/tmp/phoenix", "perm": 493}, True),
+        ),
+        changes=True,
+    ),
+    Command(
+        "file-open",
+        "files:file_open",
+        "Open a file for `file-read` or `file-write`. Handles outlive the connection that opened them, until "
+        "`file-close`. Opening never waits: a FIFO without a peer is opened for reading, and refused for writing.",
+        arguments=(
+            Argument("path", str, _PATH),
+            Argument(
+                "mode",
+                str,
+                "`r` to read; `w` to create the file, or empty it, and write.",
+                default="r",
+                choices=("r", "w"),
+            ),
+            Argument(
+                "perm",
+                int,
+                "Permissions of a file that is made, in decimal: 420 is 0644.",
+                default=0o644,
+                maximum=PERMISSIONS_MAX,
+            ),
+            Argument(
+                "force",
+                bool,
+                "Where the file is a running program (ETXTBSY), remove it and make it anew.",
+                default=False,
+            ),
+        ),
+        returns="The handle, an integer.",
+        errors=(
+            _NO_FILE,
+            ("EISDIR", "the path is a directory"),
+            ("ETXTBSY", "the file is a running program, and `force` is not set"),
+            ("ENXIO", "nobody reads the FIFO that is to be written"),
+            ("EMFILE", "too many handles are open"),
+        ),
+        examples=(Example({"path": "/tmp/phoenix/hello.txt", "mode": "w", "perm": 416}, 1000, exact=False),),
+        changes=("mode", "w"),
+    ),
+    Command(
+        "file-write",
+        "files:file_write",
+        "Write to a file that was opened with `w`. With `eof` the data is the last: it is written, brought to the "
+        "disk, and the handle is closed. Until then the answer means that the kernel has the data.",
+        arguments=(
+            _HANDLE,
+            Argument("bufb64", str, "The data, in base64; line breaks in it are fine."),
+            Argument("eof", bool, "This is the last piece: close the handle.", default=False),
+        ),
+        errors=(
+            _NO_HANDLE,
+            ("EINVAL", "`bufb64` is not base64"),
+            (
+                "ENOSPC",
+                "the filesystem is full; the file holds a part of the data, and the handle stays open",
+            ),
+        ),
+        examples=(Example({"handle_id": 1000, "bufb64": "SGVsbG8sIHdvcmxkIQ==", "eof": True}, True),),
+        handle="handle_id",
+    ),
+    Command(
+        "file-read",
+        "files:file_read",
+        "Read on from a file that was opened with `r`. At the end of the file the handle is closed.",
+        arguments=(
+            _HANDLE,
+            Argument(
+                "count",
+                int,
+                "How many bytes to read at the most.",
+                default=READ_COUNT_DEFAULT,
+                minimum=1,
+                maximum=READ_COUNT_MAX,
+            ),
+        ),
+        returns="`bufb64`: the data in base64. `eof`: it is the last, and the handle is closed.",
+        errors=(_NO_HANDLE, ("EAGAIN", "a FIFO or a device has no data now")),
+        examples=(),
+        handle="handle_id",
+    ),
+    Command(
+        "file-close",
+        "files:file_close",
+        "Close a handle. A file that was written is on the disk when the answer comes.",
+        arguments=(_HANDLE,),
+        errors=(_NO_HANDLE, ("EIO", "the data could not be written; the handle is closed all the same")),
+        examples=(),
+        handle="handle_id",
+    ),
+    Command(
+        "get-file-md5sum",
+        "files:get_file_md5sum",
+        "Compute the MD5 digest of a file or a block device, following symbolic links.",
+        arguments=(Argument("path", str, _PATH),),
+        returns="The digest in hex.",
+        errors=(
+            _NO_FILE,
+            ("EISDIR", "it is a directory"),
+            ("EINVAL", "it is a FIFO, a socket or a character device"),
+        ),
+        examples=(Example({"path": "/tmp/phoenix/hello.txt"}, "6cd3556deb0da54bca060b4c39479839"),),
+    ),
+    Command(
+        "file-chown",
+        "files:file_chown",
+        "Change owner and group of a file; a symbolic link is followed.",
+        arguments=(
+            Argument("path", str, _PATH),
+            Argument("uid", int, "Numeric owner.", default=0, maximum=ID_MAX),
+            Argument("gid", int, "Numeric group.", default=0, maximum=ID_MAX),
+        ),
+        errors=(_NO_FILE, ("EPERM", "the agent may not")),
+        examples=(Example({"path": "/tmp/phoenix/hello.txt", "uid": 0, "gid": 0}, True),),
+        changes=True,
+    ),
+    Command(
+        "file-chmod",
+        "files:file_chmod",
+        "Change the permissions of a file; a symbolic link is followed.",
+        arguments=(
+            Argument("path", str, _PATH),
+            Argument("perm", int, "Permissions, in decimal: 420 is 0644.", maximum=PERMISSIONS_MAX),
+        ),
+        errors=(_NO_FILE,),
+        examples=(Example({"path": "/tmp/phoenix/hello.txt", "perm": 416}, True),),
+        changes=True,
+    ),
+    Command(
+        "file-stat",
+        "files:file_stat",
+        "Tell what lstat(2) tells of a path: a symbolic link is not followed.",
+        arguments=(Argument("path", str, _PATH),),
+        returns="`name`: the last part of the path. `isdir`. `stat`: the members of struct stat.",
+        errors=(_NO_FILE,),
+        examples=(Example({"path": "/tmp/phoenix/hello.txt"}, _EXAMPLE_STAT, exact=False),),
+    ),
+    Command(
+        "directory-list",
+        "files:directory_list",
+        "List a directory, in the order in which the filesystem gives it, without `.` and `..`.",
+        arguments=(
+            Argument("path", str, _PATH),
+            Argument("n", int, "List at most so many entries; 0: all, up to the limit of the agent.", default=0),
+        ),
+        returns="List of the objects of `file-stat`. An entry that vanishes meanwhile is left out.",
+        errors=(
+            _NO_FILE,
+            ("ENOTDIR", "it is no directory"),
+            (
+                "E2BIG",
+                "it has more entries than the agent's `listing-limit`, and `n` is 0 or above the limit",
+            ),
+        ),
+        examples=(Example({"path": "/tmp/phoenix", "n": 1}, [_EXAMPLE_STAT], exact=False),),
+    ),
+    Command(
+        "fs-freeze",
+        "filesystems:fs_freeze",
+        "Sync and freeze every local filesystem on a block device, device-mapper and loop devices included, each "
+        "once, a filesystem on a loop file before the one that holds the file. Where one fails, those frozen "
+        "already are thawed. Until `fs-unfreeze`, only commands that cannot touch a filesystem are served.",
+        errors=(("EBUSY", "filesystems are frozen already"),),
+        examples=(Example({}, True),),
+        changes=True,
+    ),
+    Command(
+        "get-freeze-status",
+        "filesystems:get_freeze_status",
+        "Tell whether filesystems are frozen by this agent.",
+        returns="`true` when frozen, else `false`.",
+        examples=(Example({}, True),),
+        while_frozen=True,
+        inline=True,
+    ),
+    Command(
+        "fs-unfreeze",
+        "filesystems:fs_unfreeze",
+        "Thaw what `fs-freeze` froze, in the reverse order. Nothing frozen is fine.",
+        examples=(Example({}, True),),
+        changes=True,
+        while_frozen=True,
+        urgent=True,
+    ),
+    Command(
+        "get-netifaces",
+        "network:get_netifaces",
+        "List the network interfaces and their addresses.",
+        returns="List of `index`, `name`, `hwaddr` (empty where there is none), `flags` (words joined by `|`: `up`, "
+        "`broadcast`, `loopback`, `pointtopoint`, `multicast`) and `ips` in CIDR form.",
+        examples=(
+            Example(
+                {},
+                [
+                    {
+                        "index": 1,
+                        "name": "lo",
+                        "hwaddr": "",
+                        "flags": "up|loopback",
+                        "ips": ["127.0.0.1/8", "::1/128"],
+                    }
+                ],
+                exact=False,
+            ),
+        ),
+    ),
+    Command(
+        "ipaddr-add",
+        "network:ipaddr_add",
+        "Add an address to an interface. A broadcast address is set where IPv4 has one for the prefix.",
+        arguments=(_CIDR, _IFNAME),
+        errors=(_NO_INTERFACE, ("EEXIST", "the interface has the address"), ("EINVAL", "it is no address")),
+        examples=(Example({"ip": "192.0.2.10/24", "ifname": "eth0"}, True),),
+        aliases=("linux-ipaddr-add",),
+        changes=True,
+    ),
+    Command(
+        "net-iface-up",
+        "network:net_iface_up",
+        "Set an interface up.",
+        arguments=(_IFNAME,),
+        errors=(_NO_INTERFACE,),
+        examples=(Example({"ifname": "eth0"}, True),),
+        changes=True,
+    ),
+    Command(
+        "route-add",
+        "network:route_add",
+        "Add a route to the main table.",
+        arguments=_ROUTE_ARGUMENTS,
+        errors=(
+            _NO_INTERFACE,
+            ("EEXIST", "there is such a route"),
+            ("ENETUNREACH", "the gateway is not on a link"),
+        ),
+        examples=(
+            Example({"ifname": "eth0", "dst": "198.51.100.0/24", "gateway": "192.0.2.1"}, True),
+            Example({"ifname": "eth0", "dst": "203.0.113.0/24", "src": "192.0.2.10", "scope": 253}, True),
+        ),
+        changes=True,
+    ),
+    Command(
+        "get-route-list",
+        "network:get_route_list",
+        "List the routes of the main table, as `ip route show` and `ip -6 route show` do.",
+        arguments=(
+            Argument(
+                "family",
+                int,
+                "0: both; 2: IPv4; 10: IPv6.",
+                default=AF_UNSPEC,
+                choices=(AF_UNSPEC, AF_INET, AF_INET6),
+            ),
+        ),
+        returns="List of `ifname`, `scope`, `dst` (`ip`, `mask`), `src`, `gateway`; strings are empty where not set, "
+        "both of `dst` in a default route.",
+        examples=(
+            Example(
+                {"family": 2},
+                [
+                    {
+                        "ifname": "eth0",
+                        "scope": 0,
+                        "dst": {"ip": "198.51.100.0", "mask": "255.255.255.0"},
+                        "src": "",
+                        "gateway": "192.0.2.1",
+                    }
+                ],
+                exact=False,
+            ),
+        ),
+    ),
+    Command(
+        "route-del",
+        "network:route_del",
+        "Delete a route of the main table: one that has all that is given.",
+        arguments=_ROUTE_ARGUMENTS,
+        errors=(_NO_INTERFACE, ("ESRCH", "there is no such route")),
+        examples=(
+            Example({"ifname": "eth0", "dst": "203.0.113.0/24", "scope": 253}, True),
+            Example({"ifname": "eth0", "dst": "198.51.100.0/24", "gateway": "192.0.2.1"}, True),
+        ),
+        changes=True,
+    ),
+    Command(
+        "ipaddr-del",
+        "network:ipaddr_del",
+        "Remove an address from an interface.",
+        arguments=(_CIDR, _IFNAME),
+        errors=(_NO_INTERFACE, ("EADDRNOTAVAIL", "the interface does not have the address")),
+        examples=(Example({"ip": "192.0.2.10/24", "ifname": "eth0"}, True),),
+        aliases=("linux-ipaddr-del",),
+        changes=True,
+    ),
+    Command(
+        "net-iface-down",
+        "network:net_iface_down",
+        "Set an interface down.",
+        arguments=(_IFNAME,),
+        errors=(_NO_INTERFACE,),
+        examples=(Example({"ifname": "eth0"}, True),),
+        changes=True,
+    ),
+)
+
+BY_NAME: Final[dict[str, Command]] = {
+    name: command for command in COMMANDS for name in (command.name, *command.aliases)
+}
