@@ -1,0 +1,186 @@
+"""The incremental parser: bytes in, units out, whatever the pieces that the bytes come in.
+
+Lines and frames share one byte stream. Between units, white space is skipped. A unit begins with
+the first other byte: MAGIC begins a frame, 0xFF is skipped, all else begins a line, which ends at
+a newline. 0xFF inside a line forgets what was read of it.
+"""
+
+from __future__ import annotations
+
+from errno import EBADMSG, EMSGSIZE
+
+from phoenix_ga.wire.frames import HEADER_SIZE, MAGIC, PAYLOAD_LIMIT, FrameError, decode_header
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Final, Union
+
+# What QEMU's own JSON parser takes as its largest message.
+LINE_LIMIT: Final = 64 * 1024 * 1024
+
+RESET_BYTE: Final = b"\xff"
+_WHITE: Final = b"\r\n\t "
+
+# More newlines than a frame cut short can swallow: after them, any parser is between units.
+RESYNC_PADDING_SIZE: Final = HEADER_SIZE + PAYLOAD_LIMIT
+
+
+class Line:
+    """A line without its end (LF or CRLF); never empty. data: its bytes."""
+
+    __slots__ = ("data",)
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+    def __repr__(self) -> str:
+        return f"Line({self.data!r})"
+
+
+class Frame:
+    """A frame. type, stream: from its header. payload: its bytes."""
+
+    __slots__ = ("payload", "stream", "type")
+
+    def __init__(self, type: int, stream: int, payload: bytes) -> None:
+        self.type = type
+        self.stream = stream
+        self.payload = payload
+
+    def __repr__(self) -> str:
+        return f"Frame({self.type}, {self.stream}, {self.payload!r})"
+
+
+class Damage:
+    """Bytes that are no unit and were dropped. code: an errno. text: what was wrong with them."""
+
+    __slots__ = ("code", "text")
+
+    def __init__(self, code: int, text: str) -> None:
+        self.code = code
+        self.text = text
+
+    def __repr__(self) -> str:
+        return f"Damage({self.code}, {self.text!r})"
+
+
+if TYPE_CHECKING:
+    Unit = Union[Line, Frame, Damage]
+
+
+class Parser:
+    """Turns received bytes into units, holding no more than `line_limit` bytes and one piece.
+
+    line_limit: the longest line taken, in bytes without its end.
+    """
+
+    __slots__ = ("_buffer", "_dropping", "_searched", "line_limit")
+
+    def __init__(self, line_limit: int = LINE_LIMIT) -> None:
+        self.line_limit = line_limit
+        self._buffer = bytearray()
+        # So far there is no end of the line: a peer that sends byte by byte costs linear work.
+        self._searched = 0
+        self._dropping = False
+
+    @property
+    def pending(self) -> int:
+        """The number of bytes held."""
+        return len(self._buffer)
+
+    def receive(self, data: bytes | bytearray | memoryview) -> None:
+        """Take bytes as they came. Call `next_unit` until it returns None before the next piece."""
+        self._buffer += data
+
+    def reset(self) -> None:
+        """Forget what was received: the peer is another one now."""
+        self._buffer = bytearray()
+        self._searched = 0
+        self._dropping = False
+
+    def __iter__(self) -> Iterator[Unit]:
+        while (unit := self.next_unit()) is not None:
+            yield unit
+
+    def next_unit(self) -> Unit | None:
+        """Return the next whole unit, or None where more bytes are needed."""
+        buffer = self._buffer
+        if self._dropping and not self._drop():
+            return None
+        while buffer:
+            first = buffer[0]
+            if first == MAGIC:
+                return self._next_frame()
+            if first in _WHITE:
+                del buffer[: len(buffer) - len(buffer.lstrip(_WHITE))]
+            elif first == 0xFF:
+                del buffer[:1]
+            else:
+                end = self._find_end()
+                if end < 0:
+                    if len(buffer) > self.line_limit:
+                        return self._refuse_line(len(buffer))
+                    return None
+                if end > self.line_limit:
+                    return self._refuse_line(end)
+                forgotten = buffer[end] == 0xFF
+                if not forgotten:
+                    line = Line(bytes(buffer[: end - 1 if buffer[end - 1] == 0x0D else end]))
+                del buffer[: end + 1]
+                self._searched = 0
+                if not forgotten:
+                    return line
+        return None
+
+    def _find_end(self) -> int:
+        """Return the index of the newline or 0xFF that comes first, or -1."""
+        newline = self._buffer.find(b"\n", self._searched)
+        reset = self._buffer.find(RESET_BYTE, self._searched, newline if newline >= 0 else len(self._buffer))
+        if reset >= 0:
+            return reset
+        self._searched = len(self._buffer)
+        return newline
+
+    def _drop(self) -> bool:
+        """Drop up to the end of what is no unit; tell whether that end has come."""
+        self._searched = 0
+        end = self._find_end()
+        self._searched = 0
+        if end < 0:
+            self._buffer.clear()
+            return False
+        del self._buffer[: end + 1]
+        self._dropping = False
+        return True
+
+    def _refuse_line(self, length: int) -> Damage:
+        del self._buffer[:length]
+        self._dropping = True
+        return Damage(EMSGSIZE, f"line is longer than the limit of {self.line_limit} bytes")
+
+    def _next_frame(self) -> Frame | Damage | None:
+        buffer = self._buffer
+        if len(buffer) < HEADER_SIZE:
+            return None
+        try:
+            type, stream, length = decode_header(buffer)
+        except FrameError as error:
+            # The next newline is the first place where a unit could begin again.
+            del buffer[:1]
+            self._dropping = True
+            return Damage(EBADMSG, str(error))
+        end = HEADER_SIZE + length
+        if len(buffer) < end:
+            return None
+        payload = bytes(memoryview(buffer)[HEADER_SIZE:end])
+        del buffer[:end]
+        return Frame(type, stream, payload)
+
+
+def resync_padding() -> bytes:
+    """Return bytes after which a parser that was left in any state is between units.
+
+    Send them where a frame may have been cut short and `sync` got no answer.
+    """
+    return b"\n" * RESYNC_PADDING_SIZE

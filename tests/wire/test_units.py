@@ -1,0 +1,200 @@
+"""The incremental parser: the same units whatever the pieces, and a way back from any garbage."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from phoenix_ga.wire.frames import (
+    DATA,
+    HEADER_SIZE,
+    MAGIC,
+    PAYLOAD_LIMIT,
+    FrameError,
+    decode_header,
+    encode_header,
+)
+from phoenix_ga.wire.units import Damage, Frame, Line, Parser, resync_padding
+
+LIMIT = 64
+
+# Bytes that mean something to the parser are more likely than others.
+noise = st.lists(
+    st.one_of(
+        st.sampled_from([b"\n", b"\r\n", b"\xff", b"\xfe", bytes([MAGIC]), b" ", b"\t", b"{}", b'{"a": 1}\n', b"\0"]),
+        st.binary(max_size=100),
+        st.builds(
+            lambda stream, payload: encode_header(DATA, stream, len(payload)) + payload,
+            st.integers(0, 2**32 - 1),
+            st.binary(max_size=100),
+        ),
+    ),
+    max_size=12,
+).map(b"".join)
+
+
+def frame(payload: bytes, stream: int = 7) -> bytes:
+    return encode_header(DATA, stream, len(payload)) + payload
+
+
+def parse(*pieces: bytes, line_limit: int = LIMIT) -> list[str]:
+    """Return the units of the pieces, as text to compare."""
+    parser = Parser(line_limit)
+    units = []
+    for piece in pieces:
+        parser.receive(piece)
+        units += [repr(unit) for unit in parser]
+    return units
+
+
+def bytewise(data: bytes) -> list[bytes]:
+    return [data[index : index + 1] for index in range(len(data))]
+
+
+@given(noise, st.lists(st.integers(0, 1000), max_size=8))
+def test_any_split_of_any_bytes_gives_the_same_units(data: bytes, cuts: list[int]) -> None:
+    edges = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
+    pieces = [data[start:end] for start, end in zip(edges, edges[1:])]
+    assert parse(*pieces) == parse(data) == parse(*bytewise(data))
+
+
+@given(noise)
+@settings(deadline=None)
+def test_a_line_after_the_padding_is_always_found(garbage: bytes) -> None:
+    assert parse(garbage, resync_padding(), b'{"execute": "sync"}\n')[-1] == repr(Line(b'{"execute": "sync"}'))
+
+
+@given(noise)
+@settings(deadline=None)
+def test_a_frame_after_the_padding_is_always_found(garbage: bytes) -> None:
+    assert parse(garbage, resync_padding(), frame(b"payload"))[-1] == repr(Frame(DATA, 7, b"payload"))
+
+
+@given(st.lists(noise))
+def test_a_parser_never_holds_more_than_its_limits(pieces: list[bytes]) -> None:
+    parser = Parser(LIMIT)
+    for piece in pieces:
+        parser.receive(piece)
+        for _ in parser:
+            pass
+        assert parser.pending <= max(LIMIT, HEADER_SIZE + PAYLOAD_LIMIT)
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.binary(min_size=1, max_size=40).map(lambda data: (True, data)),
+            st.binary(max_size=90).map(lambda data: (False, data)),
+        )
+    )
+)
+def test_what_is_sent_as_lines_and_frames_comes_out_so(units: list[tuple[bool, bytes]]) -> None:
+    sent = b""
+    expected = []
+    for is_line, data in units:
+        if is_line:
+            text = b"{" + data.hex().encode()[: LIMIT - 2] + b"}"
+            sent += text + b"\n"
+            expected.append(repr(Line(text)))
+        else:
+            sent += frame(data)
+            expected.append(repr(Frame(DATA, 7, data)))
+    assert parse(sent) == expected
+
+
+@pytest.mark.parametrize(
+    ("data", "units"),
+    [
+        (b'{"a": 1}\n', [Line(b'{"a": 1}')]),
+        (b'{"a": 1}\r\n', [Line(b'{"a": 1}')]),
+        (b"\n\r\n \t\n", []),
+        (b"  {}\n", [Line(b"{}")]),
+        (b"{}\n{}\n", [Line(b"{}"), Line(b"{}")]),
+        (b"half\xff{}\n", [Line(b"{}")]),
+        (b"\xff\xff\xff{}\n", [Line(b"{}")]),
+        (b"\xff", []),
+        (b"x" * LIMIT + b"\n", [Line(b"x" * LIMIT)]),
+        (b"x" * (LIMIT + 1) + b"\n{}\n", [Damage(90, "line is longer than the limit of 64 bytes"), Line(b"{}")]),
+        (b"x" * (LIMIT * 9) + b"\xff{}\n", [Damage(90, "line is longer than the limit of 64 bytes"), Line(b"{}")]),
+        (frame(b""), [Frame(DATA, 7, b"")]),
+        (
+            frame(b"\n\xff\xfb") + b"{}\n" + frame(b"b"),
+            [Frame(DATA, 7, b"\n\xff\xfb"), Line(b"{}"), Frame(DATA, 7, b"b")],
+        ),
+        (b"\xfb damaged header\n{}\n", [Damage(74, "damaged frame header"), Line(b"{}")]),
+        (b"\xfb damaged header\xff{}\n", [Damage(74, "damaged frame header"), Line(b"{}")]),
+    ],
+)
+def test_whole_bytewise_and_with_a_tail(data: bytes, units: list[Line | Frame | Damage]) -> None:
+    expected = [repr(unit) for unit in units]
+    assert parse(data) == expected
+    assert parse(*bytewise(data)) == expected
+    assert parse(data + b"\n[tail") == expected
+
+
+def test_a_byte_at_a_time_costs_linear_work() -> None:
+    class Counted(bytearray):
+        searched = 0
+
+        def find(self, *arguments: int) -> int:  # type: ignore[override]
+            Counted.searched += 1
+            return super().find(*arguments)
+
+    parser = Parser()
+    parser._buffer = Counted()
+    for _ in range(1000):
+        parser.receive(b"x")
+        assert parser.next_unit() is None
+        assert parser._searched == parser.pending
+    assert Counted.searched <= 2000
+
+
+def test_a_reset_forgets_the_half_of_a_unit() -> None:
+    parser = Parser()
+    parser.receive(frame(b"payload")[:-1])
+    assert parser.next_unit() is None
+    parser.reset()
+    parser.receive(b"{}\n")
+    assert repr(parser.next_unit()) == repr(Line(b"{}"))
+
+
+def test_an_oversized_line_is_dropped_as_it_comes() -> None:
+    parser = Parser(line_limit=1024)
+    refused = 0
+    for _ in range(2000):
+        parser.receive(b"x" * 1000)
+        refused += sum(isinstance(unit, Damage) for unit in parser)
+        assert parser.pending <= 2024
+    assert refused == 1
+
+
+def test_a_frame_header_says_type_stream_and_length() -> None:
+    assert decode_header(encode_header(3, 0xDEADBEEF, 262144)) == (3, 0xDEADBEEF, 262144)
+
+
+def test_a_frame_larger_than_the_limit_is_not_made() -> None:
+    with pytest.raises(FrameError, match="at most 262144"):
+        encode_header(DATA, 1, PAYLOAD_LIMIT + 1)
+
+
+def test_one_flipped_bit_in_a_header_is_noticed() -> None:
+    header = encode_header(DATA, 5, 1000)
+    for bit in range(len(header) * 8):
+        damaged = bytearray(header)
+        damaged[bit // 8] ^= 1 << bit % 8
+        with pytest.raises(FrameError):
+            decode_header(damaged)
+
+
+def test_random_bytes_are_seldom_a_frame() -> None:
+    taken = 0
+    for _ in range(2000):
+        try:
+            decode_header(bytes([MAGIC]) + os.urandom(HEADER_SIZE - 1))
+            taken += 1
+        except FrameError:
+            pass
+    assert taken <= 1
