@@ -1,0 +1,175 @@
+"""A non-blocking byte channel over one file descriptor: a port, a socket or a tty."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from select import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Final
+
+    from phoenix_ga.agent.loop import Loop
+
+# The kernel's virtio console driver hands out one page for each element of a readv(2), and takes
+# 32 KiB for each element of a writev(2): many elements in one call save most system calls.
+_READ_PIECE: Final = 4096
+_READ_PIECES: Final = 64
+_WRITE_PIECE: Final = 32 * 1024
+_WRITE_PIECES: Final = 64
+# So much is read from one channel before the others get their turn.
+_READS_PER_TURN: Final = 8
+
+# All channels are read on one thread, and what is read is copied before the next read.
+_buffer: Final = memoryview(bytearray(_READ_PIECE * _READ_PIECES))
+_pieces: Final = [_buffer[start : start + _READ_PIECE] for start in range(0, len(_buffer), _READ_PIECE)]
+
+
+class Channel:
+    """Reads when there is something to read, writes when there is room, and never waits.
+
+    received: is called with the bytes that came, valid during the call only. ended: the peer sends
+    no more (`hung_up` False) or is gone (True). drained: the output has gone out. lost: the file
+    descriptor is of no use any more, and why.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        fd: int,
+        received: Callable[[memoryview], None],
+        ended: Callable[[bool], None],
+        drained: Callable[[], None],
+        lost: Callable[[OSError], None],
+    ) -> None:
+        self._loop = loop
+        self.fd = fd
+        self._received = received
+        self._ended = ended
+        self._drained = drained
+        self._lost = lost
+        self._output: deque[memoryview] = deque()
+        self.output_size = 0
+        self._readable = False
+        self._pulling = False
+        self._scheduled = False
+        self._hung_up = False
+        self._paused = False
+        self._closed = False
+
+    def start(self) -> None:
+        """Begin to serve the file descriptor."""
+        self._loop.watch(self.fd, self._happened)
+
+    def close(self) -> None:
+        """Close the file descriptor. What was not written is dropped."""
+        if not self._closed:
+            self._closed = True
+            self.drop_output()
+            self._loop.unwatch(self.fd)
+            os.close(self.fd)
+
+    def send(self, pieces: Iterable[bytes | bytearray]) -> None:
+        """Write the pieces, now or when there is room."""
+        for piece in pieces:
+            if piece:
+                self._output.append(memoryview(piece))
+                self.output_size += len(piece)
+        # Answers to requests that came together go out together.
+        if not self._pulling:
+            self._flush()
+
+    def drop_output(self) -> None:
+        """Forget what was not written yet."""
+        self._output.clear()
+        self.output_size = 0
+
+    def pause(self) -> None:
+        """Read no more until `resume`."""
+        self._paused = True
+
+    def resume(self) -> None:
+        """Read on."""
+        if self._paused:
+            self._paused = False
+            self._pull_soon()
+
+    def _happened(self, events: int) -> None:
+        self._hung_up = bool(events & (EPOLLHUP | EPOLLERR))
+        if events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR):
+            self._readable = True
+            self._pull()
+        if events & EPOLLOUT and not self._closed:
+            self._flush()
+
+    def _pull_soon(self) -> None:
+        if self._readable and not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._pull)
+
+    def _pull(self) -> None:
+        self._scheduled = False
+        if self._pulling or self._closed:
+            return
+        self._pulling = True
+        try:
+            for _ in range(_READS_PER_TURN):
+                if self._paused or self._closed or not self._read():
+                    break
+        finally:
+            self._pulling = False
+        if not self._closed:
+            self._flush()
+        if not self._closed and not self._paused:
+            self._pull_soon()
+
+    def _read(self) -> bool:
+        """Read once; tell whether there may be more."""
+        try:
+            size = os.readv(self.fd, _pieces)
+        except BlockingIOError:
+            self._readable = False
+            return False
+        except OSError as error:
+            self._readable = False
+            self._lost(error)
+            return False
+        if size == 0:
+            self._readable = False
+            self._ended(self._hung_up)
+            return False
+        self._received(_buffer[:size])
+        return True
+
+    def _flush(self) -> None:
+        had_output = bool(self._output)
+        while self._output:
+            try:
+                size = os.writev(self.fd, self._next_pieces())
+            except BlockingIOError:
+                return
+            except OSError as error:
+                self.drop_output()
+                self._lost(error)
+                return
+            self.output_size -= size
+            while size:
+                first = self._output[0]
+                if size < len(first):
+                    self._output[0] = first[size:]
+                    break
+                size -= len(first)
+                self._output.popleft()
+        if had_output:
+            self._drained()
+
+    def _next_pieces(self) -> list[memoryview]:
+        pieces = []
+        for view in self._output:
+            for start in range(0, len(view), _WRITE_PIECE):
+                pieces.append(view[start : start + _WRITE_PIECE])
+                if len(pieces) == _WRITE_PIECES:
+                    return pieces
+        return pieces

@@ -1,0 +1,160 @@
+"""The daemon: the parts put together, its signals, and its orderly end."""
+
+from __future__ import annotations
+
+import signal
+
+from phoenix_ga import __version__
+from phoenix_ga.agent.config import CommandLine, Config, ConfigError, load_config
+from phoenix_ga.agent.context import Context
+from phoenix_ga.agent.dispatch import Dispatcher
+from phoenix_ga.agent.log import ERR, INFO, NOTICE, WARNING, Log
+from phoenix_ga.agent.loop import Loop
+from phoenix_ga.agent.operations.files import Handles
+from phoenix_ga.agent.operations.freeze import Freezer
+from phoenix_ga.agent.policy import Policy
+from phoenix_ga.agent.ports import Port, make_port
+from phoenix_ga.agent.workers import Workers
+from phoenix_ga.wire.commands import COMMANDS
+
+
+class Daemon:
+    """Serves the ports of `config` until it is told to stop.
+
+    line: the command line, which is applied again over a config file that is read again.
+    """
+
+    def __init__(self, line: CommandLine, config: Config) -> None:
+        self._line = line
+        self._loop = Loop()
+        self._log = Log(config.log_file, config.debug)
+        self._workers = Workers(config.max_workers)
+        self._freezer = Freezer(config.run_directory, lambda text: self._log.write(NOTICE, text))
+        self._handles = Handles(config.max_handles)
+        self._context = Context(config, _policy(config), self._log, self._handles, self._freezer, self._stop_soon)
+        self._dispatcher = Dispatcher(self._context, self._loop, self._workers)
+        self._dispatcher.settled = self._settled
+        self._ports: dict[str, Port] = {}
+        self._stopping = False
+        self._ending = False
+
+    def run(self) -> int:
+        """Serve until a signal or a client stops the agent; return the exit status.
+
+        Raises ConfigError or OSError where a port can't be served.
+        """
+        for number, callback in (
+            (signal.SIGTERM, self.stop),
+            (signal.SIGINT, self.stop),
+            (signal.SIGHUP, self._reload),
+        ):
+            self._loop.on_signal(number, callback)
+        # What runs on the loop must never be loaded from a disk there, least of all a frozen one.
+        for command in COMMANDS:
+            if command.inline or command.while_frozen:
+                self._dispatcher.load(command.handler)
+        try:
+            self._set_ports(self._context.config.port)
+        except BaseException:
+            self._close_ports()
+            raise
+        self._log.write(INFO, f"phoenix-ga {__version__} is up")
+        self._workers.submit_urgent(self._recover)
+        self._loop.run()
+        return 0
+
+    def stop(self) -> None:
+        """Take no more requests, finish those under way, thaw, and end."""
+        if self._stopping:
+            return
+        self._stopping = True
+        self._dispatcher.stopping = True
+        self._log.write(INFO, "stopping")
+        self._loop.call_later(self._context.config.stop_timeout, self._end)
+        self._settled()
+
+    def _stop_soon(self) -> None:
+        # After the answer that says so.
+        self._loop.call_soon(self.stop)
+
+    def _settled(self) -> None:
+        if self._stopping and not self._dispatcher.under_way and not any(p.busy for p in self._ports.values()):
+            self._end()
+
+    def _end(self) -> None:
+        if self._ending:
+            return
+        self._ending = True
+        if self._freezer.frozen:
+            self._workers.submit_urgent(self._thaw_and_end)
+        else:
+            self._close()
+
+    def _thaw_and_end(self) -> None:
+        try:
+            self._freezer.thaw()
+        except OSError as error:
+            self._log.write(ERR, f"cannot thaw: {error}")
+        self._loop.call_from_thread(self._close)
+
+    def _close(self) -> None:
+        self._close_ports()
+        self._log.release()
+        self._loop.stop()
+
+    def _close_ports(self) -> None:
+        for port in self._ports.values():
+            port.close()
+        self._ports.clear()
+
+    def _recover(self) -> None:
+        try:
+            self._freezer.recover()
+        except OSError as error:
+            self._log.write(ERR, f"cannot thaw what an earlier agent left frozen: {error}")
+
+    def _set_ports(self, names: tuple[str, ...]) -> None:
+        for name in set(self._ports) - set(names):
+            self._ports.pop(name).close()
+        for name in names:
+            if name not in self._ports:
+                try:
+                    port = make_port(name, self._loop, self._dispatcher, self._settled)
+                except ValueError as error:
+                    raise ConfigError(str(error)) from None
+                port.start()
+                self._ports[name] = port
+
+    def _reload(self) -> None:
+        def read() -> None:
+            try:
+                config = load_config(self._line)
+            except ConfigError as error:
+                self._log.write(ERR, f"the configuration stays as it was: {error}")
+                return
+            self._loop.call_from_thread(self._apply, config)
+
+        # The file may be on a disk that takes its time.
+        self._workers.submit_urgent(read)
+
+    def _apply(self, config: Config) -> None:
+        old = self._context.config
+        self._context.config = config
+        self._context.policy = _policy(config)
+        self._log.debug = config.debug
+        self._log.reopen()
+        self._handles.limit = config.max_handles
+        self._workers.limit = config.max_workers
+        for name in ("log_file", "run_directory"):
+            if getattr(config, name) != getattr(old, name):
+                self._log.write(WARNING, f"{name.replace('_', '-')} changes when the agent is started again")
+        try:
+            self._set_ports(config.port)
+        except (OSError, ConfigError) as error:
+            self._log.write(ERR, f"a port can't be served: {error}")
+        self._log.write(NOTICE, "the configuration was read again")
+
+
+def _policy(config: Config) -> Policy:
+    return Policy(config.allow, config.block, config.read_only)
+

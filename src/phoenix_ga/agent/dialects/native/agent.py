@@ -1,0 +1,27 @@
+"""Commands about the agent itself."""
+
+from __future__ import annotations
+
+from phoenix_ga import __version__
+from phoenix_ga.wire.commands import BY_NAME
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from phoenix_ga.agent.context import Context
+
+
+def ping(context: Context) -> str:
+    return __version__
+
+
+def sync(context: Context, id: int) -> int:
+    return id
+
+
+def get_commands(context: Context) -> list[str]:
+    return sorted(name for name, command in BY_NAME.items() if context.policy.permits(command))
+
+
+def agent_shutdown(context: Context) -> bool:
+    context.stop()
+    return True

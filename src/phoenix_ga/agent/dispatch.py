@@ -1,0 +1,214 @@
+"""From a request to its answer: permission, the handler, and the order in which they run."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections import deque
+
+from phoenix_ga.agent.log import DEBUG, ERR, NOTICE
+from phoenix_ga.wire.commands import BY_NAME
+from phoenix_ga.wire.declaration import ArgumentError
+from phoenix_ga.wire.messages import NO_CODE, NO_TAG, encode_error, encode_json, encode_return
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, Final
+
+    from phoenix_ga.agent.context import Context
+    from phoenix_ga.agent.loop import Loop
+    from phoenix_ga.agent.workers import Workers
+    from phoenix_ga.wire.declaration import Command
+    from phoenix_ga.wire.messages import Request
+
+HANDLERS: Final = "phoenix_ga.agent.dialects.native."
+_SHOWN_MAX: Final = 200
+
+
+class CommandError(ValueError):
+    """A request that can't be run, for a reason that has the errno `code`, or NO_CODE."""
+
+    def __init__(self, text: str, code: int) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+class Call:
+    """A request on its way to its answer.
+
+    request: None where a line held none. error: what was wrong with it before it could run.
+    """
+
+    __slots__ = ("bound", "command", "error", "error_text", "request", "size")
+
+    def __init__(self, request: Request | None, size: int, error: Exception | None = None) -> None:
+        self.request = request
+        self.size = size
+        self.error = error
+        self.error_text = ""
+        self.command: Command | None = None
+        self.bound: dict[str, Any] = {}
+
+    @property
+    def tag(self) -> Any:
+        return NO_TAG if self.request is None else self.request.tag
+
+
+class Dispatcher:
+    """Runs calls for all sessions: on the loop what can't block, on workers all else.
+
+    Calls on one file handle run in the order in which they came, whoever makes them.
+    """
+
+    def __init__(self, context: Context, loop: Loop, workers: Workers) -> None:
+        self.context = context
+        self._loop = loop
+        self._workers = workers
+        self._handlers: dict[str, Callable[..., Any]] = {}
+        self._lanes: dict[int, deque[Callable[[], None]]] = {}
+        # Calls that were begun and are not finished.
+        self.under_way = 0
+        # No more requests are taken; `settled` is called whenever none is under way.
+        self.stopping = False
+        self.settled: Callable[[], None] = lambda: None
+
+    def prepare(self, call: Call) -> None:
+        """Find the command, bind the arguments and ask the policy. Raises what is wrong with the call."""
+        if call.error is not None:
+            raise call.error
+        request = call.request
+        assert request is not None
+        command = BY_NAME.get(request.execute)
+        if command is None:
+            raise CommandError(f"there is no command {request.execute[:100]!r}; get-commands lists them", NO_CODE)
+        call.command = command
+        call.bound = command.bind(request.arguments)
+        self._check(call)
+
+    def run_inline(self, call: Call, peer: str) -> list[bytes | bytearray]:
+        """Run a call that can't block, and return its answer."""
+        pieces = self._run(call)
+        self._audit(call, peer)
+        return pieces
+
+    def run(self, call: Call, peer: str, finished: Callable[[list[bytes | bytearray]], None]) -> None:
+        """Run a call on a worker, after those before it on its handle; then call `finished` on the loop.
+
+        Raises CommandError (EAGAIN) where too many calls are under way.
+        """
+        assert call.command is not None
+        command = call.command
+        limit = self.context.config.max_commands
+        if self.under_way >= limit and not command.urgent:
+            raise CommandError(f"{limit} commands are under way, which is the limit; wait for answers", errno.EAGAIN)
+        self.under_way += 1
+        handle = call.bound[command.handle] if command.handle else None
+
+        def job() -> None:
+            pieces = self._run(call)
+            self._loop.call_from_thread(done, pieces)
+
+        def done(pieces: list[bytes | bytearray]) -> None:
+            self.under_way -= 1
+            if handle is not None:
+                self._next_in_lane(handle)
+            self._audit(call, peer)
+            finished(pieces)
+            if self.under_way == 0:
+                self.settled()
+
+        if command.urgent:
+            self._workers.submit_urgent(job)
+        elif handle is None:
+            self._workers.submit(job)
+        elif handle in self._lanes:
+            self._lanes[handle].append(lambda: self._workers.submit(job))
+        else:
+            self._lanes[handle] = deque()
+            self._workers.submit(job)
+
+    def refuse(self, call: Call, error: Exception) -> bytes:
+        """Return the answer to a call that met `error`."""
+        text, code = self._describe(error)
+        call.error_text = text
+        return encode_error(text, code, call.tag)
+
+    def log_call(self, call: Call, peer: str) -> None:
+        """Log the request, where requests are logged."""
+        if self.context.log.debug and call.request is not None:
+            text = f"{peer}: {call.request.execute[:100]} {_shown(call.request.arguments)}"
+            self.context.log.write(DEBUG, text)
+
+    def load(self, handler: str) -> Callable[..., Any]:
+        """Return the function that a declaration names; its module is imported on first use."""
+        function = self._handlers.get(handler)
+        if function is None:
+            module, _, name = handler.partition(":")
+            function = getattr(__import__(HANDLERS + module, fromlist=(name,)), name)
+            self._handlers[handler] = function
+        return function
+
+    def _check(self, call: Call) -> None:
+        assert call.command is not None
+        self.context.policy.check(call.command, call.bound, self.context.freezer.frozen)
+
+    def _run(self, call: Call) -> list[bytes | bytearray]:
+        command = call.command
+        assert command is not None
+        try:
+            # Filesystems may have been frozen since the call was begun.
+            self._check(call)
+            value = self.load(command.handler)(self.context, **call.bound)
+            return encode_return(value, call.tag)
+        except Exception as error:
+            return [self.refuse(call, error)]
+
+    def _next_in_lane(self, handle: int) -> None:
+        lane = self._lanes[handle]
+        if lane:
+            lane.popleft()()
+        else:
+            del self._lanes[handle]
+
+    def _audit(self, call: Call, peer: str) -> None:
+        command = call.command
+        if command is not None and command.changes_guest(call.bound):
+            outcome = f"failed: {call.error_text}" if call.error_text else "done"
+            self.context.log.write(NOTICE, f"audit: {peer}: {command.name} {_shown(call.bound)} {outcome}")
+
+    def _describe(self, error: Exception) -> tuple[str, int]:
+        """Return the text and the code that tell a client of `error`."""
+        if isinstance(error, OSError):
+            text = error.strerror or (os.strerror(error.errno) if error.errno else str(error))
+            if error.filename is not None:
+                text = f"{_path_text(error.filename)}: {text}"
+            return text, error.errno or NO_CODE
+        if isinstance(error, CommandError):
+            return str(error), error.code
+        if isinstance(error, ArgumentError):
+            return str(error), errno.EINVAL
+        if isinstance(error, UnicodeEncodeError):
+            return "text holds a lone surrogate that stands for no byte", errno.EILSEQ
+        if isinstance(error, MemoryError):
+            return "the agent ran out of memory", errno.ENOMEM
+        trace = error.__traceback__
+        while trace is not None and trace.tb_next is not None:
+            trace = trace.tb_next
+        where = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace is not None else "?"
+        text = f"internal error: {type(error).__name__}: {error}"
+        self.context.log.write(ERR, f"{text} at {where}")
+        return text, NO_CODE
+
+
+def _path_text(path: str | bytes | int) -> str:
+    return path.decode("utf-8", "surrogateescape") if isinstance(path, bytes) else str(path)
+
+
+def _shown(arguments: dict[str, Any]) -> str:
+    """Return the arguments for the log, without bulk data."""
+    parts = []
+    for name, value in arguments.items():
+        text = encode_json(value).decode("ascii") if name != "bufb64" else f"<{len(str(value))} characters>"
+        parts.append(f"{name[:40]}={text if len(text) <= _SHOWN_MAX else text[:_SHOWN_MAX] + '...'}")
+    return " ".join(parts)

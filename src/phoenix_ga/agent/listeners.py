@@ -1,0 +1,113 @@
+"""Unix and vsock sockets to listen on. A local user who is not the agent's own gets nowhere."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import stat
+from errno import EACCES, EADDRINUSE
+from struct import Struct
+
+from phoenix_ga.agent.ports import Listener
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Final
+
+_BACKLOG: Final = 64
+_UCRED: Final = Struct("iII")  # struct ucred of unix(7): pid, uid, gid
+
+
+class UnixListener(Listener):
+    """Listens at a path, for root and the user that the agent runs as. Raises OSError."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        try:
+            _remove_stale(path)
+            self._socket.bind(path)
+            # Nobody can connect before listen(2), so nobody ever sees wider permissions.
+            os.chmod(path, 0o600)
+            self._made = os.lstat(path)
+            self._socket.listen(_BACKLOG)
+        except BaseException:
+            self._socket.close()
+            raise
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def accept(self) -> int:
+        connection, _ = self._socket.accept()
+        with connection:
+            _, uid, _ = _UCRED.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
+            if uid not in (0, os.geteuid()):
+                raise PermissionError(EACCES, f"user {uid} may not talk to the agent")
+            connection.setblocking(False)
+            return connection.detach()
+
+    def close(self) -> None:
+        self._socket.close()
+        with contextlib.suppress(OSError):
+            if os.path.samestat(os.lstat(self.path), self._made):
+                os.unlink(self.path)
+
+
+class VsockListener(Listener):
+    """Listens on a vsock port, for the host (CID 2) and nobody else. Raises OSError."""
+
+    def __init__(self, port: int) -> None:
+        self._socket = socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        try:
+            self._socket.bind((socket.VMADDR_CID_ANY, port))
+            self._socket.listen(_BACKLOG)
+        except BaseException:
+            self._socket.close()
+            raise
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def accept(self) -> int:
+        connection, address = self._socket.accept()
+        with connection:
+            if address[0] != socket.VMADDR_CID_HOST:
+                raise PermissionError(EACCES, f"CID {address[0]} may not talk to the agent; only the host may")
+            connection.setblocking(False)
+            return connection.detach()
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+def _remove_stale(path: str) -> None:
+    """Remove the socket of an agent that died. Raises OSError (EADDRINUSE) where one still listens."""
+    try:
+        if not stat.S_ISSOCK(os.lstat(path).st_mode):
+            raise OSError(EADDRINUSE, "there is a file that is no socket", path)
+    except FileNotFoundError:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            os.unlink(path)
+            return
+    raise OSError(EADDRINUSE, "another program listens there", path)
+
+
+def unix_listener(address: str) -> Callable[[], Listener]:
+    """Return what makes the listener of `unix:PATH`. Raises ValueError."""
+    if not address:
+        raise ValueError("unix: needs a path, such as unix:/run/phoenix-ga/socket")
+    return lambda: UnixListener(address)
+
+
+def vsock_listener(address: str) -> Callable[[], Listener]:
+    """Return what makes the listener of `vsock:PORT`. Raises ValueError."""
+    if not address.isdecimal() or int(address) >= 2**32 - 1:
+        raise ValueError("vsock: needs a port number, such as vsock:8383")
+    return lambda: VsockListener(int(address))

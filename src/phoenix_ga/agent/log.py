@@ -1,0 +1,120 @@
+"""The agent's log: lines on standard error or in a file, which never make the loop wait."""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+from _queue import SimpleQueue
+from _thread import start_new_thread
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
+# Priorities of syslog(3).
+ERR: Final = 3
+WARNING: Final = 4
+NOTICE: Final = 5
+INFO: Final = 6
+DEBUG: Final = 7
+
+_STDERR: Final = 2
+# A pipe that is writable takes so much at once (PIPE_BUF), so writing never blocks.
+_LINE_MAX: Final = 4096
+_HELD_MAX: Final = 1000
+
+
+class Log:
+    """Writes lines with a priority.
+
+    path: a file to append to; empty: standard error, where each line begins with the priority in
+    the form that journald takes (sd-daemon(3)), unless it is a terminal. debug: write DEBUG lines.
+    While the log is held, lines are kept in memory: the disk that takes them may be frozen.
+    """
+
+    def __init__(self, path: str = "", debug: bool = False) -> None:
+        self.path = path
+        self.debug = debug
+        self._held: list[bytes] | None = None
+        self._lost = 0
+        self._prefixed = not path and not os.isatty(_STDERR)
+        self._stderr = select.poll()
+        self._stderr.register(_STDERR, select.POLLOUT)
+        self._lines: SimpleQueue[bytes] | None = None
+        if path:
+            # Fail now, where somebody sees it.
+            os.close(self._open())
+            self._lines = SimpleQueue()
+            start_new_thread(self._write_file, (self._lines,))
+
+    def write(self, priority: int, text: str) -> None:
+        """Write a line; DEBUG lines only where they are wanted."""
+        if priority == DEBUG and not self.debug:
+            return
+        start = f"<{priority}>" if self._prefixed else time.strftime("%Y-%m-%dT%H:%M:%S%z ")
+        line = (start + printable(text)).encode("utf-8", "backslashreplace")[: _LINE_MAX - 1] + b"\n"
+        if self._held is not None:
+            if len(self._held) < _HELD_MAX:
+                self._held.append(line)
+            else:
+                self._lost += 1
+        else:
+            self._put(line)
+
+    def hold(self) -> None:
+        """Keep lines in memory until `release`."""
+        if self._held is None:
+            self._held = []
+
+    def release(self) -> None:
+        """Write what was kept."""
+        held, self._held = self._held, None
+        for line in held or ():
+            self._put(line)
+
+    def reopen(self) -> None:
+        """Go on in a new file, where the old one was renamed or removed."""
+        if self._lines is not None:
+            self._lines.put(b"")
+
+    def _put(self, line: bytes) -> None:
+        if self._lines is not None:
+            self._lines.put(line)
+            return
+        # Who reads standard error may be stuck; losing a line is better than being stuck as well.
+        if not self._stderr.poll(0):
+            self._lost += 1
+            return
+        if self._lost:
+            lost, self._lost = self._lost, 0
+            self.write(WARNING, f"{lost} log lines were lost")
+        try:
+            os.write(_STDERR, line)
+        except OSError:
+            self._lost += 1
+
+    def _open(self) -> int:
+        return os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY, 0o640)
+
+    def _write_file(self, lines: SimpleQueue[bytes]) -> None:
+        fd = -1
+        while True:
+            line = lines.get()
+            try:
+                if fd < 0:
+                    fd = self._open()
+                if line:
+                    os.write(fd, line)
+                else:
+                    os.close(fd)
+                    fd = -1
+            except OSError:
+                self._lost += 1
+
+
+def printable(text: str) -> str:
+    """Return `text` on one line, with control characters written as escapes."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)

@@ -1,0 +1,140 @@
+"""The loop: one thread that waits on every port at once, and never on anything else."""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import signal
+from collections import deque
+from heapq import heappop, heappush
+from time import monotonic
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, Final
+
+EDGES: Final = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
+
+
+class Timer:
+    """A call that is due at a time. cancel: it is not made any more."""
+
+    __slots__ = ("call", "due")
+
+    def __init__(self, due: float, call: Callable[[], None]) -> None:
+        self.due = due
+        self.call: Callable[[], None] | None = call
+
+    def cancel(self) -> None:
+        self.call = None
+
+    def __lt__(self, other: Timer) -> bool:
+        return self.due < other.due
+
+
+class Loop:
+    """Calls back when a file descriptor, a thread, a signal or the clock has something to say.
+
+    File descriptors are watched edge-triggered: a callback must read and write until EAGAIN, or
+    remember that it did not. Nothing is polled, so an idle loop does not wake up at all.
+    """
+
+    def __init__(self) -> None:
+        self._epoll = select.epoll()
+        self._watched: dict[int, Callable[[int], None]] = {}
+        self._soon: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
+        self._from_threads: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
+        self._timers: list[Timer] = []
+        self._signals: dict[int, Callable[[], None]] = {}
+        self._running = False
+        self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self.watch(self._wake_read, self._woken, select.EPOLLIN | select.EPOLLET)
+
+    def watch(self, fd: int, callback: Callable[[int], None], events: int = EDGES) -> None:
+        """Call `callback` with the epoll events of `fd` whenever they change, and once at the start."""
+        self._watched[fd] = callback
+        self._epoll.register(fd, events)
+
+    def unwatch(self, fd: int) -> None:
+        """Watch `fd` no longer. Call it before closing `fd`."""
+        del self._watched[fd]
+        self._epoll.unregister(fd)
+
+    def call_soon(self, callback: Callable[..., None], *arguments: Any) -> None:
+        """Call back after the events at hand. For the loop's own thread."""
+        self._soon.append((callback, arguments))
+
+    def call_from_thread(self, callback: Callable[..., None], *arguments: Any) -> None:
+        """Call back on the loop's thread. For any other thread."""
+        self._from_threads.append((callback, arguments))
+        try:
+            os.write(self._wake_write, b"\0")
+        except BlockingIOError:
+            pass  # A full pipe wakes the loop as well.
+
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> Timer:
+        """Call back in `seconds`, unless the timer is cancelled before."""
+        timer = Timer(monotonic() + seconds, callback)
+        heappush(self._timers, timer)
+        return timer
+
+    def on_signal(self, number: int, callback: Callable[[], None]) -> None:
+        """Call back on the loop's thread when the signal arrives."""
+        self._signals[number] = callback
+        signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
+        # The handler only has to be there: the wake-up pipe carries the number.
+        signal.signal(number, lambda number, frame: None)
+        signal.siginterrupt(number, False)
+
+    def run(self) -> None:
+        """Serve until `stop`."""
+        self._running = True
+        while self._running:
+            for fd, events in self._wait():
+                callback = self._watched.get(fd)
+                if callback is not None:
+                    callback(events)
+            for _ in range(len(self._soon)):
+                soon, arguments = self._soon.popleft()
+                soon(*arguments)
+            self._run_timers()
+
+    def stop(self) -> None:
+        """End `run` after the events at hand."""
+        self._running = False
+
+    def _wait(self) -> list[tuple[int, int]]:
+        timeout = -1.0
+        if self._soon:
+            timeout = 0.0
+        elif self._timers:
+            timeout = max(0.0, self._timers[0].due - monotonic())
+        try:
+            return self._epoll.poll(timeout)
+        except OSError as error:
+            if error.errno != errno.EINTR:
+                raise
+            return []
+
+    def _run_timers(self) -> None:
+        while self._timers and (self._timers[0].call is None or self._timers[0].due <= monotonic()):
+            timer = heappop(self._timers)
+            if timer.call is not None:
+                timer.call()
+
+    def _woken(self, events: int) -> None:
+        signals = bytearray()
+        try:
+            while True:
+                signals += os.read(self._wake_read, 4096)
+        except BlockingIOError:
+            pass
+        for number in signals:
+            if number and number in self._signals:
+                self._signals[number]()
+        # Only what is there now: a thread that keeps calling must not keep the ports waiting.
+        for _ in range(len(self._from_threads)):
+            callback, arguments = self._from_threads.popleft()
+            callback(*arguments)

@@ -1,0 +1,296 @@
+"""Files and directories.
+
+Paths are text in which bytes that are not UTF-8 stand as lone surrogates (PEP 383); they are
+turned into bytes here, whatever the locale. All functions raise OSError with the errno of the
+system call that failed.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import stat
+from _thread import allocate_lock
+from errno import E2BIG, EAGAIN, EBADF, EEXIST, EINVAL, EISDIR, EMFILE, ENXIO, ETXTBSY
+from time import monotonic
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Final
+
+# How long a write to a FIFO or a device waits for somebody to take the data, in seconds.
+_WRITE_TIMEOUT: Final = 30.0
+# Directories on the way to the one that was asked for.
+_PARENT_MODE: Final = 0o755
+_DIGEST_PIECE: Final = 256 * 1024
+
+
+def encode_path(path: str) -> bytes:
+    """Return the bytes of a path. Raises UnicodeEncodeError on a surrogate that stands for no byte."""
+    return path.encode("utf-8", "surrogateescape")
+
+
+def decode_path(path: bytes) -> str:
+    """Return the text of a path."""
+    return path.decode("utf-8", "surrogateescape")
+
+
+class OpenFile:
+    """A file that a client has open. path: as it was asked for. writable: it was opened to write."""
+
+    __slots__ = ("fd", "made_in", "path", "regular", "used", "writable")
+
+    def __init__(self, fd: int, path: str, writable: bool, regular: bool, made_in: bytes) -> None:
+        self.fd = fd
+        self.path = path
+        self.writable = writable
+        self.regular = regular
+        self.used = monotonic()
+        # The directory that has a new entry, which must reach the disk with the file.
+        self.made_in = made_in
+
+
+class Handles:
+    """The files that clients have open, by handle. May be used from any thread.
+
+    limit: how many at once.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._lock = allocate_lock()
+        self._files: dict[int, OpenFile] = {}
+        # A handle of an agent that was restarted should not mean another file of this one.
+        self._last = int.from_bytes(os.urandom(2), "big") << 14
+
+    def add(self, open_it: Callable[[], OpenFile]) -> int:
+        """Return the handle of the file that `open_it` opens, called where there is room for it only.
+
+        Raises OSError (EMFILE) where there is none.
+        """
+        with self._lock:
+            if len(self._files) >= self.limit:
+                raise OSError(EMFILE, f"{self.limit} files are open, which is the limit; close some with file-close")
+            self._last += 1
+            handle = self._last
+            # Takes the place while the lock is free, since opening may take its time.
+            self._files[handle] = _OPENING
+        try:
+            file = open_it()
+        except BaseException:
+            del self._files[handle]
+            raise
+        self._files[handle] = file
+        return handle
+
+    def get(self, handle: int) -> OpenFile:
+        """Return the file. Raises OSError (EBADF) where the handle is not open."""
+        file = self._files.get(handle, _OPENING)
+        if file is _OPENING:
+            raise OSError(EBADF, f"handle {handle} is not open")
+        file.used = monotonic()
+        return file
+
+    def remove(self, handle: int) -> OpenFile:
+        """Forget the handle and return its file. Raises OSError (EBADF)."""
+        file = self.get(handle)
+        del self._files[handle]
+        return file
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+
+_OPENING: Final = OpenFile(-1, "", False, False, b"")
+
+
+def open_to_read(path: str) -> OpenFile:
+    """Open a file for reading, without waiting for a peer where it is a FIFO."""
+    name = encode_path(path)
+    fd = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    return _opened(fd, path, writable=False, made_in=b"")
+
+
+def open_to_write(path: str, mode: int, replace_running: bool) -> OpenFile:
+    """Create a file with permissions `mode`, or empty it, and open it for writing.
+
+    replace_running: remove a running program (ETXTBSY) and make the file anew. Raises OSError
+    (ENXIO) on a FIFO that nobody reads.
+    """
+    name = encode_path(path)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+    made_in = os.path.dirname(name) or b"."
+    try:
+        try:
+            fd = os.open(name, flags | os.O_EXCL, mode)
+        except FileExistsError:
+            fd = os.open(name, flags | os.O_TRUNC, mode)
+            made_in = b""
+    except OSError as error:
+        if error.errno == ENXIO:
+            raise OSError(ENXIO, "nobody reads this FIFO, or the device is not there", path) from None
+        if error.errno != ETXTBSY or not replace_running:
+            raise
+        os.unlink(name)
+        fd = os.open(name, flags | os.O_EXCL, mode)
+    return _opened(fd, path, writable=True, made_in=made_in)
+
+
+def _opened(fd: int, path: str, writable: bool, made_in: bytes) -> OpenFile:
+    mode = os.fstat(fd).st_mode
+    if stat.S_ISDIR(mode):
+        os.close(fd)
+        raise OSError(EISDIR, os.strerror(EISDIR), path)
+    return OpenFile(fd, path, writable, stat.S_ISREG(mode), made_in)
+
+
+def read(file: OpenFile, count: int) -> bytes:
+    """Return at most `count` bytes; none at the end of the file.
+
+    Raises OSError (EAGAIN) where a FIFO or a device has no data now.
+    """
+    if file.writable:
+        raise OSError(EBADF, "the file is open for writing", file.path)
+    return os.read(file.fd, count)
+
+
+def write(file: OpenFile, data: bytes) -> None:
+    """Write all of `data`. A FIFO or a device that takes nothing for 30 seconds is an error (EAGAIN)."""
+    if not file.writable:
+        raise OSError(EBADF, "the file is open for reading", file.path)
+    rest = memoryview(data)
+    while rest:
+        try:
+            rest = rest[os.write(file.fd, rest) :]
+        except BlockingIOError:
+            poll = select.poll()
+            poll.register(file.fd, select.POLLOUT)
+            if not poll.poll(_WRITE_TIMEOUT * 1000):
+                taken = len(data) - len(rest)
+                raise OSError(EAGAIN, f"nobody takes the data; {taken} bytes were written", file.path) from None
+
+
+def close(file: OpenFile) -> None:
+    """Close a file; one that was written is on the disk afterwards.
+
+    Raises OSError where it could not be brought there; the file is closed all the same.
+    """
+    try:
+        if file.writable and file.regular:
+            os.fsync(file.fd)
+            if file.made_in:
+                _sync_directory(file.made_in)
+    finally:
+        os.close(file.fd)
+
+
+def _sync_directory(path: bytes) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        # Some filesystems have nothing to sync in a directory.
+        if error.errno != EINVAL:
+            raise
+    finally:
+        os.close(fd)
+
+
+def md5(path: str) -> str:
+    """Return the MD5 digest, in hex, of a regular file or a block device.
+
+    Raises OSError (EINVAL) on a FIFO, a socket or a character device, which may have no end.
+    """
+    try:
+        # The module hashlib loads all of OpenSSL, for a digest that protects nothing.
+        from _md5 import md5 as new_md5  # type: ignore[import-not-found]
+    except ImportError:
+        from hashlib import md5 as new_md5
+    name = encode_path(path)
+    fd = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    try:
+        mode = os.fstat(fd).st_mode
+        if stat.S_ISDIR(mode):
+            raise OSError(EISDIR, os.strerror(EISDIR), path)
+        if not (stat.S_ISREG(mode) or stat.S_ISBLK(mode)):
+            raise OSError(EINVAL, "it is no regular file and no block device", path)
+        digest = new_md5(usedforsecurity=False)
+        piece = bytearray(_DIGEST_PIECE)
+        while size := os.readv(fd, [piece]):
+            digest.update(memoryview(piece)[:size])
+        return str(digest.hexdigest())
+    finally:
+        os.close(fd)
+
+
+def change_owner(path: str, uid: int, gid: int) -> None:
+    """Set owner and group, following symbolic links."""
+    os.chown(encode_path(path), uid, gid)
+
+
+def change_mode(path: str, mode: int) -> None:
+    """Set the permissions, following symbolic links."""
+    os.chmod(encode_path(path), mode)
+
+
+def status(path: str) -> os.stat_result:
+    """Return what lstat(2) tells."""
+    return os.lstat(encode_path(path))
+
+
+def base_name(path: str) -> str:
+    """Return the last part of a path, whatever slashes it ends in; of the root, `/`."""
+    return path.rstrip("/").rpartition("/")[2] or path[:1]
+
+
+def make_directory(path: str, mode: int) -> None:
+    """Make a directory with permissions `mode`, and the parents that it lacks.
+
+    Raises OSError (EEXIST) where the path is there and no directory; a directory is fine.
+    """
+    name = encode_path(path)
+    try:
+        _make_one(name, mode)
+        return
+    except FileNotFoundError:
+        if not name:
+            raise
+    parents = name.rstrip(b"/").split(b"/")[:-1]
+    for depth in range(1, len(parents) + 1):
+        parent = b"/".join(parents[:depth])
+        if parent:
+            _make_one(parent, _PARENT_MODE)
+    _make_one(name, mode)
+
+
+def _make_one(name: bytes, mode: int) -> None:
+    try:
+        os.mkdir(name, mode)
+    except FileExistsError:
+        if not os.path.isdir(name):
+            raise OSError(EEXIST, "it is there, and no directory", name) from None
+        return
+    if mode & 0o7000:
+        # mkdir(2) leaves out the set-ID bits.
+        os.chmod(name, mode)
+
+
+def list_directory(path: str, count: int, limit: int) -> Iterator[tuple[str, os.stat_result]]:
+    """Yield name and lstat(2) of at most `count` entries (0: all), in the filesystem's order.
+
+    Raises OSError (E2BIG) where that would be more than `limit`.
+    """
+    found = 0
+    with os.scandir(encode_path(path)) as entries:
+        for entry in entries:
+            if count and found == count:
+                return
+            if found == limit:
+                raise OSError(E2BIG, f"more than {limit} entries, which is the limit; ask for some with 'n'", path)
+            try:
+                status = entry.stat(follow_symlinks=False)
+            except FileNotFoundError:
+                continue
+            found += 1
+            yield decode_path(entry.name), status

@@ -1,0 +1,221 @@
+"""A conversation with one client: which of its requests runs when, and who gets the answers."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from phoenix_ga.agent.dispatch import Call, CommandError
+from phoenix_ga.wire.messages import NO_CODE, MessageError, Request, decode_request
+from phoenix_ga.wire.units import RESET_BYTE, Damage, Frame, Line, Parser
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Final
+
+    from phoenix_ga.agent.channel import Channel
+    from phoenix_ga.agent.dispatch import Dispatcher
+    from phoenix_ga.wire.units import Unit
+
+# More output than this waits for the client before more requests are read or run.
+_OUTPUT_HIGH: Final = 1024 * 1024
+# Requests without a tag that wait for their turn; more of them stay in the channel.
+_WAITING_MAX: Final = 64
+_WAITING_BYTES_MAX: Final = 1024 * 1024
+
+
+class Session:
+    """The requests of one client.
+
+    Requests with a tag run side by side. Those without run one after the other, and an error among
+    them is answered in its turn. `send` is where answers go, until `detach`: what was asked is still
+    done then, but nobody is told.
+    """
+
+    def __init__(self, dispatcher: Dispatcher, channel: Channel, peer: str) -> None:
+        self._dispatcher = dispatcher
+        self._channel: Channel | None = channel
+        self.peer = peer
+        self._waiting: deque[Call] = deque()
+        self._waiting_bytes = 0
+        self._turn_taken = False
+        # Calls that wait until the client has read answers, or until some are finished.
+        self._held: deque[tuple[Call, bool]] = deque()
+        self._launched = 0
+
+    @property
+    def busy(self) -> bool:
+        """Whether answers are due."""
+        return bool(self._launched or self._waiting or self._held)
+
+    @property
+    def wants_more(self) -> bool:
+        """Whether more requests should be read now."""
+        return (
+            len(self._waiting) < _WAITING_MAX
+            and self._waiting_bytes < _WAITING_BYTES_MAX
+            and not self._held
+            and not self._dispatcher.stopping
+            and self._channel is not None
+            and self._channel.output_size < _OUTPUT_HIGH
+        )
+
+    def detach(self) -> None:
+        """Forget the client; its answers are dropped from now on."""
+        self._channel = None
+        self.release()
+
+    def take(self, call: Call) -> None:
+        """Run the call in its turn, and send the answer."""
+        self._dispatcher.log_call(call, self.peer)
+        if call.request is not None and not call.request.ordered:
+            self._begin(call, ordered=False)
+            return
+        self._waiting.append(call)
+        self._waiting_bytes += call.size
+        self._advance()
+
+    def release(self) -> None:
+        """Go on with calls that were held back."""
+        while self._held and self._may_launch():
+            self._launch(*self._held.popleft())
+
+    def _advance(self) -> None:
+        while self._waiting and not self._turn_taken:
+            call = self._waiting.popleft()
+            self._waiting_bytes -= call.size
+            self._begin(call, ordered=True)
+
+    def _begin(self, call: Call, ordered: bool) -> None:
+        try:
+            self._dispatcher.prepare(call)
+        except Exception as error:
+            self._send([self._dispatcher.refuse(call, error)])
+            return
+        assert call.command is not None
+        if call.command.inline:
+            self._send(self._dispatcher.run_inline(call, self.peer))
+            return
+        self._turn_taken |= ordered
+        if call.command.urgent or (not self._held and self._may_launch()):
+            self._launch(call, ordered)
+        else:
+            self._held.append((call, ordered))
+
+    def _may_launch(self) -> bool:
+        if self._channel is None:
+            return True
+        limit = self._dispatcher.context.config.max_workers
+        return self._launched < limit and self._channel.output_size < _OUTPUT_HIGH
+
+    def _launch(self, call: Call, ordered: bool) -> None:
+        def finished(pieces: list[bytes | bytearray]) -> None:
+            self._launched -= 1
+            self._end(pieces, ordered)
+
+        self._launched += 1
+        try:
+            self._dispatcher.run(call, self.peer, finished)
+        except CommandError as error:
+            finished([self._dispatcher.refuse(call, error)])
+
+    def _end(self, pieces: list[bytes | bytearray], ordered: bool) -> None:
+        self._send(pieces)
+        if ordered:
+            self._turn_taken = False
+            self._advance()
+        self.release()
+
+    def _send(self, pieces: list[bytes | bytearray]) -> None:
+        if self._channel is not None:
+            self._channel.send(pieces)
+
+
+class Conversation:
+    """What is received on one channel, and the session of whoever is sending it.
+
+    A port outlives its clients, and a client can come without the one before being seen to leave:
+    `sync` begins a new session, and so does `hang_up`.
+    """
+
+    def __init__(self, dispatcher: Dispatcher, channel: Channel, peer: str, settled: Callable[[], None]) -> None:
+        self._dispatcher = dispatcher
+        self._channel = channel
+        self._peer = peer
+        self._settled = settled
+        self._parser = Parser(dispatcher.context.config.line_limit)
+        self._session = Session(dispatcher, channel, peer)
+        self._serving = False
+
+    @property
+    def busy(self) -> bool:
+        """Whether answers are due or on their way."""
+        return self._session.busy or self._channel.output_size > 0
+
+    def received(self, data: memoryview) -> None:
+        """Take what came."""
+        self._parser.receive(data)
+        self._serve()
+
+    def drained(self) -> None:
+        """Go on, since there is room for answers again."""
+        self._session.release()
+        self._serve()
+        if not self.busy:
+            self._settled()
+
+    def hang_up(self) -> None:
+        """The client has gone: forget its half of a request and drop its answers."""
+        self._parser.reset()
+        self._renew()
+
+    def _renew(self) -> None:
+        self._session.detach()
+        self._channel.drop_output()
+        self._parser.line_limit = self._dispatcher.context.config.line_limit
+        self._session = Session(self._dispatcher, self._channel, self._peer)
+
+    def _serve(self) -> None:
+        # An answer that goes out at once makes room, and would call this from within itself.
+        if self._serving:
+            return
+        self._serving = True
+        try:
+            while self._session.wants_more:
+                unit = self._parser.next_unit()
+                if unit is None:
+                    self._channel.resume()
+                    return
+                self._take(unit)
+            self._channel.pause()
+        finally:
+            self._serving = False
+
+    def _take(self, unit: Unit) -> None:
+        if isinstance(unit, Line):
+            try:
+                request = decode_request(unit.data)
+            except MessageError as error:
+                # The tag tells which request was wrong, where there was one to be read.
+                failed = Request("", {}, error.tag)
+                self._session.take(Call(failed, len(unit.data), CommandError(str(error), NO_CODE)))
+                return
+            if request.execute == "sync":
+                self._sync(request)
+            else:
+                self._session.take(Call(request, len(unit.data)))
+        elif isinstance(unit, Damage):
+            self._session.take(Call(None, 0, CommandError(unit.text, unit.code)))
+        elif isinstance(unit, Frame):
+            # There are no streams yet that a frame could belong to.
+            pass
+
+    def _sync(self, request: Request) -> None:
+        call = Call(request, 0)
+        try:
+            self._dispatcher.prepare(call)
+        except Exception as error:
+            self._channel.send([self._dispatcher.refuse(call, error)])
+            return
+        self._renew()
+        self._channel.send([RESET_BYTE, *self._dispatcher.run_inline(call, self._peer)])

@@ -1,0 +1,65 @@
+"""Threads for what may block: disks, ioctls, netlink, and whatever hangs in the kernel."""
+
+from __future__ import annotations
+
+from _queue import SimpleQueue
+from _thread import allocate_lock, stack_size, start_new_thread
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Final
+
+    Job = Callable[[], None]
+
+# A handler needs little stack; the default reserves 8 MiB for each.
+_STACK_SIZE: Final = 512 * 1024
+
+
+class Workers:
+    """Runs jobs side by side, on at most `limit` threads that are made when there is work.
+
+    An idle thread waits without waking up; all but `_IDLE_MAX` end when their work is done.
+    A job must not raise.
+    """
+
+    _IDLE_MAX: Final = 2
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._jobs: SimpleQueue[Job] = SimpleQueue()
+        self._lock = allocate_lock()
+        self._threads = 0
+        self._waiting = 0
+        self._queued = 0
+        stack_size(_STACK_SIZE)
+
+    def submit(self, job: Job) -> None:
+        """Run the job on a thread as soon as one is free."""
+        with self._lock:
+            self._queued += 1
+            start = self._queued > self._waiting and self._threads < self.limit
+            if start:
+                self._threads += 1
+        self._jobs.put(job)
+        if start:
+            start_new_thread(self._work, ())
+
+    def submit_urgent(self, job: Job) -> None:
+        """Run the job on a thread of its own at once, even where all the others are stuck."""
+        start_new_thread(job, ())
+
+    def _work(self) -> None:
+        while True:
+            with self._lock:
+                if self._queued == 0 and self._waiting >= self._IDLE_MAX:
+                    self._threads -= 1
+                    return
+                self._waiting += 1
+            job = self._jobs.get()
+            with self._lock:
+                self._waiting -= 1
+                self._queued -= 1
+            job()
+            # An idle thread would keep the last job's data alive.
+            del job
