@@ -29,7 +29,7 @@ class Daemon:
         self._loop = Loop()
         self._log = Log(config.log_file, config.debug)
         self._workers = Workers(config.max_workers)
-        self._freezer = Freezer(config.run_directory, lambda text: self._log.write(NOTICE, text))
+        self._freezer = Freezer(lambda text: self._log.write(NOTICE, text), config.run_directory)
         self._handles = Handles(config.max_handles)
         self._context = Context(config, _policy(config), self._log, self._handles, self._freezer, self._stop_soon)
         self._dispatcher = Dispatcher(self._context, self._loop, self._workers)
@@ -157,4 +157,3 @@ class Daemon:
 
 def _policy(config: Config) -> Policy:
     return Policy(config.allow, config.block, config.read_only)
-

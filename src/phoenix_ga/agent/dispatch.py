@@ -67,7 +67,7 @@ class Dispatcher:
         self._workers = workers
         self._handlers: dict[str, Callable[..., Any]] = {}
         self._lanes: dict[int, deque[Callable[[], None]]] = {}
-        # Calls that were begun and are not finished.
+        # Calls that were admitted and are not finished.
         self.under_way = 0
         # No more requests are taken; `settled` is called whenever none is under way.
         self.stopping = False
@@ -92,17 +92,21 @@ class Dispatcher:
         self._audit(call, peer)
         return pieces
 
-    def run(self, call: Call, peer: str, finished: Callable[[list[bytes | bytearray]], None]) -> None:
-        """Run a call on a worker, after those before it on its handle; then call `finished` on the loop.
-
-        Raises CommandError (EAGAIN) where too many calls are under way.
-        """
+    def admit(self, call: Call) -> None:
+        """Count a call that is to be run on a worker. Raises CommandError (EAGAIN) where there are too many."""
         assert call.command is not None
-        command = call.command
         limit = self.context.config.max_commands
-        if self.under_way >= limit and not command.urgent:
+        if self.under_way >= limit and not call.command.urgent:
             raise CommandError(f"{limit} commands are under way, which is the limit; wait for answers", errno.EAGAIN)
         self.under_way += 1
+
+    def run(self, call: Call, peer: str, finished: Callable[[list[bytes | bytearray]], None]) -> None:
+        """Run an admitted call on a worker, after those before it on its handle.
+
+        finished: is called on the loop then, with the answer.
+        """
+        command = call.command
+        assert command is not None
         handle = call.bound[command.handle] if command.handle else None
 
         def job() -> None:

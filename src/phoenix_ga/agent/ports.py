@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from errno import EBUSY, ENODEV
+from errno import EBUSY, EIO, ENODEV
 
 from phoenix_ga.agent.channel import Channel
 from phoenix_ga.agent.log import DEBUG, INFO, WARNING
@@ -135,6 +135,10 @@ class DevicePort(Port):
 
     def _ended(self, hung_up: bool) -> None:
         assert self._conversation is not None
+        if self._raw:
+            # A tty that was hung up stays so for whoever has it open.
+            self._lost(OSError(EIO, "hung up"))
+            return
         self._log.write(DEBUG, f"{self.name}: the host closed it")
         self._conversation.hang_up()
 

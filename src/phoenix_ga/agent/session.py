@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 _OUTPUT_HIGH: Final = 1024 * 1024
 # Requests without a tag that wait for their turn; more of them stay in the channel.
 _WAITING_MAX: Final = 64
-_WAITING_BYTES_MAX: Final = 1024 * 1024
+# The size of requests that are not answered yet; more of them stay in the channel.
+_UNANSWERED_BYTES_MAX: Final = 16 * 1024 * 1024
 
 
 class Session:
@@ -37,7 +38,7 @@ class Session:
         self._channel: Channel | None = channel
         self.peer = peer
         self._waiting: deque[Call] = deque()
-        self._waiting_bytes = 0
+        self._unanswered_bytes = 0
         self._turn_taken = False
         # Calls that wait until the client has read answers, or until some are finished.
         self._held: deque[tuple[Call, bool]] = deque()
@@ -53,8 +54,7 @@ class Session:
         """Whether more requests should be read now."""
         return (
             len(self._waiting) < _WAITING_MAX
-            and self._waiting_bytes < _WAITING_BYTES_MAX
-            and not self._held
+            and self._unanswered_bytes < _UNANSWERED_BYTES_MAX
             and not self._dispatcher.stopping
             and self._channel is not None
             and self._channel.output_size < _OUTPUT_HIGH
@@ -68,11 +68,11 @@ class Session:
     def take(self, call: Call) -> None:
         """Run the call in its turn, and send the answer."""
         self._dispatcher.log_call(call, self.peer)
+        self._unanswered_bytes += call.size
         if call.request is not None and not call.request.ordered:
             self._begin(call, ordered=False)
             return
         self._waiting.append(call)
-        self._waiting_bytes += call.size
         self._advance()
 
     def release(self) -> None:
@@ -82,19 +82,18 @@ class Session:
 
     def _advance(self) -> None:
         while self._waiting and not self._turn_taken:
-            call = self._waiting.popleft()
-            self._waiting_bytes -= call.size
-            self._begin(call, ordered=True)
+            self._begin(self._waiting.popleft(), ordered=True)
 
     def _begin(self, call: Call, ordered: bool) -> None:
         try:
             self._dispatcher.prepare(call)
+            assert call.command is not None
+            if call.command.inline:
+                self._answer(call, self._dispatcher.run_inline(call, self.peer))
+                return
+            self._dispatcher.admit(call)
         except Exception as error:
-            self._send([self._dispatcher.refuse(call, error)])
-            return
-        assert call.command is not None
-        if call.command.inline:
-            self._send(self._dispatcher.run_inline(call, self.peer))
+            self._answer(call, [self._dispatcher.refuse(call, error)])
             return
         self._turn_taken |= ordered
         if call.command.urgent or (not self._held and self._may_launch()):
@@ -111,22 +110,17 @@ class Session:
     def _launch(self, call: Call, ordered: bool) -> None:
         def finished(pieces: list[bytes | bytearray]) -> None:
             self._launched -= 1
-            self._end(pieces, ordered)
+            self._answer(call, pieces)
+            if ordered:
+                self._turn_taken = False
+                self._advance()
+            self.release()
 
         self._launched += 1
-        try:
-            self._dispatcher.run(call, self.peer, finished)
-        except CommandError as error:
-            finished([self._dispatcher.refuse(call, error)])
+        self._dispatcher.run(call, self.peer, finished)
 
-    def _end(self, pieces: list[bytes | bytearray], ordered: bool) -> None:
-        self._send(pieces)
-        if ordered:
-            self._turn_taken = False
-            self._advance()
-        self.release()
-
-    def _send(self, pieces: list[bytes | bytearray]) -> None:
+    def _answer(self, call: Call, pieces: list[bytes | bytearray]) -> None:
+        self._unanswered_bytes -= call.size
         if self._channel is not None:
             self._channel.send(pieces)
 

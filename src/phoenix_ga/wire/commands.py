@@ -30,6 +30,8 @@ _CIDR = Argument("ip", str, "IPv4 or IPv6 address and prefix length, such as `19
 _NO_FILE = ("ENOENT", "there is no such file or directory")
 _NO_HANDLE = ("EBADF", "the handle is not open")
 _NO_INTERFACE = ("ENODEV", "there is no such interface")
+_NO_ADDRESS = ("EINVAL", "an address or prefix is malformed, or they are not of one family")
+_CHANGING = ("EAGAIN", "what the kernel lists kept changing; ask again")
 
 _EXAMPLE_STAT = {
     "name": "hello.txt",
@@ -53,10 +55,21 @@ _EXAMPLE_STAT = {
 
 _ROUTE_ARGUMENTS = (
     _IFNAME,
-    Argument("dst", str, "Destination prefix, such as `198.51.100.0/24`; `default` or `0.0.0.0/0`, `::/0`."),
+    Argument(
+        "dst",
+        str,
+        "Destination prefix, such as `198.51.100.0/24`; without a length, one host; `0.0.0.0/0`, `::/0`, or "
+        "`default`, of the family of `gateway` or `src`, else IPv4.",
+    ),
     Argument("src", str, "Preferred source address; empty: not given.", default=""),
     Argument("gateway", str, "Address of the next hop; empty: not given.", default=""),
-    Argument("scope", int, "Scope as in rtnetlink(7): 0 universe, 253 link, 254 host.", default=0, maximum=255),
+    Argument(
+        "scope",
+        int,
+        "Scope as in rtnetlink(7): 0 universe, 253 link, 254 host; IPv6 has none.",
+        default=0,
+        maximum=255,
+    ),
 )
 
 COMMANDS: Final[tuple[Command, ...]] = (
@@ -355,6 +368,7 @@ COMMANDS: Final[tuple[Command, ...]] = (
         "List the network interfaces and their addresses.",
         returns="List of `index`, `name`, `hwaddr` (empty where there is none), `flags` (words joined by `|`: `up`, "
         "`broadcast`, `loopback`, `pointtopoint`, `multicast`) and `ips` in CIDR form.",
+        errors=(_CHANGING,),
         examples=(
             Example(
                 {},
@@ -376,7 +390,7 @@ COMMANDS: Final[tuple[Command, ...]] = (
         "network:ipaddr_add",
         "Add an address to an interface. A broadcast address is set where IPv4 has one for the prefix.",
         arguments=(_CIDR, _IFNAME),
-        errors=(_NO_INTERFACE, ("EEXIST", "the interface has the address"), ("EINVAL", "it is no address")),
+        errors=(_NO_INTERFACE, _NO_ADDRESS, ("EEXIST", "the interface has the address")),
         examples=(Example({"ip": "192.0.2.10/24", "ifname": "eth0"}, True),),
         aliases=("linux-ipaddr-add",),
         changes=True,
@@ -420,7 +434,8 @@ COMMANDS: Final[tuple[Command, ...]] = (
             ),
         ),
         returns="List of `ifname`, `scope`, `dst` (`ip`, `mask`), `src`, `gateway`; strings are empty where not set, "
-        "both of `dst` in a default route.",
+        "both of `dst` in a default route. A route over several next hops is listed once for each.",
+        errors=(_CHANGING,),
         examples=(
             Example(
                 {"family": 2},
@@ -440,9 +455,10 @@ COMMANDS: Final[tuple[Command, ...]] = (
     Command(
         "route-del",
         "network:route_del",
-        "Delete a route of the main table: one that has all that is given.",
+        "Delete a route of the main table: one that has all that is given, `scope` included, which is 253 for an "
+        "IPv4 route without a gateway.",
         arguments=_ROUTE_ARGUMENTS,
-        errors=(_NO_INTERFACE, ("ESRCH", "there is no such route")),
+        errors=(_NO_INTERFACE, _NO_ADDRESS, ("ESRCH", "there is no such route")),
         examples=(
             Example({"ifname": "eth0", "dst": "203.0.113.0/24", "scope": 253}, True),
             Example({"ifname": "eth0", "dst": "198.51.100.0/24", "gateway": "192.0.2.1"}, True),
@@ -454,7 +470,7 @@ COMMANDS: Final[tuple[Command, ...]] = (
         "network:ipaddr_del",
         "Remove an address from an interface.",
         arguments=(_CIDR, _IFNAME),
-        errors=(_NO_INTERFACE, ("EADDRNOTAVAIL", "the interface does not have the address")),
+        errors=(_NO_INTERFACE, _NO_ADDRESS, ("EADDRNOTAVAIL", "the interface does not have the address")),
         examples=(Example({"ip": "192.0.2.10/24", "ifname": "eth0"}, True),),
         aliases=("linux-ipaddr-del",),
         changes=True,

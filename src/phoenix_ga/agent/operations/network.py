@@ -7,7 +7,7 @@ EINVAL for text that is no address and ENODEV for an interface that is not there
 from __future__ import annotations
 
 from _socket import AF_INET, AF_INET6, if_indextoname, if_nametoindex, inet_ntop, inet_pton
-from errno import EADDRNOTAVAIL, EINVAL, ENODEV
+from errno import EADDRNOTAVAIL, EINVAL, ENODEV, ESRCH
 
 from phoenix_ga.agent.linux import rtnetlink
 
@@ -216,6 +216,9 @@ def delete_route(interface: str, destination: str, *, source: str = "", gateway:
     try:
         rtnetlink.delete_route(_route(interface, destination, source, gateway, scope))
     except OSError as error:
+        if error.errno == ESRCH:
+            # The kernel's own words are about processes.
+            error = OSError(ESRCH, "there is no such route")
         raise _explained(error, f"route {_shown(destination)}") from None
 
 

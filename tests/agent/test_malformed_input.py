@@ -1,0 +1,48 @@
+"""Malformed input: a clear error for each, and an agent that goes on as before."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from phoenix_ga import __version__
+from tests.malformed import CASES, MEMORY_MAX, Case
+from tests.support import AgentProcess, RefusedError
+
+
+@pytest.fixture(scope="module")
+def patient_agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AgentProcess]:
+    """One agent that has to bear all of it."""
+    with AgentProcess(tmp_path_factory.mktemp("agent")) as process:
+        yield process
+
+
+def test_there_are_enough_cases() -> None:
+    assert len({data for _, data, _, _ in CASES}) >= 60
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case[0])
+def test_a_malformed_request_gets_a_clear_error(patient_agent: AgentProcess, case: Case) -> None:
+    _, data, code, text = case
+    with patient_agent.connect() as client:
+        # The agent answers some lines before they end.
+        threading.Thread(target=client.send, args=(data + b'{"execute": "ping"}\n',)).start()
+        error = RefusedError(client.answer())
+        assert (error.code, text in error.text) == (code, True), error
+        assert client.answer() == {"return": __version__}
+    assert patient_agent.memory() < MEMORY_MAX
+
+
+def test_the_tag_of_a_wrong_request_comes_back(agent: AgentProcess) -> None:
+    with agent.connect() as client:
+        client.send(b'{"execute": 1, "tag": "kept"}\n')
+        assert client.answer()["tag"] == "kept"
+
+
+def test_an_agent_with_a_short_line_limit_says_so(tmp_path: Path) -> None:
+    with AgentProcess(tmp_path, "--line-limit", "2000") as agent, agent.connect() as client:
+        client.send(b"x" * 2001 + b"\n")
+        assert RefusedError(client.answer()).text == "line is longer than the limit of 2000 bytes"
