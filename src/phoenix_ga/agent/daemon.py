@@ -53,13 +53,15 @@ class Daemon:
         for command in COMMANDS:
             if command.inline or command.while_frozen:
                 self._dispatcher.load(command.handler)
+        self._freezer.recover()
+        if self._freezer.frozen:
+            self._log.hold()
         try:
             self._set_ports(self._context.config.port)
         except BaseException:
             self._close_ports()
             raise
         self._log.write(INFO, f"phoenix-ga {__version__} is up")
-        self._workers.submit_urgent(self._recover)
         self._loop.run()
         return 0
 
@@ -106,12 +108,6 @@ class Daemon:
         for port in self._ports.values():
             port.close()
         self._ports.clear()
-
-    def _recover(self) -> None:
-        try:
-            self._freezer.recover()
-        except OSError as error:
-            self._log.write(ERR, f"cannot thaw what an earlier agent left frozen: {error}")
 
     def _set_ports(self, names: tuple[str, ...]) -> None:
         for name in set(self._ports) - set(names):

@@ -120,7 +120,8 @@ COMMANDS: Final[tuple[Command, ...]] = (
         returns="Object with `uname`, `long_bit`, `uptime` (seconds), `loadavg`, `ram` and `swap` (KiB), `users` "
         "(`login_time` in seconds since the epoch) and `disks` (sizes in KiB, of the filesystem that is mounted; "
         "0 where none is). A disk that carries a mounted filesystem through partitions, LVM, LUKS or RAID is "
-        "itself shown with that mount point where it carries only one.",
+        "itself shown with that mount point; where it carries several, with `/` or else the one at the shortest "
+        "path.",
         examples=(
             Example(
                 {},
@@ -339,8 +340,14 @@ COMMANDS: Final[tuple[Command, ...]] = (
         "filesystems:fs_freeze",
         "Sync and freeze every local filesystem on a block device, device-mapper and loop devices included, each "
         "once, a filesystem on a loop file before the one that holds the file. Where one fails, those frozen "
-        "already are thawed. Until `fs-unfreeze`, only commands that cannot touch a filesystem are served.",
-        errors=(("EBUSY", "filesystems are frozen already"),),
+        "already are thawed. Filesystems that cannot be frozen, or that somebody else froze, are left alone and "
+        "logged. Until `fs-unfreeze`, only commands that cannot touch a filesystem are served.",
+        errors=(
+            ("EBUSY", "filesystems are frozen already"),
+            ("ECANCELED", "`fs-unfreeze` came meanwhile"),
+            ("ENOENT", "another mount hides a filesystem"),
+            ("EINVAL", "the agent's `run-directory` would be frozen; put it on a tmpfs"),
+        ),
         examples=(Example({}, True),),
         changes=True,
     ),
@@ -356,7 +363,9 @@ COMMANDS: Final[tuple[Command, ...]] = (
     Command(
         "fs-unfreeze",
         "filesystems:fs_unfreeze",
-        "Thaw what `fs-freeze` froze, in the reverse order. Nothing frozen is fine.",
+        "Thaw what `fs-freeze` froze, in the reverse order. Nothing frozen is fine. A freeze that is at work is "
+        "cancelled. Where some cannot be thawed the others are, and it can be asked again.",
+        errors=(("EBUSY", "a freeze is stuck in the kernel; what it had frozen is thawed"),),
         examples=(Example({}, True),),
         changes=True,
         while_frozen=True,

@@ -17,8 +17,6 @@ LOOP_GET_STATUS64: Final = 0x4C05
 # struct loop_info64: lo_device, lo_inode, lo_rdevice, and 208 bytes that do not matter here.
 _LOOP_INFO64: Final = struct.Struct("=QQQ208x")
 
-SECTOR: Final = 512
-
 
 class BlockDevice:
     """A block device.

@@ -59,10 +59,10 @@ class Kernel:
         raise failure
 
     def device_numbers(self, filesystem: Filesystem, tree: MountTree) -> set[int]:
-        """Return the st_dev of each mount of a filesystem: the subvolumes of a btrfs have their own."""
-        numbers = set()
+        """Return every st_dev of a filesystem that is seen: the subvolumes of a btrfs have their own."""
+        numbers = {filesystem.device}
         for mount in filesystem.mounts:
-            if tree.is_reachable(mount):
+            if os.major(filesystem.device) == 0 and tree.is_reachable(mount):
                 try:
                     numbers.add(os.stat(mount.path).st_dev)
                 except OSError:

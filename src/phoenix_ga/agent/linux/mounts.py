@@ -5,6 +5,7 @@ The source is /proc/self/mountinfo, see proc(5).
 
 from __future__ import annotations
 
+import errno
 import os
 
 TYPE_CHECKING = False
@@ -64,7 +65,9 @@ class MountTree:
         self._by_identifier = {mount.identifier: mount for mount in self.mounts}
         self._children: dict[int, list[Mount]] = {}
         for mount in self.mounts:
-            self._children.setdefault(mount.parent, []).append(mount)
+            # The root of all mounts is its own parent.
+            if mount.parent != mount.identifier:
+                self._children.setdefault(mount.parent, []).append(mount)
 
     def is_reachable(self, mount: Mount) -> bool:
         """Tell whether the mount's path leads to it, and not to another one mounted on top.
@@ -134,7 +137,7 @@ def mount_identifier(descriptor: int) -> int:
             name, _, value = line.partition(b":")
             if name == b"mnt_id":
                 return int(value)
-    raise FileNotFoundError(f"/proc/self/fdinfo/{descriptor} does not name the mount")
+    raise OSError(errno.ENOENT, "the kernel does not tell the mount of an open file")
 
 
 def local_filesystems(mounts: Iterable[Mount], topology: Topology) -> list[Filesystem]:
@@ -149,11 +152,12 @@ def local_filesystems(mounts: Iterable[Mount], topology: Topology) -> list[Files
         if blocks is not None:
             found[mount.device] = Filesystem(mount, blocks, position)
     for filesystem in found.values():
-        filesystem.mounts.sort(key=_least_telling)
+        filesystem.mounts.sort(key=telling)
     return list(found.values())
 
 
-def _least_telling(mount: Mount) -> tuple[bool, bool, int, str]:
+def telling(mount: Mount) -> tuple[bool, bool, int, str]:
+    """What to sort mounts by, so that the one that says most of its filesystem comes first."""
     return (mount.point != "/", mount.root != "/", len(mount.point), mount.point)
 
 

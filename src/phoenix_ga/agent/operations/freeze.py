@@ -5,10 +5,10 @@ modules are imported here, the mount points are open, the state is in a director
 log lines wait until all is thawed (whoever writes the log may be waiting for a frozen filesystem).
 
 Three locks, each for one thing. `_operation` is held by the one freeze or thaw at work. `_thawing`
-is held while descriptors are taken off the list and thawed. `_syncing` is held while sync(2) runs,
+is held by a thaw that helps while a freeze has `_operation`. `_syncing` is held while sync(2) runs,
 which may outlast the freeze. A freeze stuck in the kernel holds `_operation` only: `frozen` needs no
-lock, and a thaw goes on without it to thaw what the freeze has frozen so far, which may be what the
-kernel is waiting for.
+lock, and a thaw can still thaw what the freeze has frozen so far, which may be what the kernel is
+waiting for.
 """
 
 from __future__ import annotations
@@ -52,11 +52,12 @@ class Freezer:
 
     log: takes a line of text; never called while a filesystem is frozen by this object.
     run_directory: made with mode 0700 where it is missing; must be on a filesystem that is not
-    frozen, so a tmpfs.
+    frozen, so a tmpfs. kernel: what to freeze with, other than the real one in tests.
     """
 
     __slots__ = (
         "_cancelled",
+        "_failures",
         "_frozen",
         "_kernel",
         "_log",
@@ -79,8 +80,9 @@ class Freezer:
         self._kernel = Kernel() if kernel is None else kernel
         self._frozen = False
         self._cancelled = False
-        # What is frozen, in the order of freezing.
+        # What is frozen, in the order of freezing. Whoever takes one off thaws it.
         self._targets: list[Target] = []
+        self._failures: list[tuple[Target, OSError]] = []
         self._notes: list[str] = []
         self._operation = allocate_lock()
         self._thawing = allocate_lock()
@@ -97,134 +99,153 @@ class Freezer:
         A filesystem that cannot be frozen by its nature, or that somebody else froze, is left alone
         and logged. Where there is none to freeze, nothing is, and `frozen` stays False.
 
-        Raises OSError, and then nothing is left frozen: EBUSY where filesystems are frozen by this
-        object or being frozen or thawed, ECANCELED where `thaw` was called meanwhile, EINVAL where
-        the run directory would be frozen, ENOENT where a filesystem is hidden by another mount,
-        otherwise what the kernel said.
+        Raises OSError, and then this call has left nothing frozen (or says what): EBUSY where
+        filesystems are frozen by this object or being frozen or thawed, ECANCELED where `thaw` was
+        called meanwhile, EINVAL where the run directory would be frozen, ENOENT where another mount
+        hides a filesystem, otherwise what the kernel said.
         """
         if not self._operation.acquire(False):
             raise OSError(errno.EBUSY, "filesystems are being frozen or thawed")
         try:
             if self._frozen:
                 raise OSError(errno.EBUSY, "filesystems are frozen already")
-            targets = self._open_targets()
+            pending = self._open_targets()
             try:
                 self._sync()
-                self._freeze(targets)
-                return [target.point for target in self._targets]
+                self._raise_if_cancelled()
+                return self._freeze(pending)
             finally:
-                for target in targets:
-                    if target not in self._targets:
-                        os.close(target.descriptor)
+                for target in pending:
+                    os.close(target.descriptor)
         finally:
-            self._cancelled = False
-            self._operation.release()
-            self._write_notes()
+            self._end_operation()
 
     def thaw(self) -> int:
         """Thaw what was frozen, in the reverse order; return how many filesystems.
 
         A freeze that is at work is cancelled. Raises OSError where a filesystem could not be thawed:
-        the others are, `frozen` stays True, and another call tries again; EBUSY where a freeze is
-        stuck in the kernel: what it froze so far is thawed, and what it is at will be as soon as the
-        kernel comes back.
+        the others are, `frozen` stays True, and another call tries again. Raises EBUSY where a
+        freeze is stuck in the kernel: what it froze so far is thawed then, and the one that it is
+        stuck in will be as soon as the kernel comes back from it.
         """
         thawed = 0
         if not self._operation.acquire(False):
+            # First the flag, then the list: a freeze adds to the list, then looks at the flag.
             self._cancelled = True
-            thawed = self._thaw_targets()
+            with self._thawing:
+                thawed = self._thaw_targets()
             if not self._operation.acquire(True, CANCEL_TIME_LIMIT):
                 raise OSError(
                     errno.EBUSY,
-                    f"a freeze is still stuck in the kernel; {thawed} filesystems that it had frozen are thawed",
+                    f"a freeze is stuck in the kernel; {thawed} filesystems that it had frozen are thawed",
                 )
         try:
             thawed += self._thaw_targets()
             self._finish_thaw()
             return thawed
         finally:
-            self._cancelled = False
-            self._operation.release()
-            self._write_notes()
+            self._end_operation()
 
     def recover(self) -> int:
         """Thaw what an agent that died has left frozen, and log it; return how many filesystems.
 
-        To be called once, before any request is served. What could not be thawed is logged, and
-        `frozen` is True then.
+        To be called once, before any request is served. Where something could not be thawed, `frozen`
+        is True afterwards, so that `thaw` can try again.
         """
-        with self._operation:
-            try:
-                devices = self._state.left_behind()
-                if not devices:
-                    return 0
-                self._frozen = True
-                self._targets = self._open_frozen(devices)
-                thawed = self._thaw_targets()
-                self._finish_thaw()
-                self._notes.append(f"thawed {thawed} filesystems that an agent which died had left frozen")
-                return thawed
-            except OSError as error:
-                self._notes.append(f"cannot thaw what an agent which died has left frozen: {error.strerror}")
-                self._frozen = bool(self._targets)
+        self._operation.acquire()
+        try:
+            devices = self._state.left_behind()
+            if not devices:
                 return 0
-            finally:
-                self._write_notes()
+            self._targets = self._open_frozen(devices)
+            self._frozen = True
+            thawed = self._thaw_targets()
+            self._notes.append(f"an agent that died left filesystems frozen: thawed {thawed}")
+            self._finish_thaw()
+            return thawed
+        except OSError as error:
+            self._notes.append(f"cannot thaw what an agent that died left frozen: {error.strerror}")
+            return 0
+        finally:
+            self._end_operation()
 
     def _open_targets(self) -> list[Target]:
         """Open a mount point of everything that is to be frozen, in the order of freezing."""
         for attempt in range(ATTEMPTS):
             targets: list[Target] = []
             try:
-                tree = MountTree(self._kernel.mounts())
-                topology = self._kernel.topology()
-                filesystems = [
-                    filesystem
-                    for filesystem in local_filesystems(tree.mounts, topology)
-                    # Nothing can be written to the one, and the kernel cannot freeze the other (FUSE).
-                    if not filesystem.read_only and not filesystem.type.startswith("fuse")
-                ]
-                for filesystem in filesystems:
-                    if os.major(filesystem.device) == 0:
-                        filesystem.numbers |= self._kernel.device_numbers(filesystem, tree)
-                for filesystem in freeze_order(filesystems, topology):
-                    targets.append(self._open_target(filesystem, tree))
-                self._check_run_directory(filesystems)
+                self._add_targets(targets)
                 return targets
-            except OSError as error:
+            except BaseException as error:
                 for target in targets:
                     os.close(target.descriptor)
-                if error.errno != errno.ENOENT or attempt == ATTEMPTS - 1:
+                # A mount that vanished since it was read is no reason to fail.
+                if not isinstance(error, FileNotFoundError) or attempt == ATTEMPTS - 1:
                     raise
-        raise AssertionError("unreachable")
+        raise AssertionError("not reached")
 
-    def _open_target(self, filesystem: Filesystem, tree: MountTree) -> Target:
-        try:
-            descriptor = self._kernel.open(filesystem, tree)
-        except OSError as error:
-            reason = f"cannot freeze {filesystem.point}: {error.strerror}; nothing was frozen"
-            raise OSError(error.errno, reason) from error
-        return Target(filesystem.device, filesystem.point, descriptor)
+    def _add_targets(self, targets: list[Target]) -> None:
+        tree = MountTree(self._kernel.mounts())
+        topology = self._kernel.topology()
+        filesystems = [
+            filesystem
+            for filesystem in local_filesystems(tree.mounts, topology)
+            # To the one nothing is written; the other (FUSE) the kernel cannot freeze.
+            if not filesystem.read_only and not filesystem.type.startswith("fuse")
+        ]
+        self._check_run_directory(filesystems)
+        for filesystem in filesystems:
+            filesystem.numbers |= self._kernel.device_numbers(filesystem, tree)
+        for filesystem in freeze_order(filesystems, topology):
+            try:
+                descriptor = self._kernel.open(filesystem, tree)
+            except OSError as error:
+                reason = f"cannot freeze {filesystem.point}: {error.strerror}; nothing was frozen"
+                raise OSError(error.errno, reason) from error
+            targets.append(Target(filesystem.device, filesystem.point, descriptor))
 
     def _check_run_directory(self, filesystems: Sequence[Filesystem]) -> None:
-        identifier = mount_identifier(self._state.open_directory())
+        try:
+            identifier = mount_identifier(self._state.open())
+        except OSError as error:
+            reason = f"cannot use the run directory {self._state.directory}: {error.strerror}; nothing was frozen"
+            raise OSError(error.errno, reason) from error
         for filesystem in filesystems:
             if any(mount.identifier == identifier for mount in filesystem.mounts):
                 raise OSError(
                     errno.EINVAL,
-                    f"the run directory {self._state.directory} is on a filesystem that would be frozen, "
-                    f"{filesystem.point}: it must be on a tmpfs",
+                    f"the run directory {self._state.directory} would be frozen itself, with {filesystem.point}: "
+                    "it must be on a tmpfs; nothing was frozen",
                 )
+
+    def _open_frozen(self, devices: Sequence[int]) -> list[Target]:
+        """Open what an earlier agent froze. What cannot be opened is noted and left out."""
+        tree = MountTree(self._kernel.mounts())
+        topology = self._kernel.topology()
+        mounted = {filesystem.device: filesystem for filesystem in local_filesystems(tree.mounts, topology)}
+        targets = []
+        for device in devices:
+            filesystem = mounted.get(device)
+            if filesystem is None:
+                self._notes.append(f"{os.major(device)}:{os.minor(device)} was frozen, and is mounted no more")
+                continue
+            try:
+                descriptor = self._kernel.open(filesystem, tree)
+            except OSError as error:
+                self._notes.append(f"{filesystem.point} may have stayed frozen: {error.strerror}")
+                continue
+            targets.append(Target(device, filesystem.point, descriptor))
+        return targets
 
     def _sync(self) -> None:
         if not self._syncing.acquire(False):
-            self._notes.append("sync before the freeze left out: an earlier one still hangs")
+            self._notes.append("left out the sync before the freeze: an earlier one still hangs")
             return
         start_new_thread(self._sync_and_release, ())
         if self._syncing.acquire(True, SYNC_TIME_LIMIT):
             self._syncing.release()
         else:
-            self._notes.append(f"sync before the freeze took more than {SYNC_TIME_LIMIT:.0f} s: went on")
+            self._notes.append(f"the sync before the freeze took more than {SYNC_TIME_LIMIT:.0f} s: froze without")
 
     def _sync_and_release(self) -> None:
         try:
@@ -232,18 +253,28 @@ class Freezer:
         finally:
             self._syncing.release()
 
-    def _freeze(self, targets: Sequence[Target]) -> None:
-        self._raise_if_cancelled()
-        remaining = list(targets)
+    def _freeze(self, pending: list[Target]) -> list[str]:
+        """Freeze all, taking them off `pending`; thaw all where one fails."""
+        listed = [(target.device, target.point) for target in pending]
+        points: list[str] = []
         self._frozen = True
         try:
-            self._write_state(remaining)
-            # DEADLINE AND GUARDIAN START HERE: all is open, and nothing is frozen yet.
-            for target in targets:
-                if not self._freeze_one(target):
-                    remaining.remove(target)
-                    self._write_state(remaining)
+            self._write_state(listed)
+            # DEADLINE AND GUARDIAN START HERE: every descriptor is open, and nothing is frozen yet.
+            while pending:
+                target = pending[0]
+                if self._freeze_one(target):
+                    points.append(target.point)
+                    self._targets.append(pending.pop(0))
+                else:
+                    os.close(pending.pop(0).descriptor)
+                    # An agent that comes after this one must not thaw it.
+                    listed.remove((target.device, target.point))
+                    self._write_state(listed)
                 self._raise_if_cancelled()
+            if not points:
+                self._finish_thaw()
+            return points
         except OSError as error:
             self._thaw_targets()
             try:
@@ -251,28 +282,27 @@ class Freezer:
             except OSError as failure:
                 raise OSError(error.errno, f"{error.strerror}; {failure.strerror}") from error
             raise OSError(error.errno, f"{error.strerror}; what was frozen has been thawed") from error
-        if not self._targets:
+        except BaseException:
+            self._thaw_targets()
             self._finish_thaw()
+            raise
 
     def _freeze_one(self, target: Target) -> bool:
         try:
             self._kernel.freeze(target.descriptor)
         except OSError as error:
             if error.errno == errno.EOPNOTSUPP:
-                self._notes.append(f"{target.point} is not frozen: its filesystem does not support it")
+                self._notes.append(f"{target.point} was not frozen: its filesystem does not support it")
             elif error.errno == errno.EBUSY:
-                self._notes.append(f"{target.point} was frozen already by somebody else, who has to thaw it")
+                self._notes.append(f"{target.point} was frozen by somebody else, who has to thaw it")
             else:
                 raise OSError(error.errno, f"cannot freeze {target.point}: {error.strerror}") from error
             return False
-        # Before the next look at _cancelled, which a thaw sets before it looks at the list: so one of
-        # the two sees this filesystem.
-        self._targets.append(target)
         return True
 
-    def _write_state(self, targets: Sequence[Target]) -> None:
+    def _write_state(self, listed: Sequence[tuple[int, str]]) -> None:
         try:
-            self._state.write([(target.device, target.point) for target in targets])
+            self._state.write(listed)
         except OSError as error:
             reason = f"cannot write to the run directory {self._state.directory}: {error.strerror}"
             raise OSError(error.errno, reason) from error
@@ -282,10 +312,52 @@ class Freezer:
             raise OSError(errno.ECANCELED, "the freeze was cancelled by a thaw")
 
     def _thaw_targets(self) -> int:
-        """Thaw what is on the list, last first. What cannot be thawed stays on it, and is noted.
+        """Thaw what is on the list, the last first; return how many.
 
-        A thaw that cancels may wait in the kernel for what the freeze is at (a filesystem on a loop
-        file, for the one that holds the file). So the freeze, when it is cancelled, first thaws that
-        itself, without the lock, and only then waits for the other's end.
+        No lock is held by the one who calls it from a freeze: a thaw that cancels the freeze may be
+        waiting in the kernel for the very filesystem that the freeze has to thaw now (it thaws one
+        on a loop file, and that writes to the one that holds the file).
         """
-        return self._thaw_list(self._targets) if self._thawing.locked() and self._cancelled else self._thaw_all()
+        thawed = 0
+        while self._targets:
+            try:
+                target = self._targets.pop()
+            except IndexError:
+                break
+            try:
+                self._kernel.thaw(target.descriptor)
+                thawed += 1
+            except OSError as error:
+                if error.errno != errno.EINVAL:
+                    self._failures.append((target, error))
+                    continue
+                self._notes.append(f"{target.point} was not frozen any more: somebody else thawed it")
+            os.close(target.descriptor)
+        return thawed
+
+    def _finish_thaw(self) -> None:
+        """Be thawed; raise OSError where something could not be, and keep that on the list."""
+        with self._thawing:
+            # Whoever cancelled the freeze has done its part now.
+            failures, self._failures = self._failures, []
+        if failures:
+            self._targets = [target for target, _ in reversed(failures)]
+            reasons = "; ".join(f"cannot thaw {target.point}: {error.strerror}" for target, error in failures)
+            raise OSError(failures[0][1].errno, reasons + "; still frozen, try again")
+        if self._frozen:
+            try:
+                self._state.remove()
+            except OSError as error:
+                self._notes.append(f"cannot remove the state file in {self._state.directory}: {error.strerror}")
+            self._frozen = False
+
+    def _end_operation(self) -> None:
+        self._cancelled = False
+        try:
+            if not self._frozen:
+                self._state.close()
+                notes, self._notes = self._notes, []
+                for note in notes:
+                    self._log(note)
+        finally:
+            self._operation.release()

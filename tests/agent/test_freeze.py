@@ -1,0 +1,806 @@
+"""The freezer: its rules on a fake kernel, and its effect on real filesystems on loop devices."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from phoenix_ga.agent.linux.blocks import Topology
+from phoenix_ga.agent.linux.freeze import Kernel
+from phoenix_ga.agent.linux.mounts import Filesystem, Mount, MountTree
+from phoenix_ga.agent.operations import freeze as freeze_module
+from phoenix_ga.agent.operations.freeze import Freezer
+from phoenix_ga.agent.operations.freeze_state import FreezeState
+
+TIMEOUT = 10.0
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + TIMEOUT
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+class FakeKernel(Kernel):
+    """Has the filesystems /1, /2, ... on devices 8:1, 8:2, ...; freezes them in the order of `points`.
+
+    fail_freeze, fail_thaw: point -> errno. hold: freezing this point waits for the event.
+    """
+
+    def __init__(self, *points: str) -> None:
+        self.points = points
+        self.fail_freeze: dict[str, int] = {}
+        self.fail_thaw: dict[str, int] = {}
+        self.hold: dict[str, threading.Event] = {}
+        self.at_work = ""
+        self.frozen: list[str] = []
+        self.calls: list[str] = []
+        self.read_only: set[str] = set()
+        self._open: dict[int, str] = {}
+
+    def mounts(self) -> list[Mount]:
+        # The latest mount is frozen first.
+        return [
+            Mount(100 + number, 1, os.makedev(8, number), "/", point, "ext4", "/dev/x", point in self.read_only)
+            for number, point in reversed(list(enumerate(self.points, 1)))
+        ]
+
+    def topology(self) -> Topology:
+        return Topology()
+
+    def open(self, filesystem: Filesystem, tree: MountTree) -> int:
+        descriptor = os.open("/dev/null", os.O_RDONLY)
+        self._open[descriptor] = filesystem.point
+        return descriptor
+
+    def sync(self) -> None:
+        self.calls.append("sync")
+
+    def freeze(self, descriptor: int) -> None:
+        point = self._open[descriptor]
+        os.fstat(descriptor)
+        self.calls.append("freeze " + point)
+        if point in self.hold:
+            self.at_work = point
+            assert self.hold[point].wait(TIMEOUT)
+        if point in self.fail_freeze:
+            raise OSError(self.fail_freeze[point], os.strerror(self.fail_freeze[point]))
+        self.frozen.append(point)
+
+    def thaw(self, descriptor: int) -> None:
+        point = self._open[descriptor]
+        os.fstat(descriptor)
+        self.calls.append("thaw " + point)
+        if point in self.fail_thaw:
+            raise OSError(self.fail_thaw[point], os.strerror(self.fail_thaw[point]))
+        if point not in self.frozen:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        self.frozen.remove(point)
+
+
+def is_frozen(freezer: Freezer) -> bool:
+    """What mypy does not take for the same at every call."""
+    return freezer.frozen
+
+
+@pytest.fixture
+def log() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def kernel() -> FakeKernel:
+    return FakeKernel("/1", "/2", "/3")
+
+
+@pytest.fixture
+def freezer(tmp_path: Path, log: list[str], kernel: FakeKernel) -> Freezer:
+    return Freezer(log.append, str(tmp_path / "run"), kernel)
+
+
+@pytest.fixture(autouse=True)
+def no_descriptor_is_lost() -> Iterator[None]:
+    before = set(os.listdir("/proc/self/fd"))
+    yield
+    assert len(os.listdir("/proc/self/fd")) <= len(before)
+
+
+def test_freezes_in_order_and_thaws_in_reverse(freezer: Freezer, kernel: FakeKernel, tmp_path: Path) -> None:
+    assert not is_frozen(freezer)
+    assert freezer.freeze() == ["/1", "/2", "/3"]
+    assert is_frozen(freezer)
+    assert (tmp_path / "run").stat().st_mode & 0o777 == 0o700
+    assert (tmp_path / "run/frozen").exists()
+    assert freezer.thaw() == 3
+    assert not is_frozen(freezer)
+    assert not (tmp_path / "run/frozen").exists()
+    assert kernel.calls == ["sync", *(f"freeze /{n}" for n in (1, 2, 3)), *(f"thaw /{n}" for n in (3, 2, 1))]
+
+
+def test_can_be_repeated(freezer: Freezer) -> None:
+    for _ in range(3):
+        assert freezer.freeze() == ["/1", "/2", "/3"]
+        assert freezer.thaw() == 3
+
+
+def test_thaw_with_nothing_frozen(freezer: Freezer, kernel: FakeKernel) -> None:
+    assert freezer.thaw() == 0
+    assert kernel.calls == []
+
+
+def test_second_freeze_is_refused(freezer: Freezer, kernel: FakeKernel) -> None:
+    freezer.freeze()
+    with pytest.raises(OSError, match="frozen already") as caught:
+        freezer.freeze()
+    assert caught.value.errno == errno.EBUSY
+    assert is_frozen(freezer)
+    assert kernel.frozen == ["/1", "/2", "/3"]
+    assert freezer.thaw() == 3
+
+
+def test_failure_thaws_what_was_frozen(freezer: Freezer, kernel: FakeKernel, tmp_path: Path, log: list[str]) -> None:
+    kernel.fail_freeze["/3"] = errno.EIO
+    with pytest.raises(OSError, match=r"cannot freeze /3: .*; what was frozen has been thawed") as caught:
+        freezer.freeze()
+    assert caught.value.errno == errno.EIO
+    assert not is_frozen(freezer)
+    assert kernel.frozen == []
+    assert kernel.calls[-2:] == ["thaw /2", "thaw /1"]
+    assert not (tmp_path / "run/frozen").exists()
+    kernel.fail_freeze.clear()
+    assert freezer.freeze() == ["/1", "/2", "/3"]
+    freezer.thaw()
+
+
+def test_failure_of_the_roll_back_is_told_and_can_be_retried(freezer: Freezer, kernel: FakeKernel) -> None:
+    kernel.fail_freeze["/3"] = errno.EIO
+    kernel.fail_thaw["/1"] = errno.ENOSPC
+    with pytest.raises(OSError, match=r"cannot freeze /3: .*; cannot thaw /1: .*; still frozen, try again") as caught:
+        freezer.freeze()
+    assert caught.value.errno == errno.EIO
+    assert is_frozen(freezer)
+    assert kernel.frozen == ["/1"]
+    kernel.fail_thaw.clear()
+    assert freezer.thaw() == 1
+    assert not is_frozen(freezer)
+
+
+def test_what_cannot_be_or_is_frozen_is_left_alone(
+    freezer: Freezer, kernel: FakeKernel, tmp_path: Path, log: list[str]
+) -> None:
+    kernel.fail_freeze.update({"/1": errno.EOPNOTSUPP, "/2": errno.EBUSY})
+    assert freezer.freeze() == ["/3"]
+    state = (tmp_path / "run/frozen").read_text()
+    assert "filesystem 8:3 /3\n" in state
+    assert "/1" not in state
+    assert "/2" not in state
+    # Whoever writes the log may wait for a frozen filesystem.
+    assert log == []
+    assert freezer.thaw() == 1
+    assert [line.partition(" ")[0] for line in log] == ["/1", "/2"]
+    assert "somebody else" in log[1]
+    assert "thaw /2" not in kernel.calls
+
+
+def test_nothing_to_freeze_is_not_frozen(freezer: Freezer, kernel: FakeKernel, tmp_path: Path) -> None:
+    kernel.fail_freeze.update(dict.fromkeys(kernel.points, errno.EOPNOTSUPP))
+    assert freezer.freeze() == []
+    assert not is_frozen(freezer)
+    assert not (tmp_path / "run/frozen").exists()
+
+
+def test_read_only_is_not_touched(freezer: Freezer, kernel: FakeKernel) -> None:
+    kernel.read_only.add("/2")
+    assert freezer.freeze() == ["/1", "/3"]
+    freezer.thaw()
+
+
+def test_thaw_goes_on_after_a_failure(freezer: Freezer, kernel: FakeKernel, log: list[str]) -> None:
+    freezer.freeze()
+    kernel.frozen.remove("/3")
+    kernel.fail_thaw["/2"] = errno.EIO
+    with pytest.raises(OSError, match="cannot thaw /2") as caught:
+        freezer.thaw()
+    assert caught.value.errno == errno.EIO
+    assert kernel.frozen == ["/2"]
+    assert is_frozen(freezer)
+    assert log == []
+    kernel.fail_thaw.clear()
+    assert freezer.thaw() == 1
+    assert not is_frozen(freezer)
+    assert log == ["/3 was not frozen any more: somebody else thawed it"]
+
+
+def test_run_directory_that_cannot_be_made(log: list[str], kernel: FakeKernel, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    freezer = Freezer(log.append, str(tmp_path / "file/run"), kernel)
+    with pytest.raises(NotADirectoryError, match="run directory"):
+        freezer.freeze()
+    assert not is_frozen(freezer)
+    assert kernel.calls == []
+
+
+def test_run_directory_on_what_would_be_frozen(log: list[str], tmp_path: Path) -> None:
+    class Real(FakeKernel):
+        def mounts(self) -> list[Mount]:
+            return Kernel().mounts()
+
+        def topology(self) -> Topology:
+            return Kernel().topology()
+
+    kernel = Real()
+    if os.major(tmp_path.stat().st_dev) == 0:
+        pytest.skip("the temporary directory is not on a block device")
+    with pytest.raises(OSError, match="must be on a tmpfs") as caught:
+        Freezer(log.append, str(tmp_path), kernel).freeze()
+    assert caught.value.errno == errno.EINVAL
+    assert kernel.calls == []
+
+
+def test_hidden_filesystem_is_an_error(freezer: Freezer, kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = []
+
+    def hidden(filesystem: Filesystem, tree: MountTree) -> int:
+        tried.append(filesystem.point)
+        raise OSError(errno.ENOENT, "another mount hides it")
+
+    monkeypatch.setattr(kernel, "open", hidden)
+    with pytest.raises(FileNotFoundError, match="cannot freeze /1: another mount hides it; nothing was frozen"):
+        freezer.freeze()
+    # Mounts are read again: one may just have vanished.
+    assert tried == ["/1"] * 3
+    assert kernel.calls == []
+
+
+def test_status_and_second_freeze_while_the_first_is_stuck(freezer: Freezer, kernel: FakeKernel) -> None:
+    release = kernel.hold["/2"] = threading.Event()
+    worker = threading.Thread(target=freezer.freeze)
+    worker.start()
+    wait_until(lambda: kernel.at_work == "/2")
+    assert is_frozen(freezer)
+    with pytest.raises(OSError, match="being frozen") as caught:
+        freezer.freeze()
+    assert caught.value.errno == errno.EBUSY
+    release.set()
+    worker.join()
+    assert freezer.thaw() == 3
+
+
+def in_thread(freezer: Freezer) -> tuple[threading.Thread, list[OSError]]:
+    errors: list[OSError] = []
+
+    def run() -> None:
+        try:
+            freezer.freeze()
+        except OSError as error:
+            errors.append(error)
+
+    worker = threading.Thread(target=run)
+    worker.start()
+    return worker, errors
+
+
+def test_thaw_cancels_a_freeze_at_work(freezer: Freezer, kernel: FakeKernel) -> None:
+    release = kernel.hold["/2"] = threading.Event()
+    worker, errors = in_thread(freezer)
+    wait_until(lambda: kernel.at_work == "/2")
+    thawed: list[int] = []
+    thawer = threading.Thread(target=lambda: thawed.append(freezer.thaw()))
+    thawer.start()
+    # What is frozen so far is thawed at once: the kernel may be waiting for it.
+    wait_until(lambda: kernel.frozen == [])
+    assert is_frozen(freezer)
+    release.set()
+    worker.join()
+    thawer.join()
+    assert thawed == [1]
+    assert [error.errno for error in errors] == [errno.ECANCELED]
+    assert kernel.frozen == []
+    assert not is_frozen(freezer)
+    assert "freeze /3" not in kernel.calls
+    kernel.hold.clear()
+    assert len(freezer.freeze()) == 3
+    assert freezer.thaw() == 3
+
+
+def test_thaw_does_not_wait_for_ever(freezer: Freezer, kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(freeze_module, "CANCEL_TIME_LIMIT", 0.05)
+    release = kernel.hold["/3"] = threading.Event()
+    worker, errors = in_thread(freezer)
+    wait_until(lambda: kernel.at_work == "/3")
+    with pytest.raises(OSError, match="stuck in the kernel; 2 filesystems") as caught:
+        freezer.thaw()
+    assert caught.value.errno == errno.EBUSY
+    assert kernel.frozen == []
+    assert is_frozen(freezer)
+    release.set()
+    worker.join()
+    # The freeze itself thaws what it was stuck in.
+    assert [error.errno for error in errors] == [errno.ECANCELED]
+    assert not is_frozen(freezer)
+    assert kernel.frozen == []
+
+
+def test_thaw_that_waits_for_what_is_being_frozen(freezer: Freezer, kernel: FakeKernel) -> None:
+    """/1 is on a loop file on /2: its thaw blocks until /2 is thawed, which is being frozen."""
+    release = kernel.hold["/2"] = threading.Event()
+    plain_thaw = kernel.thaw
+    in_thaw = threading.Event()
+
+    def thaw(descriptor: int) -> None:
+        if kernel._open[descriptor] == "/1":
+            in_thaw.set()
+            wait_until(lambda: "thaw /2" in kernel.calls)
+        plain_thaw(descriptor)
+
+    kernel.thaw = thaw  # type: ignore[method-assign]
+    worker, _ = in_thread(freezer)
+    wait_until(lambda: kernel.at_work == "/2")
+    thawer = threading.Thread(target=freezer.thaw)
+    thawer.start()
+    assert in_thaw.wait(TIMEOUT)
+    release.set()
+    worker.join(TIMEOUT)
+    thawer.join(TIMEOUT)
+    assert not worker.is_alive()
+    assert not thawer.is_alive()
+    assert kernel.frozen == []
+    assert not is_frozen(freezer)
+
+
+def test_many_threads_leave_nothing_frozen(freezer: Freezer, kernel: FakeKernel) -> None:
+    refused: set[int | None] = set()
+
+    def run() -> None:
+        for number in range(200):
+            try:
+                freezer.freeze() if number % 2 else freezer.thaw()
+            except OSError as error:
+                refused.add(error.errno)
+
+    threads = [threading.Thread(target=run) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert refused <= {errno.EBUSY, errno.ECANCELED}
+    freezer.thaw()
+    assert not is_frozen(freezer)
+    assert kernel.frozen == []
+
+
+def test_sync_that_hangs_does_not_stop_the_freeze(
+    freezer: Freezer, kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch, log: list[str]
+) -> None:
+    monkeypatch.setattr(freeze_module, "SYNC_TIME_LIMIT", 0.05)
+    release = threading.Event()
+    ended = threading.Event()
+
+    def sync() -> None:
+        release.wait(TIMEOUT)
+        ended.set()
+
+    monkeypatch.setattr(kernel, "sync", sync)
+    assert len(freezer.freeze()) == 3
+    freezer.thaw()
+    # The second leaves it out, instead of adding one more thread that hangs.
+    assert len(freezer.freeze()) == 3
+    freezer.thaw()
+    assert len(log) == 2
+    assert "left out" in log[1]
+    release.set()
+    assert ended.wait(TIMEOUT)
+
+
+def dead_process() -> str:
+    """The number and start time of a process that has ended."""
+    with subprocess.Popen(["true"]) as process:
+        pass
+    return f"{process.pid} 1"
+
+
+def write_state(directory: Path, process: str, *lines: str, boot: str = "") -> None:
+    directory.mkdir(mode=0o700, exist_ok=True)
+    boot = boot or Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    text = "".join(f"{line}\n" for line in (f"boot {boot}", f"process {process}", *lines))
+    (directory / "frozen").write_text(text)
+
+
+def test_recovers_what_a_dead_agent_left(
+    freezer: Freezer, kernel: FakeKernel, tmp_path: Path, log: list[str]
+) -> None:
+    kernel.frozen = ["/1", "/2"]
+    write_state(tmp_path / "run", dead_process(), *(f"filesystem 8:{n} /{n}" for n in (1, 2, 3, 9)))
+    assert freezer.recover() == 2
+    assert kernel.calls == ["thaw /3", "thaw /2", "thaw /1"]
+    assert kernel.frozen == []
+    assert not is_frozen(freezer)
+    assert not (tmp_path / "run/frozen").exists()
+    assert any("8:9" in line for line in log)
+    assert any("thawed 2" in line for line in log)
+
+
+def test_recovers_after_executing_itself_anew(log: list[str], kernel: FakeKernel, tmp_path: Path) -> None:
+    first = Freezer(log.append, str(tmp_path / "run"), kernel)
+    first.freeze()
+    second = Freezer(log.append, str(tmp_path / "run"), kernel)
+    assert second.recover() == 3
+    assert kernel.frozen == []
+    assert first.thaw() == 0
+
+
+def test_recovery_that_fails_can_be_retried(freezer: Freezer, kernel: FakeKernel, tmp_path: Path) -> None:
+    kernel.frozen = ["/1"]
+    kernel.fail_thaw["/1"] = errno.EIO
+    write_state(tmp_path / "run", dead_process(), "filesystem 8:1 /1")
+    assert freezer.recover() == 0
+    assert is_frozen(freezer)
+    kernel.fail_thaw.clear()
+    assert freezer.thaw() == 1
+    assert not is_frozen(freezer)
+    assert not (tmp_path / "run/frozen").exists()
+
+
+def test_nothing_to_recover(freezer: Freezer, kernel: FakeKernel, tmp_path: Path) -> None:
+    assert freezer.recover() == 0
+    # An agent that is alive, and a file from before a reboot.
+    parent = os.getppid()
+    start = Path(f"/proc/{parent}/stat").read_text().rpartition(")")[2].split()[19]
+    write_state(tmp_path / "run", f"{parent} {start}", "filesystem 8:1 /1")
+    assert freezer.recover() == 0
+    assert (tmp_path / "run/frozen").exists()
+    write_state(tmp_path / "run", dead_process(), "filesystem 8:1 /1", boot="another")
+    assert freezer.recover() == 0
+    assert not (tmp_path / "run/frozen").exists()
+    assert kernel.calls == []
+
+
+def test_state_that_makes_no_sense_is_logged(freezer: Freezer, tmp_path: Path, log: list[str]) -> None:
+    write_state(tmp_path / "run", "nonsense", "filesystem 8:1 /1")
+    assert freezer.recover() == 0
+    assert not is_frozen(freezer)
+    assert "makes no sense" in log[0]
+
+
+def test_state_keeps_odd_names(tmp_path: Path) -> None:
+    state = FreezeState(str(tmp_path))
+    state.open()
+    state.write([(os.makedev(253, 300), "/a b\n\udce9")])
+    state.close()
+    assert (tmp_path / "frozen").read_bytes().splitlines()[2] == b"filesystem 253:300 /a\\040b\\012\xe9"
+    # Written by this very process, so left behind.
+    assert state.left_behind() == [os.makedev(253, 300)]
+
+
+# Real filesystems, on loop devices. The root of this machine is never frozen.
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+SYSTEM_PATH = "/usr/sbin:/sbin:/usr/bin:/bin"
+
+
+def program(name: str) -> str:
+    path = shutil.which(name, path=SYSTEM_PATH)
+    assert path, f"{name} is missing: apt-get install e2fsprogs xfsprogs mount util-linux"
+    return path
+
+
+def run(name: str, *arguments: str | bytes | Path) -> str:
+    result = subprocess.run([program(name), *arguments], check=True, stdout=subprocess.PIPE)
+    return result.stdout.decode().strip()
+
+
+class OnlyBelow(Kernel):
+    """The real kernel, of which only mounts below a directory are seen."""
+
+    def __init__(self, directory: Path) -> None:
+        self._prefix = os.fsencode(directory) + b"/"
+        self._never = os.stat("/").st_dev
+        self.calls: list[str] = []
+        # The call of this number fails.
+        self.fail_at = -1
+
+    def mounts(self) -> list[Mount]:
+        return [mount for mount in super().mounts() if mount.path.startswith(self._prefix)]
+
+    def sync(self) -> None:
+        """This machine has other things to do than to write all that is dirty."""
+
+    def freeze(self, descriptor: int) -> None:
+        assert os.fstat(descriptor).st_dev != self._never
+        point = os.readlink(f"/proc/self/fd/{descriptor}")
+        self.calls.append("freeze " + os.path.basename(point))
+        if len(self.calls) == self.fail_at:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        super().freeze(descriptor)
+
+    def thaw(self, descriptor: int) -> None:
+        self.calls.append("thaw " + os.path.basename(os.readlink(f"/proc/self/fd/{descriptor}")))
+        super().thaw(descriptor)
+
+
+class Writer:
+    """A process that writes a file into a directory."""
+
+    def __init__(self, directory: Path) -> None:
+        script = "import os, sys; os.close(os.open(os.path.join(sys.argv[1], 'w%d' % os.getpid()), os.O_CREAT))"
+        self.process = subprocess.Popen([sys.executable, "-I", "-S", "-c", script, directory])
+
+    def is_blocked(self) -> bool:
+        """Tell whether it waits in the kernel, see `D` in proc(5); wait until that is certain."""
+        deadline = time.monotonic() + TIMEOUT
+        while time.monotonic() < deadline:
+            if self.process.poll() is not None:
+                return False
+            state = Path(f"/proc/{self.process.pid}/wchan").read_text()
+            status = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()[0]
+            if status == "D" and ("percpu_rwsem" in state or "freeze" in state or state == "0"):
+                time.sleep(0.1)
+                return self.process.poll() is None
+            time.sleep(0.01)
+        return True
+
+    def ended(self) -> bool:
+        return self.process.wait(TIMEOUT) == 0
+
+
+class Bench:
+    """Makes filesystems in files and mounts them; takes all down at the end, frozen or not."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._stack = contextlib.ExitStack()
+        self._writers: list[Writer] = []
+
+    def write(self, directory: Path) -> Writer:
+        """Start to write into a directory."""
+        self._writers.append(Writer(directory))
+        return self._writers[-1]
+
+    def make(self, image: Path, point: str | bytes, kind: str = "ext4", size: str = "24M") -> Path:
+        path = Path(os.fsdecode(os.path.join(os.fsencode(self.directory), os.fsencode(point))))
+        path.mkdir(exist_ok=True)
+        run("truncate", "-s", size, image)
+        run("mkfs." + kind, "-q", image)
+        loop = run("losetup", "--find", "--show", image)
+        self._stack.callback(run, "losetup", "--detach", loop)
+        self.mount(loop, path)
+        return path
+
+    def mount(self, source: str | Path, point: Path, *options: str) -> None:
+        run("mount", *options, source, point)
+        self._stack.callback(run, "umount", point)
+
+    def close(self) -> None:
+        # A test that failed may have left filesystems frozen, which nobody could unmount then.
+        kernel = OnlyBelow(self.directory)
+        for mount in kernel.mounts():
+            with contextlib.suppress(OSError):
+                descriptor = os.open(mount.path, os.O_RDONLY)
+                try:
+                    if os.fstat(descriptor).st_dev == mount.device:
+                        Kernel.thaw(kernel, descriptor)
+                finally:
+                    os.close(descriptor)
+        for writer in self._writers:
+            writer.ended()
+        self._stack.close()
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    made = Bench(tmp_path)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+@pytest.fixture
+def real(tmp_path: Path) -> OnlyBelow:
+    return OnlyBelow(tmp_path)
+
+
+@pytest.fixture
+def real_freezer(tmp_path: Path, log: list[str], real: OnlyBelow) -> Freezer:
+    return Freezer(log.append, str(tmp_path / "run"), real)
+
+
+@pytest.mark.root
+@needs_root
+def test_writes_wait_until_the_thaw(bench: Bench, real_freezer: Freezer, tmp_path: Path) -> None:
+    points = [bench.make(tmp_path / f"image-{kind}", kind, kind, size) for kind, size in SOME_KINDS]
+    free = tmp_path / "free"
+    free.mkdir()
+    writers = []
+    try:
+        assert set(real_freezer.freeze()) == {str(point) for point in points}
+        assert not bench.write(free).is_blocked()
+        writers = [bench.write(point) for point in points]
+        assert all(writer.is_blocked() for writer in writers)
+    finally:
+        thawed = real_freezer.thaw()
+    assert thawed == len(points)
+    assert all(writer.ended() for writer in writers)
+
+
+# xfs takes no less.
+SOME_KINDS = [("ext4", "24M"), ("xfs", "300M")]
+
+
+@pytest.mark.root
+@needs_root
+def test_loop_in_loop_and_bind_mounts(bench: Bench, real_freezer: Freezer, real: OnlyBelow, tmp_path: Path) -> None:
+    outer = bench.make(tmp_path / "image", "outer", size="96M")
+    middle = bench.make(outer / "image", "middle", size="64M")
+    inner = bench.make(middle / "image", "inner")
+    # The holder is mounted once more, and last.
+    for number, source in enumerate((outer, inner, outer)):
+        point = tmp_path / f"another-place{number}"
+        point.mkdir()
+        bench.mount(source, point, "--bind")
+    for point in (outer, middle, inner):
+        (point / "dirty").write_bytes(os.urandom(1 << 20))
+    try:
+        frozen = real_freezer.freeze()
+        assert len(frozen) == 3
+        assert bench.write(tmp_path / "another-place1").is_blocked()
+    finally:
+        thawed = real_freezer.thaw()
+    assert thawed == 3
+    order = ["inner", "middle", "outer"]
+    # Of several mounts of one filesystem the one with the shortest path stands for it.
+    assert [os.path.basename(point) for point in frozen] == order
+    assert real.calls == [f"freeze {name}" for name in order] + [f"thaw {name}" for name in order[::-1]]
+
+
+@pytest.mark.root
+@needs_root
+def test_real_roll_back(bench: Bench, real_freezer: Freezer, real: OnlyBelow, tmp_path: Path) -> None:
+    points = [bench.make(tmp_path / f"image{number}", f"fs{number}") for number in range(3)]
+    real.fail_at = 3
+    try:
+        with pytest.raises(OSError, match=r"cannot freeze .*fs0: .*; what was frozen has been thawed"):
+            real_freezer.freeze()
+        assert not real_freezer.frozen
+        assert real.calls[3:] == ["thaw fs1", "thaw fs2"]
+        for point in points:
+            assert bench.write(point).ended()
+    finally:
+        real_freezer.thaw()
+
+
+@pytest.mark.root
+@needs_root
+def test_frozen_by_fsfreeze_is_left_frozen(
+    bench: Bench, real_freezer: Freezer, log: list[str], tmp_path: Path
+) -> None:
+    first = bench.make(tmp_path / "image1", "first")
+    second = bench.make(tmp_path / "image2", "second")
+    run("fsfreeze", "--freeze", first)
+    try:
+        assert real_freezer.freeze() == [str(second)]
+        assert real_freezer.thaw() == 1
+        writer = bench.write(first)
+        assert writer.is_blocked()
+        assert "somebody else" in log[0]
+    finally:
+        real_freezer.thaw()
+        run("fsfreeze", "--unfreeze", first)
+    assert writer.ended()
+
+
+@pytest.mark.root
+@needs_root
+def test_over_mounted(bench: Bench, real_freezer: Freezer, tmp_path: Path) -> None:
+    lower = bench.make(tmp_path / "image1", "point")
+    elsewhere = tmp_path / "some-longer-path"
+    elsewhere.mkdir()
+    bench.mount(lower, elsewhere, "--bind")
+    bench.make(tmp_path / "image2", "point")
+    try:
+        assert len(real_freezer.freeze()) == 2
+        assert bench.write(lower).is_blocked()
+        assert bench.write(elsewhere).is_blocked()
+    finally:
+        assert real_freezer.thaw() == 2
+
+
+@pytest.mark.root
+@needs_root
+def test_hidden_for_good(bench: Bench, real_freezer: Freezer, tmp_path: Path) -> None:
+    bench.make(tmp_path / "image1", "point")
+    bench.make(tmp_path / "image2", "point")
+    with pytest.raises(FileNotFoundError, match=r"point: another mount hides it; nothing was frozen"):
+        real_freezer.freeze()
+    assert not real_freezer.frozen
+
+
+@pytest.mark.root
+@needs_root
+def test_mounted_on_a_file_only(bench: Bench, real_freezer: Freezer, tmp_path: Path) -> None:
+    point = bench.make(tmp_path / "image", "point")
+    (point / "file").write_text("here")
+    target = tmp_path / "target"
+    target.write_text("")
+    bench.mount(point / "file", target, "--bind")
+    run("umount", point)
+    # Mounted anew at the end, for the bench to unmount.
+    try:
+        assert real_freezer.freeze() == [str(target)]
+    finally:
+        thawed = real_freezer.thaw()
+        source = next(mount.source for mount in OnlyBelow(tmp_path).mounts())
+        run("mount", source, point)
+    assert thawed == 1
+
+
+@pytest.mark.root
+@needs_root
+@pytest.mark.parametrize("name", [b"with space", b"tab\tnew\nline", b"caf\xe9", b"back\\040slash", b"cr\r"])
+def test_odd_names(bench: Bench, real_freezer: Freezer, tmp_path: Path, name: bytes) -> None:
+    point = bench.make(tmp_path / "image", name)
+    try:
+        frozen = real_freezer.freeze()
+        assert [name.encode("utf-8", "surrogateescape") for name in frozen] == [os.fsencode(point)]
+        writer = bench.write(point)
+        assert writer.is_blocked()
+    finally:
+        thawed = real_freezer.thaw()
+    assert thawed == 1
+    assert writer.ended()
+
+
+@pytest.mark.root
+@needs_root
+def test_read_only_mounts(bench: Bench, real_freezer: Freezer, tmp_path: Path) -> None:
+    writable = bench.make(tmp_path / "image1", "writable")
+    read_only = bench.make(tmp_path / "image2", "readonly")
+    bind = tmp_path / "bind"
+    bind.mkdir()
+    bench.mount(writable, bind, "--bind")
+    # A bind mount that takes no writes says nothing of the filesystem.
+    run("mount", "-o", "remount,bind,ro", bind)
+    run("mount", "-o", "remount,ro", read_only)
+    try:
+        assert real_freezer.freeze() == [str(bind)]
+    finally:
+        real_freezer.thaw()
+
+
+KILLED = """
+import os, signal, sys
+sys.path.insert(0, sys.argv[1])
+from tests.agent.test_freeze import OnlyBelow
+from phoenix_ga.agent.operations.freeze import Freezer
+from pathlib import Path
+directory = Path(sys.argv[2])
+freezer = Freezer(print, str(directory / "run"), OnlyBelow(directory))
+assert len(freezer.freeze()) == 2
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.root
+@needs_root
+def test_recovers_after_a_kill(bench: Bench, real_freezer: Freezer, log: list[str], tmp_path: Path) -> None:
+    outer = bench.make(tmp_path / "image", "outer", size="64M")
+    inner = bench.make(outer / "image", "inner")
+    top = Path(__file__).parents[2]
+    subprocess.run([sys.executable, "-c", KILLED, top, tmp_path], check=False, cwd=top)
+    writers = [bench.write(inner), bench.write(outer)]
+    assert all(writer.is_blocked() for writer in writers)
+    assert real_freezer.recover() == 2
+    assert all(writer.ended() for writer in writers)
+    assert log == ["an agent that died left filesystems frozen: thawed 2"]
+    assert not (tmp_path / "run/frozen").exists()
