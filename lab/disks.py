@@ -1,0 +1,54 @@
+"""Disks of a machine besides its root disk."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab.errors import LabError
+
+_DEVICES = {"virtio": "virtio-blk-pci", "scsi": "scsi-hd", "nvme": "nvme"}
+
+
+@dataclass(frozen=True)
+class DiskSpec:
+    """A disk to attach: an empty one of `size`, or the image at `path`.
+
+    `size` is in QEMU's notation (`64M`, `1G`). `serial` is what the guest sees, in
+    /dev/disk/by-id/virtio-SERIAL for a virtio disk; without one it is `diskN`. `bus` is virtio, scsi or nvme.
+    A disk made by `size` is gone with the machine; one given by `path` is written to.
+    """
+
+    size: str = "64M"
+    serial: str = ""
+    path: Path | None = None
+    format: str = "raw"
+    bus: str = "virtio"
+
+    def arguments(self, number: int, directory: Path) -> list[str]:
+        """QEMU's arguments for the machine's disk `number` (from 0); makes the file in `directory` if need be."""
+        if self.bus not in _DEVICES:
+            raise LabError(f"no such disk bus: {self.bus!r}; it is one of {', '.join(_DEVICES)}")
+        serial = self.serial or f"disk{number}"
+        path = self.path
+        if path is None:
+            path = directory / f"disk{number}.{self.format}"
+            make_image(path, self.format, size=self.size)
+        return [
+            "-drive", f"if=none,id=disk{number},file={path},format={self.format},cache=unsafe,discard=unmap",
+            "-device", f"{_DEVICES[self.bus]},drive=disk{number},serial={serial},id=device-disk{number}",
+        ]  # fmt: skip
+
+
+def make_image(path: Path, image_format: str, *, size: str | None = None, base: Path | None = None) -> None:
+    """Make an empty disk image of `size`, or an overlay over the raw image `base`; raises LabError."""
+    command = ["qemu-img", "create", "-q", "-f", image_format]
+    if base is not None:
+        command += ["-F", "raw", "-b", str(base)]
+    command.append(str(path))
+    if size is not None:
+        command.append(size)
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    if done.returncode != 0:
+        raise LabError(f"cannot make the disk image {path}: {done.stdout.strip()}")

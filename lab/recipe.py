@@ -1,0 +1,98 @@
+"""What goes into the guest image: packages, configuration files and units that are kept from starting."""
+
+from __future__ import annotations
+
+HOSTNAME = "phoenix-guest"
+ARCHITECTURE = "amd64"
+ROOT_SIZE = "2G"
+
+#: The cloud kernel is a third of the usual one and has every driver a QEMU guest needs.
+PACKAGES = (
+    "linux-image-cloud-amd64",
+    "busybox-static",
+    "systemd",
+    "systemd-sysv",
+    "udev",
+    "dbus",
+    "kmod",
+    "util-linux",
+    "python3",
+    "qemu-guest-agent",
+    "iproute2",
+    "procps",
+    "strace",
+    "socat",
+    "lvm2",
+    "dmsetup",
+    "cryptsetup-bin",
+    "e2fsprogs",
+    "xfsprogs",
+    "btrfs-progs",
+)
+
+#: Files dpkg leaves out: nobody reads manuals in the guest.
+EXCLUDED_PATHS = (
+    "/usr/share/doc/*",
+    "/usr/share/man/*",
+    "/usr/share/info/*",
+    "/usr/share/locale/*",
+    "/usr/share/lintian/*",
+    "/usr/share/bug/*",
+)
+
+#: Units that cost boot time and do nothing for a guest that lives for minutes.
+MASKED_UNITS = (
+    "apt-daily.timer",
+    "apt-daily-upgrade.timer",
+    "dpkg-db-backup.timer",
+    "e2scrub_all.timer",
+    "e2scrub_reap.service",
+    "fstrim.timer",
+    "xfs_scrub_all.timer",
+    "systemd-tmpfiles-clean.timer",
+    "getty.target",
+    "getty-static.service",
+    "kmod-static-nodes.service",
+    "ldconfig.service",
+    "lvm2-monitor.service",
+    "lvm2-lvmpolld.socket",
+    "dm-event.socket",
+    "modprobe@configfs.service",
+    "modprobe@drm.service",
+    "modprobe@efi_pstore.service",
+    "modprobe@fuse.service",
+    "dev-hugepages.mount",
+    "dev-mqueue.mount",
+    "sys-kernel-config.mount",
+    "sys-kernel-debug.mount",
+    "sys-kernel-tracing.mount",
+    "sys-fs-fuse-connections.mount",
+    "proc-sys-fs-binfmt_misc.automount",
+    "systemd-binfmt.service",
+    "systemd-hwdb-update.service",
+    "systemd-journal-catalog-update.service",
+    "systemd-journal-flush.service",
+    "systemd-pcrphase.service",
+    "systemd-pcrphase-sysinit.service",
+    "systemd-pstore.service",
+    "systemd-random-seed.service",
+    "systemd-remount-fs.service",
+    "systemd-update-done.service",
+    "systemd-update-utmp.service",
+    "systemd-update-utmp-runlevel.service",
+)
+
+#: Modules the small initramfs loads, besides those they depend on, to find and mount the root file system.
+INITRAMFS_MODULES = ("virtio_pci", "virtio_blk", "ext4")
+
+#: Path in the guest -> content. The machine's identity is fixed so that no boot is a "first boot".
+CONFIGURATION = {
+    "/etc/hostname": f"{HOSTNAME}\n",
+    "/etc/hosts": f"127.0.0.1 localhost\n127.0.1.1 {HOSTNAME}\n",
+    "/etc/fstab": "",
+    "/etc/machine-id": "0f2a6c1d8b3e4f5a9c7d1e2b3a4c5d6e\n",
+    "/etc/resolv.conf": "",
+    # In memory: a frozen root file system must not block the journal.
+    "/etc/systemd/journald.conf.d/lab.conf": "[Journal]\nStorage=volatile\nRuntimeMaxUse=32M\n",
+    "/etc/systemd/system.conf.d/lab.conf": "[Manager]\nDefaultTimeoutStopSec=10s\n",
+}
