@@ -32,6 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
 
         # Permissions are given with each file, exactly.
         os.umask(0)
+        _set_name()
         return Daemon(line, config).run()
     except ConfigError as error:
         print(f"phoenix-ga: {error}", file=sys.stderr)
@@ -39,6 +40,15 @@ def main(arguments: list[str] | None = None) -> int:
         where = f"{error.filename}: " if error.filename else ""
         print(f"phoenix-ga: {where}{error.strerror}", file=sys.stderr)
     return 1
+
+
+def _set_name() -> None:
+    """Let ps(1) and pgrep(1) show the agent under its own name."""
+    try:
+        with open("/proc/self/comm", "w") as file:
+            file.write("phoenix-ga")
+    except OSError:
+        pass
 
 
 def run() -> None:

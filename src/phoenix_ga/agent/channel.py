@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections import deque
 from select import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections import deque
     from collections.abc import Callable, Iterable
     from typing import Final
 
     from phoenix_ga.agent.loop import Loop
+else:
+    # The module `collections` would load much that is not needed here.
+    from _collections import deque
 
 # The kernel's virtio console driver hands out one page for each element of a readv(2), and takes
 # 32 KiB for each element of a writev(2): many elements in one call save most system calls.

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+from _thread import allocate_lock
+
+from phoenix_ga.agent.log import NOTICE
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,10 +22,10 @@ class Context:
     """The state that requests share, whichever port they came by.
 
     config: the options in force. policy: which commands may run. log: where to tell what happened.
-    handles: the files that `file-open` opened. freezer: what is frozen. stop: asks the agent to end.
+    handles: the files that `file-open` opened. stop: asks the agent to end.
     """
 
-    __slots__ = ("config", "freezer", "handles", "log", "policy", "stop")
+    __slots__ = ("_freezer", "_freezer_lock", "config", "handles", "log", "policy", "stop")
 
     def __init__(
         self,
@@ -28,12 +33,35 @@ class Context:
         policy: Policy,
         log: Log,
         handles: Handles,
-        freezer: Freezer,
         stop: Callable[[], None],
     ) -> None:
         self.config = config
         self.policy = policy
         self.log = log
         self.handles = handles
-        self.freezer = freezer
         self.stop = stop
+        self._freezer: Freezer | None = None
+        self._freezer_lock = allocate_lock()
+
+    @property
+    def frozen(self) -> bool:
+        """Whether filesystems are frozen by this agent. Never waits."""
+        return self._freezer is not None and self._freezer.frozen
+
+    @property
+    def freezer(self) -> Freezer:
+        """What freezes and thaws; loaded on first use, which must not be while filesystems are frozen."""
+        with self._freezer_lock:
+            if self._freezer is None:
+                from phoenix_ga.agent.operations.freeze import Freezer
+
+                self._freezer = Freezer(lambda text: self.log.write(NOTICE, text), self.config.run_directory)
+            return self._freezer
+
+    def recover(self) -> None:
+        """Thaw what an agent that died left frozen. To be called before any request is served."""
+        # Only a freeze leaves something there, so that hardly any start has to load the freezer.
+        if os.path.exists(f"{self.config.run_directory}/frozen"):
+            self.freezer.recover()
+            if self.frozen:
+                self.log.hold()

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import signal
-
 from phoenix_ga import __version__
 from phoenix_ga.agent.config import CommandLine, Config, ConfigError, load_config
 from phoenix_ga.agent.context import Context
 from phoenix_ga.agent.dispatch import Dispatcher
 from phoenix_ga.agent.log import ERR, INFO, NOTICE, WARNING, Log
-from phoenix_ga.agent.loop import Loop
+from phoenix_ga.agent.loop import SIGHUP, SIGINT, SIGTERM, Loop
 from phoenix_ga.agent.operations.files import Handles
-from phoenix_ga.agent.operations.freeze import Freezer
 from phoenix_ga.agent.policy import Policy
 from phoenix_ga.agent.ports import Port, make_port
 from phoenix_ga.agent.workers import Workers
@@ -29,9 +26,8 @@ class Daemon:
         self._loop = Loop()
         self._log = Log(config.log_file, config.debug)
         self._workers = Workers(config.max_workers)
-        self._freezer = Freezer(lambda text: self._log.write(NOTICE, text), config.run_directory)
         self._handles = Handles(config.max_handles)
-        self._context = Context(config, _policy(config), self._log, self._handles, self._freezer, self._stop_soon)
+        self._context = Context(config, _policy(config), self._log, self._handles, self._stop_soon)
         self._dispatcher = Dispatcher(self._context, self._loop, self._workers)
         self._dispatcher.settled = self._settled
         self._ports: dict[str, Port] = {}
@@ -44,18 +40,16 @@ class Daemon:
         Raises ConfigError or OSError where a port can't be served.
         """
         for number, callback in (
-            (signal.SIGTERM, self.stop),
-            (signal.SIGINT, self.stop),
-            (signal.SIGHUP, self._reload),
+            (SIGTERM, self.stop),
+            (SIGINT, self.stop),
+            (SIGHUP, self._reload),
         ):
             self._loop.on_signal(number, callback)
         # What runs on the loop must never be loaded from a disk there, least of all a frozen one.
         for command in COMMANDS:
             if command.inline or command.while_frozen:
                 self._dispatcher.load(command.handler)
-        self._freezer.recover()
-        if self._freezer.frozen:
-            self._log.hold()
+        self._context.recover()
         try:
             self._set_ports(self._context.config.port)
         except BaseException:
@@ -87,14 +81,14 @@ class Daemon:
         if self._ending:
             return
         self._ending = True
-        if self._freezer.frozen:
+        if self._context.frozen:
             self._workers.submit_urgent(self._thaw_and_end)
         else:
             self._close()
 
     def _thaw_and_end(self) -> None:
         try:
-            self._freezer.thaw()
+            self._context.freezer.thaw()
         except OSError as error:
             self._log.write(ERR, f"cannot thaw: {error}")
         self._loop.call_from_thread(self._close)

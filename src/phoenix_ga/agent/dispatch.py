@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import errno
 import os
-from collections import deque
 
 from phoenix_ga.agent.log import DEBUG, ERR, NOTICE
 from phoenix_ga.wire.commands import BY_NAME
 from phoenix_ga.wire.declaration import ArgumentError
-from phoenix_ga.wire.messages import NO_CODE, NO_TAG, encode_error, encode_json, encode_return
+from phoenix_ga.wire.json_text import encode_json
+from phoenix_ga.wire.messages import NO_CODE, NO_TAG, encode_error, encode_return
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections import deque
     from collections.abc import Callable
     from typing import Any, Final
 
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from phoenix_ga.agent.workers import Workers
     from phoenix_ga.wire.declaration import Command
     from phoenix_ga.wire.messages import Request
+else:
+    # The module `collections` would load much that is not needed here.
+    from _collections import deque
 
 HANDLERS: Final = "phoenix_ga.agent.dialects.native."
 _SHOWN_MAX: Final = 200
@@ -155,7 +159,7 @@ class Dispatcher:
 
     def _check(self, call: Call) -> None:
         assert call.command is not None
-        self.context.policy.check(call.command, call.bound, self.context.freezer.frozen)
+        self.context.policy.check(call.command, call.bound, self.context.frozen)
 
     def _run(self, call: Call) -> list[bytes | bytearray]:
         command = call.command

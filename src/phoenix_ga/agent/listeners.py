@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
+# The module `socket` would load much that is not needed here.
+import _socket as socket
 import os
-import socket
 import stat
 from errno import EACCES, EADDRINUSE
 from struct import Struct
@@ -14,7 +14,7 @@ from phoenix_ga.agent.ports import Listener
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Final
+    from typing import Any, Final
 
 _BACKLOG: Final = 64
 _UCRED: Final = Struct("iII")  # struct ucred of unix(7): pid, uid, gid
@@ -41,19 +41,20 @@ class UnixListener(Listener):
         return self._socket.fileno()
 
     def accept(self) -> int:
-        connection, _ = self._socket.accept()
-        with connection:
-            _, uid, _ = _UCRED.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
-            if uid not in (0, os.geteuid()):
-                raise PermissionError(EACCES, f"user {uid} may not talk to the agent")
-            connection.setblocking(False)
-            return connection.detach()
+        connection, _ = _accept(self._socket)
+        _, uid, _ = _UCRED.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
+        if uid not in (0, os.geteuid()):
+            connection.close()
+            raise PermissionError(EACCES, f"user {uid} may not talk to the agent")
+        return _detach(connection)
 
     def close(self) -> None:
         self._socket.close()
-        with contextlib.suppress(OSError):
+        try:
             if os.path.samestat(os.lstat(self.path), self._made):
                 os.unlink(self.path)
+        except OSError:
+            pass
 
 
 class VsockListener(Listener):
@@ -72,15 +73,24 @@ class VsockListener(Listener):
         return self._socket.fileno()
 
     def accept(self) -> int:
-        connection, address = self._socket.accept()
-        with connection:
-            if address[0] != socket.VMADDR_CID_HOST:
-                raise PermissionError(EACCES, f"CID {address[0]} may not talk to the agent; only the host may")
-            connection.setblocking(False)
-            return connection.detach()
+        connection, address = _accept(self._socket)
+        if address[0] != socket.VMADDR_CID_HOST:
+            connection.close()
+            raise PermissionError(EACCES, f"CID {address[0]} may not talk to the agent; only the host may")
+        return _detach(connection)
 
     def close(self) -> None:
         self._socket.close()
+
+
+def _accept(listener: socket.socket) -> tuple[socket.socket, Any]:
+    fd, address = listener._accept()  # type: ignore[attr-defined]
+    return socket.socket(fileno=fd), address
+
+
+def _detach(connection: socket.socket) -> int:
+    connection.setblocking(False)
+    return connection.detach()
 
 
 def _remove_stale(path: str) -> None:
@@ -90,12 +100,14 @@ def _remove_stale(path: str) -> None:
             raise OSError(EADDRINUSE, "there is a file that is no socket", path)
     except FileNotFoundError:
         return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        try:
-            probe.connect(path)
-        except ConnectionRefusedError:
-            os.unlink(path)
-            return
+    probe = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    try:
+        probe.connect(path)
+    except ConnectionRefusedError:
+        os.unlink(path)
+        return
+    finally:
+        probe.close()
     raise OSError(EADDRINUSE, "another program listens there", path)
 
 

@@ -5,15 +5,22 @@ from __future__ import annotations
 import errno
 import os
 import select
-import signal
-from collections import deque
-from heapq import heappop, heappush
 from time import monotonic
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal as _signal
+    from collections import deque
     from collections.abc import Callable
     from typing import Any, Final
+else:
+    # The modules `signal` and `collections` would load much that is not needed here.
+    import _signal
+    from _collections import deque
+
+SIGHUP: Final[int] = _signal.SIGHUP
+SIGINT: Final[int] = _signal.SIGINT
+SIGTERM: Final[int] = _signal.SIGTERM
 
 EDGES: Final = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
 
@@ -77,16 +84,17 @@ class Loop:
     def call_later(self, seconds: float, callback: Callable[[], None]) -> Timer:
         """Call back in `seconds`, unless the timer is cancelled before."""
         timer = Timer(monotonic() + seconds, callback)
-        heappush(self._timers, timer)
+        self._timers.append(timer)
+        self._timers.sort()
         return timer
 
     def on_signal(self, number: int, callback: Callable[[], None]) -> None:
         """Call back on the loop's thread when the signal arrives."""
         self._signals[number] = callback
-        signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
+        _signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
         # The handler only has to be there: the wake-up pipe carries the number.
-        signal.signal(number, lambda number, frame: None)
-        signal.siginterrupt(number, False)
+        _signal.signal(number, lambda number, frame: None)
+        _signal.siginterrupt(number, False)
 
     def run(self) -> None:
         """Serve until `stop`."""
@@ -120,7 +128,7 @@ class Loop:
 
     def _run_timers(self) -> None:
         while self._timers and (self._timers[0].call is None or self._timers[0].due <= monotonic()):
-            timer = heappop(self._timers)
+            timer = self._timers.pop(0)
             if timer.call is not None:
                 timer.call()
 

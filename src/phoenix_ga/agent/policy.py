@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from errno import EBUSY, EPERM
-from fnmatch import fnmatchcase
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,4 +47,9 @@ class Policy:
 
 
 def _matches(names: tuple[str, ...], patterns: tuple[str, ...]) -> bool:
+    if not patterns:
+        return False
+    # Loads `re`, which an agent without lists does without.
+    from fnmatch import fnmatchcase
+
     return any(fnmatchcase(name, pattern) for name in names for pattern in patterns)

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections import deque
-
 from phoenix_ga.agent.dispatch import Call, CommandError
 from phoenix_ga.wire.messages import NO_CODE, MessageError, Request, decode_request
 from phoenix_ga.wire.units import RESET_BYTE, Damage, Frame, Line, Parser
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections import deque
     from collections.abc import Callable
     from typing import Final
 
     from phoenix_ga.agent.channel import Channel
     from phoenix_ga.agent.dispatch import Dispatcher
     from phoenix_ga.wire.units import Unit
+else:
+    # The module `collections` would load much that is not needed here.
+    from _collections import deque
 
 # More output than this waits for the client before more requests are read or run.
 _OUTPUT_HIGH: Final = 1024 * 1024
@@ -193,6 +195,10 @@ class Conversation:
                 # The tag tells which request was wrong, where there was one to be read.
                 failed = Request("", {}, error.tag)
                 self._session.take(Call(failed, len(unit.data), CommandError(str(error), NO_CODE)))
+                return
+            except Exception as error:
+                # No line, whatever is on it, may end the agent.
+                self._session.take(Call(None, len(unit.data), error))
                 return
             if request.execute == "sync":
                 self._sync(request)

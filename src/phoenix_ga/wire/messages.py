@@ -12,17 +12,14 @@ from __future__ import annotations
 
 from binascii import Error as Base64Error
 from binascii import a2b_base64, b2a_base64
-from json import JSONDecoder, JSONEncoder
+
+from phoenix_ga.wire.json_text import JsonError, decode_json, encode_json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Final
 
 NO_CODE: Final = -1
-# No number in any command is longer; Python's conversion of very long ones is quadratic.
-_DIGITS_MAX: Final = 400
-# A line of commas can make a thousand times its size in objects; no command needs so many.
-_COMMAS_MAX: Final = 100_000
 
 
 class NoTag:
@@ -91,69 +88,16 @@ class JsonText:
         self.pieces = pieces
 
 
-def _parse_integer(digits: str) -> int:
-    if len(digits) > _DIGITS_MAX:
-        raise ValueError(f"number of {len(digits)} digits")
-    return int(digits)
-
-
-def _parse_float(digits: str) -> float:
-    value = float(digits)
-    if value - value != 0:
-        raise ValueError(f"number {digits[:20]} is out of range")
-    return value
-
-
-def _refuse_constant(name: str) -> float:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _make_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
-    if len(members) < len(pairs):
-        seen = set()
-        for name, _ in pairs:
-            if name in seen:
-                raise ValueError(f"member {name[:40]!r} is there twice")
-            seen.add(name)
-    return members
-
-
-_decoder: Final = JSONDecoder(
-    object_pairs_hook=_make_object,
-    parse_int=_parse_integer,
-    parse_float=_parse_float,
-    parse_constant=_refuse_constant,
-)
-_encode: Final = JSONEncoder(allow_nan=False, separators=(", ", ": ")).encode
-
-
-def encode_json(value: Any) -> bytes:
-    """Return `value` as JSON text in ASCII."""
-    return _encode(value).encode("ascii")
-
-
-def decode_json(line: bytes) -> Any:
-    """Return the value of a line of JSON.
-
-    Raises MessageError where it is not UTF-8, not JSON, nested too deeply, has a member twice, a
-    number out of range, or more elements than any command needs.
-    """
-    if len(line) > _COMMAS_MAX and line.count(b",") > _COMMAS_MAX:
-        raise MessageError(f"JSON has more than {_COMMAS_MAX} elements")
+def _decode(line: bytes) -> Any:
     try:
-        return _decoder.decode(line.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        raise MessageError(f"not UTF-8 at byte {error.start}") from None
-    except RecursionError:
-        raise MessageError("JSON is nested too deeply") from None
-    except ValueError as error:
-        raise MessageError(f"not JSON: {error}") from None
+        return decode_json(line)
+    except JsonError as error:
+        raise MessageError(str(error)) from None
 
 
 def decode_request(line: bytes) -> Request:
     """Return the request that stands on `line`. Raises MessageError where there is none."""
-    message = decode_json(line)
+    message = _decode(line)
     if type(message) is not dict:
         raise MessageError('request must be a JSON object, such as {"execute": "ping"}')
     tag = message.pop("tag", NO_TAG)
@@ -200,7 +144,7 @@ def _encode_tag(tag: Any) -> bytes:
 
 def decode_answer(line: bytes) -> Answer:
     """Return the answer that stands on `line`. Raises MessageError where there is none."""
-    message = decode_json(line)
+    message = _decode(line)
     if type(message) is not dict:
         raise MessageError("answer is not a JSON object")
     tag = message.get("tag", NO_TAG)

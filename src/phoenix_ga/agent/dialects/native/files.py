@@ -6,7 +6,8 @@ import stat
 from errno import EINVAL
 
 from phoenix_ga.agent.operations import files
-from phoenix_ga.wire.messages import JsonText, decode_base64, encode_base64, encode_json
+from phoenix_ga.wire.json_text import encode_json
+from phoenix_ga.wire.messages import JsonText, decode_base64, encode_base64
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -29,9 +29,9 @@ def fs_unfreeze(context: Context) -> bool:
 
 def get_freeze_status(context: Context) -> bool:
     """Tell whether filesystems are frozen by this agent."""
-    return context.freezer.frozen
+    return context.frozen
 
 
 def _release_log(context: Context) -> None:
-    if not context.freezer.frozen:
+    if not context.frozen:
         context.log.release()

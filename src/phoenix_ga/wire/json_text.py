@@ -1,0 +1,127 @@
+"""JSON text to values and back, with the limits that a peer's text needs.
+
+The C half of the standard `json` module is used directly: its Python half loads `re` and `enum`,
+which would be a sixth of an idle agent's memory. An interpreter without that C half gets the
+whole module.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, Final
+
+# No number in any command is longer; Python's conversion of very long ones is quadratic.
+_DIGITS_MAX: Final = 400
+# A line of commas can make a thousand times its size in objects; no command needs so many.
+_COMMAS_MAX: Final = 100_000
+_WHITE: Final = " \t\r\n"
+
+
+class JsonError(ValueError):
+    """A text is not JSON, or more than any message needs."""
+
+
+def _parse_integer(digits: str) -> int:
+    if len(digits) > _DIGITS_MAX:
+        raise JsonError(f"number of {len(digits)} digits")
+    return int(digits)
+
+
+def _parse_float(digits: str) -> float:
+    value = float(digits)
+    if value - value != 0:
+        raise JsonError(f"number {digits[:20]} is out of range")
+    return value
+
+
+def _refuse_constant(name: str) -> float:
+    raise JsonError(f"{name} is not JSON")
+
+
+def _make_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        seen = set()
+        for name, _ in pairs:
+            if name in seen:
+                raise JsonError(f"member {name[:40]!r} is there twice")
+            seen.add(name)
+    return members
+
+
+def _refuse_value(value: object) -> object:
+    raise TypeError(f"{type(value).__name__} has no form in JSON")
+
+
+class _Context:
+    """What the C scanner asks of a decoder."""
+
+    strict = True
+    object_hook = None
+    object_pairs_hook = staticmethod(_make_object)
+    parse_int = staticmethod(_parse_integer)
+    parse_float = staticmethod(_parse_float)
+    parse_constant = staticmethod(_refuse_constant)
+    memo: Final[dict[str, str]] = {}
+
+
+if TYPE_CHECKING:
+    _scan: Callable[[str, int], tuple[Any, int]]
+    _encode: Callable[[Any, int], tuple[str, ...]]
+else:
+    try:
+        from _json import encode_basestring_ascii, make_encoder, make_scanner
+
+        _scan = make_scanner(_Context())
+        _encode = make_encoder(None, _refuse_value, encode_basestring_ascii, None, ": ", ", ", False, False, False)
+    except (ImportError, TypeError):
+        from json import JSONDecoder, JSONEncoder
+
+        _scan = JSONDecoder(
+            object_pairs_hook=_make_object,
+            parse_int=_parse_integer,
+            parse_float=_parse_float,
+            parse_constant=_refuse_constant,
+        ).scan_once
+
+        def _encode(value, level, encoder=JSONEncoder(allow_nan=False)):  # noqa: B008
+            return (encoder.encode(value),)
+
+
+def encode_json(value: Any) -> bytes:
+    """Return `value` as JSON text in ASCII."""
+    return "".join(_encode(value, 0)).encode("ascii")
+
+
+def decode_json(line: bytes) -> Any:
+    """Return the value of a JSON text.
+
+    Raises JsonError where it is not UTF-8, not JSON, nested too deeply, has a member twice, a
+    number out of range, or more elements than any command needs.
+    """
+    if len(line) > _COMMAS_MAX and line.count(b",") > _COMMAS_MAX:
+        raise JsonError(f"JSON has more than {_COMMAS_MAX} elements")
+    try:
+        text = line.decode("utf-8").strip(_WHITE)
+        try:
+            value, end = _scan(text, 0)
+        except SystemError:
+            # To tell what is wrong, the scanner of Python 3.9 to 3.11 needs this, but does not load it.
+            import json.decoder  # noqa: F401
+
+            value, end = _scan(text, 0)
+    except JsonError:
+        raise
+    except UnicodeDecodeError as error:
+        raise JsonError(f"not UTF-8 at byte {error.start}") from None
+    except RecursionError:
+        raise JsonError("JSON is nested too deeply") from None
+    except StopIteration as error:
+        raise JsonError(f"not JSON: no value at character {error.value}") from None
+    except ValueError as error:
+        raise JsonError(f"not JSON: {error}") from None
+    if end != len(text):
+        raise JsonError(f"not JSON: something follows at character {end}")
+    return value

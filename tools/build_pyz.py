@@ -1,0 +1,115 @@
+"""Build the agent as one file that any Python from 3.9 on runs: `python -m tools.build_pyz`.
+
+The archive holds a tree of byte code for each interpreter that is found here, and the source for
+all others. Nothing is compressed: the file is small, and decompressing would cost memory and time
+at every start.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+SOURCE = Path(__file__).parent.parent / "src"
+TARGET = Path(__file__).parent.parent / "dist" / "phoenix-ga.pyz"
+PARTS = ("phoenix_ga/__init__.py", "phoenix_ga/wire", "phoenix_ga/agent")
+MINOR_VERSIONS = range(9, 20)
+# Isolated, without the site module: the agent needs nothing but the standard library.
+INTERPRETER_LINE = b"#!/usr/bin/python3 -ISB\n"
+# The earliest time that a zip archive can hold: the same source gives the same file.
+TIME = (1980, 1, 1, 0, 0, 0)
+
+# A program that is run from an archive keeps `runpy` and all that it loads in memory for good: a
+# tenth of an idle agent. So the interpreter is started once more, with a path instead.
+MAIN = """\
+import os
+import sys
+
+tree = sys.implementation.cache_tag
+tree = sys.path[0] + "/" + (tree if tree in {trees!r} else "source")
+start = "import sys; sys.path.insert(0, sys.argv.pop(1)); from phoenix_ga.agent.__main__ import run; run()"
+os.execv(sys.executable, [sys.executable, "-ISB", "-c", start, tree, *sys.argv[1:]])
+"""
+
+# Docstrings and columns are for whoever reads the source: they stay out of the guest's memory.
+COMPILE = """\
+import py_compile, sys
+print(sys.implementation.cache_tag)
+for line in sys.stdin.read().splitlines():
+    source, target, shown = line.split("\\t")
+    mode = py_compile.PycInvalidationMode.UNCHECKED_HASH
+    py_compile.compile(source, target, shown, doraise=True, optimize=2, invalidation_mode=mode)
+"""
+
+
+def modules() -> list[Path]:
+    """Return the agent's modules, relative to the source directory."""
+    found: list[Path] = []
+    for part in PARTS:
+        path = SOURCE / part
+        found += [path] if path.is_file() else sorted(path.rglob("*.py"))
+    return [path.relative_to(SOURCE) for path in found]
+
+
+def interpreters() -> Iterator[str]:
+    """Yield the interpreters of this machine that the agent runs on, one of each version."""
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    for minor in MINOR_VERSIONS:
+        name = f"python3.{minor}"
+        candidates = [sys.executable] if sys.version_info[1] == minor else []
+        candidates += [found] if (found := shutil.which(name)) else []
+        candidates += [str(path) for path in sorted(pyenv.glob(f"3.{minor}.*/bin/{name}"))]
+        for candidate in candidates:
+            # A shim of a version manager may be there without the interpreter.
+            if subprocess.run([candidate, "-c", ""], capture_output=True, check=False).returncode == 0:
+                yield candidate
+                break
+
+
+def compile_with(interpreter: str, directory: Path) -> str:
+    """Compile all modules into a tree below `directory`, and return its name."""
+    lines = "".join(f"{SOURCE / path}\t{directory / 'next' / path}c\t{path}\n" for path in modules())
+    command = [interpreter, "-I", "-X", "no_debug_ranges", "-c", COMPILE]
+    tree = subprocess.run(command, input=lines, capture_output=True, text=True, check=True).stdout.strip()
+    (directory / "next").rename(directory / tree)
+    return tree
+
+
+def build(target: Path) -> list[str]:
+    """Write the archive, whole or not at all, and return the names of its trees of byte code."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        trees = [compile_with(interpreter, directory) for interpreter in interpreters()]
+        members = {"__main__.py": MAIN.format(trees=tuple(trees)).encode()}
+        members.update({f"source/{path}": (SOURCE / path).read_bytes() for path in modules()})
+        for tree in trees:
+            members.update({f"{tree}/{path}c": (directory / tree / f"{path}c").read_bytes() for path in modules()})
+    unfinished = target.with_suffix(".unfinished")
+    with unfinished.open("wb") as file:
+        file.write(INTERPRETER_LINE)
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+            for member, data in members.items():
+                archive.writestr(zipfile.ZipInfo(member, TIME), data)
+    unfinished.chmod(0o755)
+    unfinished.replace(target)
+    return trees
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Build the agent as one file that any Python from 3.9 on runs.")
+    parser.add_argument("target", nargs="?", type=Path, default=TARGET, help="the file to write (default: in dist)")
+    target = parser.parse_args().target
+    trees = build(target)
+    print(f"{target}: {target.stat().st_size >> 10} KiB, byte code for {', '.join(trees) or 'no interpreter'}")
+
+
+if __name__ == "__main__":
+    main()
