@@ -29,19 +29,13 @@ class PathWait:
         leaves = inotify.IN_DELETE_SELF | inotify.IN_MOVE_SELF
         # Only then: opening a path in vain may itself close it again, and would be heard here.
         closed = inotify.IN_CLOSE_WRITE | inotify.IN_CLOSE_NOWRITE if busy else 0
-        try:
-            inotify.inotify_add_watch(self._fd, path, closed | inotify.IN_ATTRIB)
-        except OSError:
-            pass
-        directory = os.path.dirname(os.path.abspath(path))
-        while True:
-            try:
-                inotify.inotify_add_watch(self._fd, directory, appears | leaves | inotify.IN_ONLYDIR)
+        # Paths of the agent's own options are in the encoding of its command line.
+        inotify.inotify_add_watch(self._fd, os.fsencode(path), closed | inotify.IN_ATTRIB)
+        directory = os.fsencode(os.path.dirname(os.path.abspath(path)))
+        while not inotify.inotify_add_watch(self._fd, directory, appears | leaves | inotify.IN_ONLYDIR):
+            if directory == b"/":
                 break
-            except OSError:
-                if directory == "/":
-                    break
-                directory = os.path.dirname(directory)
+            directory = os.path.dirname(directory)
         loop.watch(self._fd, self._happened)
 
     def cancel(self) -> None:

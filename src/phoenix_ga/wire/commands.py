@@ -28,11 +28,12 @@ _IFNAME = Argument("ifname", str, "Name of the interface, such as `eth0`.")
 _CIDR = Argument("ip", str, "IPv4 or IPv6 address and prefix length, such as `192.0.2.10/24`.")
 
 _NO_FILE = ("ENOENT", "there is no such file or directory")
-_NO_HANDLE = ("EBADF", "the handle is not open")
+_NO_HANDLE = ("EBADF", "the handle is not open, or not for this direction")
 _NO_INTERFACE = ("ENODEV", "there is no such interface")
 _NO_ADDRESS = ("EINVAL", "an address or prefix is malformed, or they are not of one family")
 _CHANGING = ("EAGAIN", "what the kernel lists kept changing; ask again")
 
+_EXAMPLE_FILE = "/tmp/phoenix/hello.txt"
 _EXAMPLE_STAT = {
     "name": "hello.txt",
     "isdir": False,
@@ -216,7 +217,7 @@ COMMANDS: Final[tuple[Command, ...]] = (
             ("ENXIO", "nobody reads the FIFO that is to be written"),
             ("EMFILE", "too many handles are open"),
         ),
-        examples=(Example({"path": "/tmp/phoenix/hello.txt", "mode": "w", "perm": 416}, 1000, exact=False),),
+        examples=(Example({"path": _EXAMPLE_FILE, "mode": "w", "perm": 416}, 1000, exact=False),),
         changes=("mode", "w"),
     ),
     Command(
@@ -255,9 +256,13 @@ COMMANDS: Final[tuple[Command, ...]] = (
                 maximum=READ_COUNT_MAX,
             ),
         ),
-        returns="`bufb64`: the data in base64. `eof`: it is the last, and the handle is closed.",
+        returns="`bufb64`: the data in base64. `eof`: the end was reached and the handle is closed; it comes with "
+        "no data.",
         errors=(_NO_HANDLE, ("EAGAIN", "a FIFO or a device has no data now")),
-        examples=(),
+        examples=(
+            Example({"handle_id": 1000}, {"bufb64": "SGVsbG8sIHdvcmxkIQ==", "eof": False}, opens=_EXAMPLE_FILE),
+            Example({"handle_id": 1000, "count": 65536}, {"bufb64": "", "eof": True}),
+        ),
         handle="handle_id",
     ),
     Command(
@@ -266,7 +271,7 @@ COMMANDS: Final[tuple[Command, ...]] = (
         "Close a handle. A file that was written is on the disk when the answer comes.",
         arguments=(_HANDLE,),
         errors=(_NO_HANDLE, ("EIO", "the data could not be written; the handle is closed all the same")),
-        examples=(),
+        examples=(Example({"handle_id": 1000}, True, opens=_EXAMPLE_FILE),),
         handle="handle_id",
     ),
     Command(
@@ -280,7 +285,7 @@ COMMANDS: Final[tuple[Command, ...]] = (
             ("EISDIR", "it is a directory"),
             ("EINVAL", "it is a FIFO, a socket or a character device"),
         ),
-        examples=(Example({"path": "/tmp/phoenix/hello.txt"}, "6cd3556deb0da54bca060b4c39479839"),),
+        examples=(Example({"path": _EXAMPLE_FILE}, "6cd3556deb0da54bca060b4c39479839"),),
     ),
     Command(
         "file-chown",
@@ -292,7 +297,7 @@ COMMANDS: Final[tuple[Command, ...]] = (
             Argument("gid", int, "Numeric group.", default=0, maximum=ID_MAX),
         ),
         errors=(_NO_FILE, ("EPERM", "the agent may not")),
-        examples=(Example({"path": "/tmp/phoenix/hello.txt", "uid": 0, "gid": 0}, True),),
+        examples=(Example({"path": _EXAMPLE_FILE, "uid": 0, "gid": 0}, True),),
         changes=True,
     ),
     Command(
@@ -304,7 +309,7 @@ COMMANDS: Final[tuple[Command, ...]] = (
             Argument("perm", int, "Permissions, in decimal: 420 is 0644.", maximum=PERMISSIONS_MAX),
         ),
         errors=(_NO_FILE,),
-        examples=(Example({"path": "/tmp/phoenix/hello.txt", "perm": 416}, True),),
+        examples=(Example({"path": _EXAMPLE_FILE, "perm": 416}, True),),
         changes=True,
     ),
     Command(
@@ -314,7 +319,7 @@ COMMANDS: Final[tuple[Command, ...]] = (
         arguments=(Argument("path", str, _PATH),),
         returns="`name`: the last part of the path. `isdir`. `stat`: the members of struct stat.",
         errors=(_NO_FILE,),
-        examples=(Example({"path": "/tmp/phoenix/hello.txt"}, _EXAMPLE_STAT, exact=False),),
+        examples=(Example({"path": _EXAMPLE_FILE}, _EXAMPLE_STAT, exact=False),),
     ),
     Command(
         "directory-list",

@@ -69,15 +69,17 @@ class Example:
     """A request of the command and its answer, for the reference and for the tests that run it.
 
     arguments: of the request. answer: what `return` holds. exact: the answer is always this very
-    value; otherwise it tells the shape (the same members and types).
+    value; otherwise it tells the shape (the same members and types). opens: a file that is opened
+    for reading first, whose handle the request uses.
     """
 
-    __slots__ = ("answer", "arguments", "exact")
+    __slots__ = ("answer", "arguments", "exact", "opens")
 
-    def __init__(self, arguments: dict[str, Any], answer: Any, *, exact: bool = True) -> None:
+    def __init__(self, arguments: dict[str, Any], answer: Any, *, exact: bool = True, opens: str = "") -> None:
         self.arguments = arguments
         self.answer = answer
         self.exact = exact
+        self.opens = opens
 
 
 class Command:

@@ -1,13 +1,24 @@
-"""inotify(7), for which the standard library has no module. Imported only where a path is waited for."""
+"""inotify(7), for which the standard library has no module. Imported only where a path is waited for.
+
+The C half of `ctypes` is called directly: its Python half would add a tenth to the memory of an
+idle agent whose port came late.
+"""
 
 from __future__ import annotations
 
-import ctypes
 import os
+from errno import EMFILE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Final
+
+    dlopen: Callable[[str | None, int], int]
+    dlsym: Callable[[int, str], int]
+    call_cdeclfunction: Callable[[int, tuple[int | bytes, ...]], int]
+else:
+    from _ctypes import call_cdeclfunction, dlopen, dlsym
 
 # linux/inotify.h
 IN_ATTRIB: Final = 0x4
@@ -21,18 +32,19 @@ IN_ONLYDIR: Final = 0x1000000
 IN_NONBLOCK: Final = os.O_NONBLOCK
 IN_CLOEXEC: Final = os.O_CLOEXEC
 
-_libc: Final = ctypes.CDLL(None, use_errno=True)
+_libc: Final = dlopen(None, 0)
+_inotify_init1: Final = dlsym(_libc, "inotify_init1")
+_inotify_add_watch: Final = dlsym(_libc, "inotify_add_watch")
 
 
 def inotify_init() -> int:
-    """Return a new inotify file descriptor, non-blocking. Raises OSError."""
-    fd: int = _libc.inotify_init1(IN_NONBLOCK | IN_CLOEXEC)
+    """Return a new inotify file descriptor, non-blocking. Raises OSError (EMFILE)."""
+    fd = call_cdeclfunction(_inotify_init1, (IN_NONBLOCK | IN_CLOEXEC,))
     if fd < 0:
-        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+        raise OSError(EMFILE, "the kernel has no inotify instance left")
     return fd
 
 
-def inotify_add_watch(fd: int, path: str, mask: int) -> None:
-    """Watch `path`, symbolic links followed, for the events of `mask`. Raises OSError."""
-    if _libc.inotify_add_watch(fd, os.fsencode(path), ctypes.c_uint32(mask)) < 0:
-        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), path)
+def inotify_add_watch(fd: int, path: bytes, mask: int) -> bool:
+    """Watch `path`, symbolic links followed, for the events of `mask`; tell whether that was possible."""
+    return call_cdeclfunction(_inotify_add_watch, (fd, path, mask)) >= 0

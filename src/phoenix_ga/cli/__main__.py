@@ -1,0 +1,129 @@
+"""phoenixctl: the entry of the program, its global options, and what errors become."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, NoReturn
+
+import click
+
+from phoenix_ga import __version__
+from phoenix_ga.cli.context import Options
+from phoenix_ga.cli.copy import cp
+from phoenix_ga.cli.filesystems import freeze, freeze_status, thaw
+from phoenix_ga.cli.output import escape
+from phoenix_ga.cli.ping import ping
+from phoenix_ga.cli.raw import raw
+from phoenix_ga.cli.system import commands, info
+
+REFUSED = 1
+USAGE = 2
+TIMED_OUT = 124
+NO_LINK = 125
+INTERRUPTED = 130
+
+
+class _Program(click.Group):
+    """A group whose errors are one line each and end in the documented exit status."""
+
+    def main(self, *args: Any, **extra: Any) -> NoReturn:
+        extra.update(standalone_mode=False, prog_name="phoenixctl")
+        for stream in (sys.stdout, sys.stderr):
+            # A name that the locale cannot show is still shown somehow.
+            if hasattr(stream, "reconfigure"):
+                stream.reconfigure(errors="backslashreplace")
+        try:
+            status = super().main(*args, **extra)
+        except click.UsageError as error:
+            where = error.ctx.command_path if error.ctx is not None else "phoenixctl"
+            _complain(f"{error.format_message()} Try '{where} --help'.")
+            sys.exit(USAGE)
+        except click.ClickException as error:
+            _complain(error.format_message())
+            sys.exit(USAGE)
+        except (KeyboardInterrupt, click.Abort):
+            sys.exit(INTERRUPTED)
+        except BrokenPipeError:
+            _leave_quietly()
+        except Exception as error:
+            status, text = _explain(error)
+            _complain(text)
+        sys.exit(status if isinstance(status, int) else 0)
+
+
+def _explain(error: Exception) -> tuple[int, str]:
+    """Return the exit status and the message of an error. Raises it where it is none of ours."""
+    from phoenix_ga.client import EndpointError, GuestError, GuestRefused, GuestTimeout
+
+    if isinstance(error, EndpointError):
+        return USAGE, str(error)
+    if isinstance(error, GuestRefused):
+        return REFUSED, f"the guest refused: {error}"
+    if isinstance(error, GuestTimeout):
+        return TIMED_OUT, f"{error}; give it more time with --timeout" if error.request else str(error)
+    if isinstance(error, GuestError):
+        return NO_LINK, str(error)
+    if isinstance(error, OSError):
+        if isinstance(error.filename, str):
+            return REFUSED, f"{error.filename}: {error.strerror}"
+        return REFUSED, error.strerror or str(error)
+    return REFUSED, f"internal error, please report it: {type(error).__name__}: {error}"
+
+
+def _complain(text: str) -> None:
+    click.echo(f"phoenixctl: {escape(text)}", err=True)
+
+
+def _leave_quietly() -> NoReturn:
+    """End as a program does whose reader has gone, without a complaint at exit."""
+    import os
+
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(128 + 13)
+
+
+@click.group(
+    cls=_Program,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="""\b
+GUEST says where a guest is:
+  unix:PATH   the Unix socket of its port
+  PATH        the same; it must have a slash in it
+
+\b
+Exit status:
+  0    done
+  1    the guest refused, or a local file could not be read or written
+  2    wrong usage
+  124  no answer in time
+  125  no connection, the link was lost, or the guest broke the protocol
+  130  interrupted by Ctrl-C
+
+\b
+Example:
+  $ phoenixctl ping -c 1 unix:/run/web1.sock
+""",
+)
+@click.option(
+    "--timeout", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="Wait so long for each answer."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print results as JSON, one value a line.")
+@click.option("-v", "--verbose", is_flag=True, help="Show on stderr what goes over the wire.")
+@click.version_option(__version__, prog_name="phoenixctl", message="%(prog)s %(version)s")
+@click.pass_context
+def program(context: click.Context, timeout: float | None, as_json: bool, verbose: bool) -> None:
+    """Talk to the Phoenix guest agent in virtual machines on this host."""
+    context.obj = Options(timeout, as_json, verbose)
+
+
+for _command in (ping, info, commands, raw, cp, freeze, thaw, freeze_status):
+    program.add_command(_command)
+
+
+def main() -> None:
+    """Run phoenixctl with the arguments of this process, and exit."""
+    program.main()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,167 @@
+"""The same guest for programs without asyncio: a thin face over a loop in a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import threading
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from phoenix_ga.client.connection import Trace
+from phoenix_ga.client.guest import CALL_TIMEOUT, CONNECT_TIMEOUT, Guest, connect
+from phoenix_ga.client.transport import Transport
+from phoenix_ga.wire.units import LINE_LIMIT
+
+if TYPE_CHECKING:
+    from typing_extensions import Concatenate, ParamSpec
+
+    Parameters = ParamSpec("Parameters")
+
+Result = TypeVar("Result")
+
+
+class _LoopThread:
+    """An event loop that runs in a thread until it is closed."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="phoenix-guest", daemon=True)
+        self._thread.start()
+
+    def run(self, work: Coroutine[Any, Any, Result]) -> Result:
+        """Run a coroutine, and return its result. An interrupt cancels it and waits for its end."""
+        future = asyncio.run_coroutine_threadsafe(_kept(work), self._loop)
+        try:
+            task, ended = future.result()
+        except BaseException:
+            future.cancel()
+            raise
+        try:
+            ended.wait()
+        except BaseException:
+            self._loop.call_soon_threadsafe(task.cancel)
+            ended.wait()
+            raise
+        return task.result()
+
+    def close(self) -> None:
+        """Stop the thread."""
+        self.run(self._loop.shutdown_asyncgens())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+async def _kept(work: Coroutine[Any, Any, Result]) -> tuple[asyncio.Task[Result], threading.Event]:
+    """Begin `work`; return its task, and what is set at its end."""
+    ended = threading.Event()
+    task = asyncio.ensure_future(work)
+    task.add_done_callback(lambda _: ended.set())
+    return task, ended
+
+
+def _blocking(
+    method: Callable[Concatenate[Guest, Parameters], Coroutine[Any, Any, Result]],
+) -> Callable[Concatenate[SyncGuest, Parameters], Result]:
+    """Return the method of SyncGuest that runs a coroutine method of Guest."""
+
+    @functools.wraps(method)
+    def blocking(self: SyncGuest, /, *args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
+        return self._thread.run(method(self._guest, *args, **kwargs))
+
+    return blocking
+
+
+class SyncGuest:
+    """A guest to talk to without asyncio, made by `connect_sync`. May be used from many threads.
+
+    Its methods are those of `Guest`, which tells of them; each returns when the answer is there. A
+    progress function is called in another thread.
+    """
+
+    def __init__(self, thread: _LoopThread, guest: Guest) -> None:
+        self._thread = thread
+        self._guest = guest
+
+    def __repr__(self) -> str:
+        return f"<Sync{repr(self._guest)[1:]}"
+
+    @property
+    def name(self) -> str:
+        """The endpoint, as it was given to `connect_sync`."""
+        return self._guest.name
+
+    @property
+    def timeout(self) -> float | None:
+        """The time-out of each call, in seconds; None for no limit."""
+        return self._guest.timeout
+
+    @property
+    def closed(self) -> bool:
+        """Whether the connection has ended."""
+        return self._guest.closed
+
+    def with_timeout(self, timeout: float | None) -> SyncGuest:
+        """Return this guest, over the same connection, with another time-out for each call."""
+        return SyncGuest(self._thread, self._guest.with_timeout(timeout))
+
+    close = _blocking(Guest.close)
+    execute = _blocking(Guest.execute)
+    ping = _blocking(Guest.ping)
+    sync = _blocking(Guest.sync)
+    get_commands = _blocking(Guest.get_commands)
+    agent_shutdown = _blocking(Guest.agent_shutdown)
+    sysinfo = _blocking(Guest.sysinfo)
+    file_open = _blocking(Guest.file_open)
+    file_read = _blocking(Guest.file_read)
+    file_write = _blocking(Guest.file_write)
+    file_close = _blocking(Guest.file_close)
+    get_file_md5sum = _blocking(Guest.get_file_md5sum)
+    file_chown = _blocking(Guest.file_chown)
+    file_chmod = _blocking(Guest.file_chmod)
+    file_stat = _blocking(Guest.file_stat)
+    directory_create = _blocking(Guest.directory_create)
+    directory_list = _blocking(Guest.directory_list)
+    get = _blocking(Guest.get)
+    put = _blocking(Guest.put)
+    fs_freeze = _blocking(Guest.fs_freeze)
+    fs_unfreeze = _blocking(Guest.fs_unfreeze)
+    get_freeze_status = _blocking(Guest.get_freeze_status)
+    get_netifaces = _blocking(Guest.get_netifaces)
+    ipaddr_add = _blocking(Guest.ipaddr_add)
+    ipaddr_del = _blocking(Guest.ipaddr_del)
+    net_iface_up = _blocking(Guest.net_iface_up)
+    net_iface_down = _blocking(Guest.net_iface_down)
+    get_route_list = _blocking(Guest.get_route_list)
+    route_add = _blocking(Guest.route_add)
+    route_del = _blocking(Guest.route_del)
+
+
+@contextmanager
+def connect_sync(
+    endpoint: str | Transport,
+    *,
+    timeout: float | None = CALL_TIMEOUT,
+    connect_timeout: float | None = CONNECT_TIMEOUT,
+    line_limit: int = LINE_LIMIT,
+    trace: Trace | None = None,
+) -> Iterator[SyncGuest]:
+    """Talk to a guest without asyncio: `with connect_sync("unix:/run/web1.sock") as guest:`.
+
+    Arguments and errors are those of `connect`.
+    """
+    thread = _LoopThread()
+    try:
+        connection = connect(
+            endpoint, timeout=timeout, connect_timeout=connect_timeout, line_limit=line_limit, trace=trace
+        )
+        guest = thread.run(connection.__aenter__())
+        try:
+            yield SyncGuest(thread, guest)
+        finally:
+            thread.run(guest.close())
+            thread.run(connection.__aexit__(None, None, None))
+    finally:
+        thread.close()

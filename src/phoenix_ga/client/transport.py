@@ -1,0 +1,50 @@
+"""Transports: a byte stream to a guest, whatever carries it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final, Protocol
+
+_READ_SIZE: Final = 256 * 1024
+
+
+class Transport(Protocol):
+    """A byte stream in both directions. One task reads, and one at a time writes."""
+
+    async def read(self) -> bytes:
+        """Return bytes as they come; none at the end. Raises OSError where the link broke."""
+
+    async def write(self, data: bytes) -> None:
+        """Take all of `data`, and return when there is room for more. Raises OSError.
+
+        Where it is cancelled, `data` goes out whole all the same.
+        """
+
+    async def close(self) -> None:
+        """End the stream; what was not sent yet is dropped."""
+
+
+class StreamTransport:
+    """A transport over a pair of asyncio's streams."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    async def read(self) -> bytes:
+        return await self._reader.read(_READ_SIZE)
+
+    async def write(self, data: bytes) -> None:
+        self._writer.write(data)
+        await self._writer.drain()
+
+    async def close(self) -> None:
+        # A guest that reads nothing would keep an orderly end waiting for ever. The socket is closed in
+        # the next turn of the loop; wait_closed is not for two that wait, one of which is cancelled.
+        self._writer.transport.abort()
+        await asyncio.sleep(0)
+
+
+async def open_unix_socket(path: str) -> Transport:
+    """Connect to the Unix socket at `path`. Raises OSError."""
+    return StreamTransport(*await asyncio.open_unix_connection(path, limit=_READ_SIZE))

@@ -1,0 +1,119 @@
+"""What the agent does to a real guest, looked at from inside with programs that are not ours."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from lab.machine import Machine
+from phoenix_ga import __version__
+from tests.support import LineClient, RefusedError, wait_for
+
+pytestmark = [pytest.mark.guest, pytest.mark.timeout(300)]
+
+PACKAGE = Path(__file__).parent.parent.parent / "src" / "phoenix_ga"
+
+
+def test_a_file_goes_in_and_comes_out_unchanged(guest: Machine, client: LineClient) -> None:
+    data = os.urandom(300_000)
+    handle = client.call("file-open", path="/root/random", mode="w", perm=0o600)
+    client.call("file-write", handle_id=handle, bufb64=base64.b64encode(data).decode(), eof=True)
+    assert guest.run("md5sum < /root/random").text.split()[0] == client.call("get-file-md5sum", path="/root/random")
+    assert guest.run("stat -c %a /root/random").text.strip() == "600"
+    assert client.read_file("/root/random", count=65536) == data
+
+
+def test_the_network_is_changed_as_ip_shows_it(guest: Machine, client: LineClient) -> None:
+    for address in ("198.51.100.7/24", "2001:db8::7/64"):
+        client.call("ipaddr-add", ip=address, ifname="eth0")
+    client.call("net-iface-up", ifname="eth0")
+    client.call("route-add", ifname="eth0", dst="203.0.113.0/24", gateway="198.51.100.1")
+    shown = json.loads(guest.run("ip -json address show dev eth0").text)[0]
+    addresses = {f"{each['local']}/{each['prefixlen']}" for each in shown["addr_info"]}
+    assert {"198.51.100.7/24", "2001:db8::7/64"} <= addresses
+    assert "UP" in shown["flags"]
+    ours = {interface["name"]: interface for interface in client.call("get-netifaces")}["eth0"]
+    assert (set(ours["ips"]), ours["hwaddr"]) == (addresses, shown["address"])
+    routes = json.loads(guest.run("ip -json route show").text)
+    assert {"dst": "203.0.113.0/24", "gateway": "198.51.100.1", "dev": "eth0", "flags": ["linkdown"]} in [
+        {**route, "flags": ["linkdown"]} for route in routes
+    ]
+    assert len(client.call("get-route-list", family=2)) == len(routes)
+    client.call("route-del", ifname="eth0", dst="203.0.113.0/24", gateway="198.51.100.1")
+    for address in ("198.51.100.7/24", "2001:db8::7/64"):
+        client.call("linux-ipaddr-del", ip=address, ifname="eth0")
+    client.call("net-iface-down", ifname="eth0")
+    assert "203.0.113.0" not in guest.run("ip route show").text
+    with pytest.raises(RefusedError) as caught:
+        client.call("ipaddr-del", ip="198.51.100.7/24", ifname="eth0")
+    assert caught.value.code == 99
+
+
+def test_a_write_stops_while_frozen_and_goes_on_when_thawed(guest: Machine, client: LineClient) -> None:
+    assert client.call("fs-freeze") is True
+    assert client.call("get-freeze-status") is True
+    guest.run("(echo written > /root/late; sync /root/late) > /dev/null 2>&1 &")
+    time.sleep(1)
+    assert client.call("ping") == __version__
+    for command, arguments in (("sysinfo", {}), ("file-open", {"path": "/root/x"}), ("fs-freeze", {})):
+        with pytest.raises(RefusedError, match="all filesystems are frozen; fs-unfreeze thaws them"):
+            client.call(command, **arguments)
+    with pytest.raises(RefusedError, match="there is no command"):
+        client.call("no-such-command")
+    client.send(b"malformed while frozen\n")
+    assert "error" in client.answer()
+    assert client.call("fs-unfreeze") is True
+    assert client.call("get-freeze-status") is False
+    wait_for(lambda: guest.run("cat /root/late", check=False).text == "written\n")
+    assert "fs-freeze" in guest.run("journalctl -u phoenix-ga").text
+
+
+def test_a_client_that_dies_does_not_keep_the_next_from_thawing(guest: Machine, port: Path) -> None:
+    with LineClient.connect(port) as client:
+        client.sync()
+        client.call("fs-freeze")
+        client.send(b'{"execute": "fs-')
+    with LineClient.connect(port) as client:
+        client.sync()
+        assert client.call("get-freeze-status") is True
+        assert client.call("fs-unfreeze") is True
+    guest.run("touch /root/thawed && sync /root/thawed", timeout=20)
+
+
+def test_an_agent_that_is_told_to_stop_thaws_first(guest: Machine, client: LineClient) -> None:
+    client.call("fs-freeze")
+    client.call("agent-shutdown")
+    guest.run("touch /root/stopped && sync /root/stopped", timeout=20)
+    assert "cannot thaw" not in guest.run("journalctl -u phoenix-ga -n 20").text
+
+
+def test_an_agent_that_was_killed_while_frozen_thaws_when_it_is_back(guest: Machine, client: LineClient) -> None:
+    client.call("fs-freeze")
+    guest.run("kill -KILL $(systemctl show --property MainPID --value phoenix-ga)", timeout=20)
+    guest.run("touch /root/killed && sync /root/killed", timeout=60)
+    assert "an agent that died left filesystems frozen" in guest.run("journalctl -u phoenix-ga -n 30").text
+
+
+def test_every_kind_of_filesystem_freezes_once_and_in_order(guest: Machine) -> None:
+    guest.copy_in(PACKAGE, "/root/package/phoenix_ga")
+    guest.copy_in(Path(__file__).parent / "freeze_check.py", "/root/freeze_check.py")
+    found = json.loads(guest.run("python3 -B /root/freeze_check.py /root/package", timeout=200).text.splitlines()[-1])
+    assert found["ok"], found
+
+
+def test_sysinfo_tells_what_the_guests_own_programs_tell(guest: Machine, client: LineClient) -> None:
+    info = client.call("sysinfo")
+    assert info["uname"]["nodename"] == guest.run("uname -n").text.strip()
+    assert info["uname"]["release"] == guest.run("uname -r").text.strip()
+    assert info["long_bit"] == int(guest.run("getconf LONG_BIT").text)
+    assert abs(info["uptime"] - float(guest.run("cat /proc/uptime").text.split()[0])) < 5
+    total = int(guest.run("awk '/MemTotal/ { print $2 }' /proc/meminfo").text)
+    assert abs(info["ram"]["total"] - total) < 16
+    root = next(disk for disk in info["disks"] if disk["mountpoint"] == "/")
+    shown = guest.run("df --output=source,size / | tail -1").text.split()
+    assert (root["name"], root["size_total"]) == (shown[0], int(shown[1]))

@@ -1,0 +1,24 @@
+"""How the agent is put into a guest: the files of an installation, for the lab's machines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lab.files import GuestFile, Source, Symlink
+from tools.build_pyz import build
+
+AGENT_PORT = "org.guest-agent.0"
+UNIT = Path(__file__).parent.parent / "packaging" / "phoenix-ga.service"
+
+
+def agent_files(archive: Path) -> dict[str, Source]:
+    """Build the agent into `archive`, and return what an installation puts where.
+
+    The unit is enabled, so that systemd starts the agent when the guest boots.
+    """
+    build(archive)
+    return {
+        "/usr/sbin/phoenix-ga": GuestFile(archive.read_bytes(), mode=0o755),
+        "/etc/systemd/system/phoenix-ga.service": GuestFile(UNIT.read_bytes()),
+        "/etc/systemd/system/multi-user.target.wants/phoenix-ga.service": Symlink("../phoenix-ga.service"),
+    }
