@@ -57,7 +57,7 @@ def test_the_network_is_changed_as_ip_shows_it(guest: Machine, client: LineClien
 def test_a_write_stops_while_frozen_and_goes_on_when_thawed(guest: Machine, client: LineClient) -> None:
     assert client.call("fs-freeze") is True
     assert client.call("get-freeze-status") is True
-    guest.run("(echo written > /root/late; sync /root/late) > /dev/null 2>&1 &")
+    guest.run("setsid --fork sh -c 'echo written > /root/late; sync /root/late' > /dev/null 2>&1 < /dev/null")
     time.sleep(1)
     assert client.call("ping") == __version__
     for command, arguments in (("sysinfo", {}), ("file-open", {"path": "/root/x"}), ("fs-freeze", {})):

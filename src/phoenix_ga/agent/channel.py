@@ -34,8 +34,9 @@ class Channel:
     """Reads when there is something to read, writes when there is room, and never waits.
 
     received: is called with the bytes that came, valid during the call only. ended: the peer sends
-    no more (`hung_up` False) or is gone (True). drained: the output has gone out. lost: the file
-    descriptor is of no use any more, and why.
+    no more, or is gone (`hung_up`). drained: the output has gone out. lost: the file
+    descriptor is of no use any more, and why. `connected` becomes true when the peer is seen to be
+    there; who is told that it ended resets it.
     """
 
     def __init__(
@@ -43,7 +44,7 @@ class Channel:
         loop: Loop,
         fd: int,
         received: Callable[[memoryview], None],
-        ended: Callable[[bool], None],
+        ended: Callable[[], None],
         drained: Callable[[], None],
         lost: Callable[[OSError], None],
     ) -> None:
@@ -58,7 +59,8 @@ class Channel:
         self._readable = False
         self._pulling = False
         self._scheduled = False
-        self._hung_up = False
+        self.hung_up = False
+        self.connected = False
         self._paused = False
         self._closed = False
 
@@ -100,7 +102,8 @@ class Channel:
             self._pull_soon()
 
     def _happened(self, events: int) -> None:
-        self._hung_up = bool(events & (EPOLLHUP | EPOLLERR))
+        self.hung_up = bool(events & (EPOLLHUP | EPOLLERR))
+        self.connected |= not self.hung_up
         if events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR):
             self._readable = True
             self._pull()
@@ -141,7 +144,7 @@ class Channel:
             return False
         if size == 0:
             self._readable = False
-            self._ended(self._hung_up)
+            self._ended()
             return False
         self._received(_buffer[:size])
         return True

@@ -14,10 +14,15 @@ from phoenix_ga.agent.session import Conversation
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Final
 
     from phoenix_ga.agent.dispatch import Dispatcher
     from phoenix_ga.agent.log import Log
     from phoenix_ga.agent.loop import Loop
+
+
+# How much later than a client's first bytes the kernel may tell that it is there, in seconds.
+_ARRIVAL_TIME: Final = 1.0
 
 
 class Port:
@@ -133,14 +138,25 @@ class DevicePort(Port):
         if self._conversation is not None:
             self._conversation.drained()
 
-    def _ended(self, hung_up: bool) -> None:
+    def _ended(self) -> None:
+        assert self._channel is not None
         assert self._conversation is not None
         if self._raw:
             # A tty that was hung up stays so for whoever has it open.
             self._lost(OSError(EIO, "hung up"))
             return
-        self._log.write(DEBUG, f"{self.name}: the host closed it")
-        self._conversation.hang_up()
+        if self._channel.connected:
+            self._channel.connected = False
+            self._log.write(DEBUG, f"{self.name}: the host closed it")
+            self._conversation.hang_up()
+        elif self._conversation.unfinished:
+            # The kernel hands out what a new client sends before it tells that there is one. One that
+            # does not turn up sent something and left at once: nobody waits for its answers.
+            self._loop.call_later(_ARRIVAL_TIME, self._forget_unless_connected)
+
+    def _forget_unless_connected(self) -> None:
+        if self._channel is not None and self._conversation is not None and not self._channel.connected:
+            self._conversation.hang_up()
 
     def _lost(self, error: OSError) -> None:
         self._leave()
@@ -237,10 +253,10 @@ class Connection:
         else:
             self._settled()
 
-    def _ended(self, hung_up: bool) -> None:
+    def _ended(self) -> None:
         # A client that only stopped sending, as `echo ... | socat` does, still wants its answers.
         self._no_more = True
-        if hung_up or not self.busy:
+        if self._channel.hung_up or not self.busy:
             self.close()
 
     def _lost(self, error: OSError) -> None:

@@ -148,6 +148,11 @@ class Conversation:
         """Whether answers are due or on their way."""
         return self._session.busy or self._channel.output_size > 0
 
+    @property
+    def unfinished(self) -> bool:
+        """Whether answers are due, or half of a request is there."""
+        return self.busy or self._parser.pending > 0
+
     def received(self, data: memoryview) -> None:
         """Take what came."""
         self._parser.receive(data)
