@@ -69,7 +69,7 @@ def test_a_write_stops_while_frozen_and_goes_on_when_thawed(guest: Machine, clie
     assert "error" in client.answer()
     assert client.call("fs-unfreeze") is True
     assert client.call("get-freeze-status") is False
-    wait_for(lambda: guest.run("cat /root/late", check=False).text == "written\n")
+    wait_for(lambda: guest.run("cat /root/late", check=False).output == b"written\n")
     assert "fs-freeze" in guest.run("journalctl -u phoenix-ga").text
 
 

@@ -101,7 +101,7 @@ OPTIONS: Final = (
     Option("max-workers", 16, "COUNT", "How many commands that may block run at once; the others wait."),
     Option("max-clients", 64, "COUNT", "How many clients a listening port serves at once."),
     Option("line-limit", 64 * 1024 * 1024, "BYTES", "The longest request that is taken.", minimum=1024),
-    Option("listing-limit", 200_000, "COUNT", "The most entries that directory-list returns."),
+    Option("listing-limit", 100_000, "COUNT", "The most entries that directory-list returns."),
     Option(
         "stop-timeout",
         10,

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 # No number in any command is longer; Python's conversion of very long ones is quadratic.
 _DIGITS_MAX: Final = 400
-# A line of commas can make a thousand times its size in objects; no command needs so many.
-_COMMAS_MAX: Final = 100_000
+# A line of commas can make a thousand times its size in objects; no request needs so many.
+ELEMENTS_MAX: Final = 100_000
 _WHITE: Final = " \t\r\n"
 
 
@@ -95,14 +95,14 @@ def encode_json(value: Any) -> bytes:
     return "".join(_encode(value, 0)).encode("ascii")
 
 
-def decode_json(line: bytes) -> Any:
+def decode_json(line: bytes, elements_max: int = ELEMENTS_MAX) -> Any:
     """Return the value of a JSON text.
 
     Raises JsonError where it is not UTF-8, not JSON, nested too deeply, has a member twice, a
-    number out of range, or more elements than any command needs.
+    number out of range, or more than `elements_max` elements.
     """
-    if len(line) > _COMMAS_MAX and line.count(b",") > _COMMAS_MAX:
-        raise JsonError(f"JSON has more than {_COMMAS_MAX} elements")
+    if len(line) > elements_max and line.count(b",") > elements_max:
+        raise JsonError(f"JSON has more than {elements_max} elements")
     try:
         text = line.decode("utf-8").strip(_WHITE)
         try:

@@ -13,13 +13,15 @@ from __future__ import annotations
 from binascii import Error as Base64Error
 from binascii import a2b_base64, b2a_base64
 
-from phoenix_ga.wire.json_text import JsonError, decode_json, encode_json
+from phoenix_ga.wire.json_text import ELEMENTS_MAX, JsonError, decode_json, encode_json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Final
 
 NO_CODE: Final = -1
+# A listing of 100,000 entries has this many; a client's memory stays bounded all the same.
+_ANSWER_ELEMENTS_MAX: Final = 2_500_000
 
 
 class NoTag:
@@ -88,16 +90,16 @@ class JsonText:
         self.pieces = pieces
 
 
-def _decode(line: bytes) -> Any:
+def _decode(line: bytes, elements_max: int) -> Any:
     try:
-        return decode_json(line)
+        return decode_json(line, elements_max)
     except JsonError as error:
         raise MessageError(str(error)) from None
 
 
 def decode_request(line: bytes) -> Request:
     """Return the request that stands on `line`. Raises MessageError where there is none."""
-    message = _decode(line)
+    message = _decode(line, ELEMENTS_MAX)
     if type(message) is not dict:
         raise MessageError('request must be a JSON object, such as {"execute": "ping"}')
     tag = message.pop("tag", NO_TAG)
@@ -144,7 +146,7 @@ def _encode_tag(tag: Any) -> bytes:
 
 def decode_answer(line: bytes) -> Answer:
     """Return the answer that stands on `line`. Raises MessageError where there is none."""
-    message = _decode(line)
+    message = _decode(line, _ANSWER_ELEMENTS_MAX)
     if type(message) is not dict:
         raise MessageError("answer is not a JSON object")
     tag = message.get("tag", NO_TAG)

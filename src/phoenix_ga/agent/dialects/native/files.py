@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import stat
-from errno import EINVAL
+from errno import E2BIG, EINVAL
 
 from phoenix_ga.agent.operations import files
 from phoenix_ga.wire.json_text import encode_json
 from phoenix_ga.wire.messages import JsonText, decode_base64, encode_base64
+from phoenix_ga.wire.units import LINE_LIMIT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import os
-    from typing import Any
+    from typing import Any, Final
 
     from phoenix_ga.agent.context import Context
+
+# What is left of the longest line for the rest of the answer.
+_LISTING_SIZE_MAX: Final = LINE_LIMIT - 64 * 1024
 
 
 def file_open(context: Context, path: str, mode: str, perm: int, force: bool) -> int:
@@ -79,6 +83,8 @@ def directory_list(context: Context, path: str, n: int) -> JsonText:
         if len(text) > 1:
             text += b", "
         text += encode_json(_entry(name, status))
+        if len(text) > _LISTING_SIZE_MAX:
+            raise OSError(E2BIG, "the names are too long for one answer; ask for fewer entries with 'n'", path)
     text += b"]"
     return JsonText(text)
 

@@ -1,0 +1,181 @@
+"""Each verb does what its help says."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from phoenix_ga import __version__
+from phoenix_ga.cli.__main__ import program
+from phoenix_ga.client import SILENCE, GuestRefused
+from phoenix_ga.wire.commands import BY_NAME
+from tests.cli.conftest import Run, command_line, environment
+from tests.cli.scripted_agent import ScriptedAgent
+
+VERBS = ("ping", "info", "commands", "raw", "cp", "freeze", "thaw", "freeze-status")
+
+
+def test_help_tells_of_every_verb_and_every_exit_status(run: Run) -> None:
+    result = run("--help")
+    assert result.returncode == 0
+    for word in (*VERBS, "124", "125", "130", "GUEST"):
+        assert word in result.stdout
+    assert set(program.commands) == set(VERBS)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_the_help_of_each_verb_ends_in_a_worked_example(run: Run, verb: str) -> None:
+    text = run(verb, "--help").stdout
+    assert "Example" in text
+    assert text.splitlines()[-1].strip().startswith(("$ phoenixctl " + verb, "$ echo"))
+
+
+def test_help_loads_no_library_that_it_does_not_need() -> None:
+    script = "import atexit, sys; sys.argv[1:] = ['--help']; from phoenix_ga.cli.__main__ import main\n"
+    script += "atexit.register(lambda: print('LOADED', *sys.modules)); main()"
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment())
+    loaded = result.stdout.partition("LOADED")[2].split()
+    assert "click" in loaded
+    assert not {"asyncio", "rich", "phoenix_ga.client"} & set(loaded)
+
+
+def test_ping_counts_and_sums_up(run: Run, endpoint: str) -> None:
+    result = run("ping", "-c", 3, "-i", 0.01, endpoint)
+    assert result.returncode == 0
+    assert result.stdout.count(f"version={__version__}") == 3
+    assert "3 asked, 3 answered, 0% lost" in result.stdout
+    assert "min/avg/max/p99 = " in result.stdout
+
+
+def test_ping_as_json(run: Run, endpoint: str) -> None:
+    lines = [json.loads(line) for line in run("--json", "ping", "-c", 2, "-i", 0, endpoint).stdout.splitlines()]
+    assert [line.get("number") for line in lines] == [1, 2, None]
+    assert lines[2]["statistics"]["answered"] == 2
+
+
+def test_ping_sums_up_when_it_is_interrupted(endpoint: str) -> None:
+    process = subprocess.Popen(
+        command_line("ping", "-i", "0.05", endpoint), stdout=subprocess.PIPE, text=True, env=environment()
+    )
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    output = process.stdout.read()
+    assert process.wait(10) == 0
+    assert "0% lost" in output
+
+
+def test_ping_that_nobody_answers(run: Run, scripted: ScriptedAgent) -> None:
+    scripted.answers["ping"] = SILENCE
+    result = run("--timeout", 0.2, "ping", "-c", 2, "-i", 0, scripted.endpoint)
+    assert result.returncode == 124
+    assert "2 asked, 0 answered, 100% lost" in result.stdout
+
+
+def test_info_is_a_table_for_people_and_json_for_programs(run: Run, endpoint: str) -> None:
+    text = run("info", endpoint)
+    assert text.returncode == 0
+    assert f"phoenix-ga {__version__}, {len(BY_NAME)} commands" in text.stdout
+    assert "\x1b" not in text.stdout
+    assert json.loads(run("--json", "info", endpoint).stdout)["system"]["kernel"]["system"] == "Linux"
+
+
+def test_commands(run: Run, endpoint: str) -> None:
+    assert run("commands", endpoint).stdout.split() == sorted(BY_NAME)
+    assert json.loads(run("--json", "commands", endpoint).stdout) == sorted(BY_NAME)
+
+
+def test_freeze_status_and_thaw(run: Run, scripted: ScriptedAgent) -> None:
+    scripted.answers = {"fs-freeze": True, "fs-unfreeze": True, "get-freeze-status": True}
+    assert run("freeze", scripted.endpoint).stdout == "frozen\n"
+    assert run("freeze-status", scripted.endpoint).stdout == "frozen\n"
+    assert run("--json", "thaw", scripted.endpoint).stdout == '{"frozen": false}\n'
+    assert scripted.asked == ["fs-freeze", "get-freeze-status", "fs-unfreeze"]
+
+
+def test_a_freeze_without_an_answer_tells_what_to_do(run: Run, scripted: ScriptedAgent) -> None:
+    scripted.answers = {"fs-freeze": SILENCE}
+    result = run("--timeout", 0.2, "freeze", scripted.endpoint)
+    assert result.returncode == 124
+    assert "phoenixctl thaw" in result.stderr
+
+
+def test_raw_types_its_arguments_as_they_are_declared(run: Run, endpoint: str, tmp_path: object) -> None:
+    path = f"{tmp_path}/made"
+    handle = run("raw", endpoint, "file-open", f"path={path}", "mode=w", "perm=0o600", "force=true")
+    assert handle.returncode == 0
+    closed = run("raw", endpoint, "file-close", f"handle_id={handle.stdout.strip()}")
+    assert closed.stdout == "true\n"
+    status = json.loads(run("--json", "raw", endpoint, "file-stat", f"path={path}").stdout)
+    assert status["stat"]["Mode"] == 0o100600
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (["file-stat"], "needs path=VALUE"),
+        (["file-stat", "path"], "NAME=VALUE"),
+        (["file-stat", "path=/", "path=/"], "twice"),
+        (["file-stat", "path=/", "deep=1"], "it takes: path"),
+        (["file-close", "handle_id=abc"], "integer"),
+        (["file-open", "path=/", "force=perhaps"], "true or false"),
+        (["-", "path=/"], "in the requests"),
+    ],
+)
+def test_raw_with_wrong_arguments_says_what_is_right(run: Run, endpoint: str, words: list[str], hint: str) -> None:
+    result = run("raw", endpoint, *words)
+    assert result.returncode == 2
+    assert hint in result.stderr
+
+
+def test_raw_sends_commands_that_it_does_not_know(run: Run, scripted: ScriptedAgent) -> None:
+    scripted.answers["brand-new"] = {"made": 1}
+    assert json.loads(run("raw", scripted.endpoint, "brand-new", "n=1", "name=x").stdout) == {"made": 1}
+
+
+def test_raw_runs_requests_from_stdin(run: Run, endpoint: str) -> None:
+    lines = '{"execute": "ping", "tag": "a"}\n\n{"execute": "file-stat", "arguments": {"path": "/nowhere"}}\n'
+    result = run("raw", endpoint, "-", input=lines)
+    answers = [json.loads(line) for line in result.stdout.splitlines()]
+    assert answers[0] == {"return": __version__, "tag": "a"}
+    assert answers[1]["error"]["code"] == 2
+    assert "/nowhere" in answers[1]["error"]["text"]
+    assert result.returncode == 1
+
+
+def test_raw_tells_of_a_line_that_is_no_request_and_goes_on(run: Run, endpoint: str) -> None:
+    result = run("raw", endpoint, "-", input='nonsense\n{"execute": "ping"}\n')
+    assert json.loads(result.stdout) == {"return": __version__}
+    assert result.stderr.startswith("phoenixctl: line 1: ")
+    assert result.returncode == 2
+
+
+def test_verbose_shows_the_wire_on_stderr(run: Run, endpoint: str) -> None:
+    result = run("-v", "raw", endpoint, "ping")
+    assert '> {"execute": "ping"' in result.stderr
+    assert f'< {{"return": "{__version__}"' in result.stderr
+    assert result.stdout == f'"{__version__}"\n'
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("phoenixctl fre", {"freeze", "freeze-status"}),
+        ("phoenixctl raw unix:/x file-s", {"file-stat"}),
+        ("phoenixctl raw unix:/x file-open pe", {"perm="}),
+    ],
+)
+def test_completion_of_verbs_commands_and_arguments(run: Run, words: str, expected: set[str]) -> None:
+    count = str(len(words.split()) - 1)
+    result = run(COMP_WORDS=words, COMP_CWORD=count, _PHOENIXCTL_COMPLETE="bash_complete")
+    assert {line.partition(",")[2] for line in result.stdout.splitlines()} == expected
+
+
+def test_an_old_agent_that_refuses_is_quoted(run: Run, scripted: ScriptedAgent) -> None:
+    scripted.answers["get-commands"] = GuestRefused("not today", 1)
+    result = run("commands", scripted.endpoint)
+    assert (result.returncode, result.stderr) == (1, "phoenixctl: the guest refused: get-commands: not today\n")

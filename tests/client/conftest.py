@@ -1,0 +1,59 @@
+"""Fixtures: a real agent, and the two faces of the library."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from phoenix_ga.client import Transport, connect, connect_sync
+from tests.support import AgentProcess
+
+Talk = Callable[..., Any]
+
+
+@pytest.fixture(scope="session")
+def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AgentProcess]:
+    with AgentProcess(tmp_path_factory.mktemp("agent")) as process:
+        yield process
+
+
+@pytest.fixture
+def endpoint(agent: AgentProcess) -> str:
+    return f"unix:{agent.socket_path}"
+
+
+def _talk(endpoint: str | Transport, method: str, *args: Any, options: Any = None, **named: Any) -> Any:
+    async def conversation() -> Any:
+        async with connect(endpoint, **(options or {})) as guest:
+            return await getattr(guest, method)(*args, **named)
+
+    async def alone() -> Any:
+        result = await conversation()
+        assert len(asyncio.all_tasks()) == 1, "a task was left behind"
+        return result
+
+    return asyncio.run(alone())
+
+
+def _talk_sync(endpoint: str | Transport, method: str, *args: Any, options: Any = None, **named: Any) -> Any:
+    with connect_sync(endpoint, **(options or {})) as guest:
+        return getattr(guest, method)(*args, **named)
+
+
+@pytest.fixture(params=[_talk, _talk_sync], ids=["async", "sync"])
+def talk(request: pytest.FixtureRequest) -> Talk:
+    """Connect, call one method and return its result; over each face of the library."""
+    face: Talk = request.param
+    return face
+
+
+@pytest.fixture
+def big_file(tmp_path: Path) -> Path:
+    """A file of many pieces, the last one not full."""
+    path = tmp_path / "big file \u00e4"
+    path.write_bytes(bytes(range(256)) * 20_000 + b"end")
+    return path

@@ -1,0 +1,118 @@
+"""The start of a conversation, whatever an earlier client left in the port."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+import pytest
+
+from phoenix_ga.client import (
+    ConnectFailed,
+    EndpointError,
+    GuestRefused,
+    GuestTimeout,
+    LinkLost,
+    MockTransport,
+    connect,
+)
+from phoenix_ga.client.handshake import Handshake
+from phoenix_ga.wire.frames import DATA, encode_header
+from phoenix_ga.wire.units import resync_padding
+from tests.client.conftest import Talk
+
+LEFT_OVER = {
+    "nothing": b"",
+    "answers to somebody else": b'{"return": "old", "tag": "x-1"}\n' * 50,
+    "half a line": b'{"return": "cut of',
+    "an older sync": b'\xff{"return": 12345, "tag": "0badf00d-sync"}\n',
+    "half a frame": encode_header(DATA, 1, 100_000) + b"payload" * 100,
+    "bytes that are no JSON": bytes(range(256)) * 300,
+    "marks only": b"\xff" * 5000,
+    "a long line": b"x" * 2_000_000,
+    "a bomb": b"[" * 300_000 + b"\n",
+}
+
+
+@pytest.mark.parametrize("left_over", LEFT_OVER.values(), ids=LEFT_OVER.keys())
+def test_what_an_earlier_client_left_is_dropped(talk: Talk, left_over: bytes) -> None:
+    assert talk(MockTransport({"ping": "1.0"}, left_over=left_over), "ping") == "1.0"
+
+
+@pytest.mark.parametrize("left_over", LEFT_OVER.values(), ids=LEFT_OVER.keys())
+@pytest.mark.parametrize("piece", [1, 3, 1000])
+def test_the_answer_is_found_in_whatever_pieces_it_comes(left_over: bytes, piece: int) -> None:
+    handshake = Handshake(42, "a-sync")
+    data = left_over[-3000:] + b'\xff{"return": 42, "tag": "a-sync"}\nrest'
+    rests = [handshake.receive(data[start : start + piece]) for start in range(0, len(data), piece)]
+    found = [rest for rest in rests if rest is not None]
+    assert found
+    assert b"rest".startswith(found[0])
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b'{"return": 42, "tag": "a-sync"}\n',
+        b'\xff{"return": 43, "tag": "a-sync"}\n',
+        b'\xff{"return": 42, "tag": "b-sync"}\n',
+        b'\xff{"return": "42", "tag": "a-sync"}\n',
+        b'\xff{"return": true, "tag": "a-sync"}\n',
+        b'\xff{"return": 42}\n',
+    ],
+)
+def test_what_only_resembles_the_answer_is_not_taken(answer: bytes) -> None:
+    assert Handshake(42, "a-sync").receive(answer) is None
+
+
+def test_where_no_answer_comes_padding_is_sent_and_sync_again(talk: Talk) -> None:
+    transport = MockTransport({"ping": "1.0"}, deaf_to=1)
+    assert talk(transport, "ping") == "1.0"
+    assert resync_padding() in transport.written
+    assert transport.written.count(b'"sync"') == 2
+
+
+def test_a_guest_that_never_answers_is_given_up_in_time(talk: Talk) -> None:
+    transport = MockTransport(deaf_to=1000)
+    start = time.monotonic()
+    with pytest.raises(GuestTimeout, match="does phoenix-ga run"):
+        talk(transport, "ping", options={"connect_timeout": 0.2})
+    assert time.monotonic() - start < 2
+    assert transport.closed
+
+
+def test_a_link_that_ends_before_the_answer(talk: Talk) -> None:
+    transport = MockTransport(deaf_to=1)
+    transport.hang_up()
+    with pytest.raises(LinkLost, match="before an agent answered"):
+        talk(transport, "ping")
+    assert transport.closed
+
+
+def test_an_agent_that_does_not_know_sync_is_named(talk: Talk) -> None:
+    with pytest.raises(ConnectFailed, match="update it"):
+        talk(MockTransport({"sync": GuestRefused("no such command", -1)}), "ping")
+
+
+def test_no_socket_there(talk: Talk, tmp_path: Path) -> None:
+    with pytest.raises(ConnectFailed, match="is the guest running"):
+        talk(f"unix:{tmp_path}/none.sock", "ping")
+
+
+@pytest.mark.parametrize("endpoint", ["web1", "", "unix:", "tcp:1.2.3.4", "unix:\0"])
+def test_words_that_say_nowhere(talk: Talk, endpoint: str) -> None:
+    with pytest.raises(EndpointError):
+        talk(endpoint, "ping")
+
+
+def test_a_real_agent_that_was_left_inside_a_half_request(endpoint: str) -> None:
+    async def conversation() -> None:
+        _, writer = await asyncio.open_unix_connection(endpoint.partition(":")[2])
+        writer.write(b'{"execute": "pi')
+        await writer.drain()
+        async with connect(endpoint) as guest:
+            assert await guest.ping()
+        writer.close()
+
+    asyncio.run(conversation())
