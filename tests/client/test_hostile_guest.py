@@ -60,7 +60,7 @@ def test_answers_of_a_wrong_shape(
         b'{"neither": 1}\n',
         b'{"return": 1, "return": 2}\n',
         b"[" * 200_000 + b"\n",
-        b'{"return": [' + b"[]," * 200_000 + b"1]}\n",
+        b'{"return": [' + b"[]," * 2_600_000 + b"1]}\n",
         b'{"return": ' + b"9" * 100_000 + b"}\n",
         b'{"return": 1e999}\n',
         b"\xc3\x28\n",
