@@ -1,0 +1,62 @@
+"""The agent as one file: it runs on every interpreter that is here, from byte code where it has some."""
+
+from __future__ import annotations
+
+import subprocess
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from phoenix_ga import __version__
+from tests.support import LineClient, wait_for
+from tools.build_pyz import build, interpreters, modules
+
+INTERPRETERS = list(interpreters())
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("dist") / "phoenix-ga.pyz"
+    assert len(build(path)) == len(INTERPRETERS)
+    return path
+
+
+@pytest.mark.parametrize("interpreter", INTERPRETERS)
+def test_the_archive_runs(archive: Path, tmp_path: Path, interpreter: str) -> None:
+    socket = tmp_path / "s"
+    command = [interpreter, "-I", str(archive), "-p", f"unix:{socket}", "-c", "/dev/null"]
+    process = subprocess.Popen([*command, "--run-directory", str(tmp_path / "run")], stderr=subprocess.DEVNULL)
+    try:
+        wait_for(socket.exists)
+        with LineClient.connect(socket) as client:
+            assert client.call("ping") == __version__
+            assert client.read_file("/etc/hostname") == Path("/etc/hostname").read_bytes()
+            assert "lo" in [link["name"] for link in client.call("get-netifaces")]
+            assert client.call("sysinfo")["uname"]["sysname"] == "Linux"
+            assert client.call("get-freeze-status") is False
+            client.send(b"nonsense\n")
+            assert "error" in client.answer()
+            client.call("agent-shutdown")
+        assert process.wait(10) == 0
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_the_archive_is_a_program_of_its_own(archive: Path, tmp_path: Path) -> None:
+    installed = tmp_path / "phoenix-ga"
+    installed.write_bytes(archive.read_bytes())
+    installed.chmod(0o755)
+    assert subprocess.run([installed, "-v"], capture_output=True, text=True, check=True).stdout == f"{__version__}\n"
+
+
+def test_the_archive_holds_the_guests_side_only(archive: Path) -> None:
+    names = zipfile.ZipFile(archive).namelist()
+    assert not [name for name in names if "/client/" in name or "/cli/" in name]
+    assert len(names) == 1 + len(modules()) * (1 + len(INTERPRETERS))
+
+
+def test_the_same_source_gives_the_same_archive(archive: Path, tmp_path: Path) -> None:
+    build(tmp_path / "again.pyz")
+    assert (tmp_path / "again.pyz").read_bytes() == archive.read_bytes()

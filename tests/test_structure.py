@@ -1,0 +1,115 @@
+"""The shape of the source: which way imports point, and what the guest's side does without."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from phoenix_ga.agent.dispatch import HANDLERS
+from phoenix_ga.wire.commands import BY_NAME, COMMANDS
+from tools.reference import TARGET, render
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "src" / "phoenix_ga"
+# Each part and what it may import of the others.
+MAY_IMPORT = {
+    "wire": {"wire"},
+    "agent": {"agent", "wire"},
+    "client": {"client", "wire"},
+    "cli": {"cli", "client", "wire"},
+}
+# In the agent, from what knows of requests to what knows of the kernel.
+AGENT_MAY_IMPORT = {"linux": {"linux"}, "operations": {"operations", "linux"}}
+
+
+def imports(path: Path) -> set[str]:
+    """Return the modules that a source file imports, whatever function does it; not those for types only."""
+    found: set[str] = set()
+    for node in walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} has a relative import"
+            found.add(node.module or "")
+    return found
+
+
+def walk(tree: ast.AST) -> list[ast.AST]:
+    nodes: list[ast.AST] = []
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            nodes += [inner for other in node.orelse for inner in [other, *walk(other)]]
+        else:
+            nodes += [node, *walk(node)]
+    return nodes
+
+
+def modules(*parts: str) -> list[Path]:
+    return [path for part in parts for path in sorted((PACKAGE / part).rglob("*.py"))]
+
+
+@pytest.mark.parametrize("path", modules(*MAY_IMPORT), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_point_one_way(path: Path) -> None:
+    part = path.relative_to(PACKAGE).parts[0]
+    for module in imports(path):
+        if module.startswith("phoenix_ga."):
+            assert module.split(".")[1] in MAY_IMPORT[part], f"{part} must not import {module}"
+
+
+@pytest.mark.parametrize("room", AGENT_MAY_IMPORT)
+def test_operations_know_nothing_of_requests(room: str) -> None:
+    for path in modules(f"agent/{room}"):
+        for module in imports(path):
+            if module.startswith("phoenix_ga."):
+                assert module.split(".")[2] in AGENT_MAY_IMPORT[room], f"{path.name} must not import {module}"
+
+
+@pytest.mark.parametrize("path", modules("wire", "agent"), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_the_guests_side_needs_the_standard_library_only(path: Path) -> None:
+    for module in imports(path):
+        top = module.split(".")[0]
+        assert top == "phoenix_ga" or top in sys.stdlib_module_names, f"{path.name} imports {module}"
+
+
+@pytest.mark.parametrize("path", modules("wire"), ids=lambda path: path.name)
+def test_the_wire_has_neither_sockets_nor_a_clock(path: Path) -> None:
+    assert not imports(path) & {"socket", "_socket", "select", "time", "os", "asyncio", "threading", "_thread"}
+
+
+def test_every_declared_command_has_its_handler() -> None:
+    for command in COMMANDS:
+        module, _, name = command.handler.partition(":")
+        handler = getattr(__import__(HANDLERS + module, fromlist=[name]), name)
+        taken = handler.__code__.co_varnames[: handler.__code__.co_argcount + handler.__code__.co_kwonlyargcount]
+        assert set(taken[1:]) == {argument.name for argument in command.arguments}, command.name
+
+
+def test_every_command_of_the_original_agent_is_there() -> None:
+    original = """
+        ping get-commands agent-shutdown sysinfo file-open file-read file-write file-close get-file-md5sum
+        file-chown file-chmod file-stat directory-create directory-list fs-freeze fs-unfreeze get-freeze-status
+        get-netifaces ipaddr-add ipaddr-del linux-ipaddr-add linux-ipaddr-del net-iface-up net-iface-down
+        get-route-list route-add route-del
+    """
+    assert set(original.split()) <= set(BY_NAME)
+
+
+def test_the_reference_is_what_the_declarations_say() -> None:
+    assert TARGET.read_text() == render(), "docs/commands.md is out of date: run `make docs`"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"]],
+    ids=lambda words: " ".join(words),
+)
+@pytest.mark.timeout(180)
+def test_the_linters_are_content(command: list[str]) -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True, timeout=180, check=False
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
