@@ -73,15 +73,18 @@ def test_a_write_stops_while_frozen_and_goes_on_when_thawed(guest: Machine, clie
     assert "fs-freeze" in guest.run("journalctl -u phoenix-ga").text
 
 
-def test_a_client_that_dies_does_not_keep_the_next_from_thawing(guest: Machine, port: Path) -> None:
-    with LineClient.connect(port) as client:
-        client.sync()
-        client.call("fs-freeze")
-        client.send(b'{"execute": "fs-')
-    with LineClient.connect(port) as client:
-        client.sync()
-        assert client.call("get-freeze-status") is True
-        assert client.call("fs-unfreeze") is True
+@pytest.mark.parametrize("rounds", [20, pytest.param(300, marks=pytest.mark.soak)])
+def test_a_client_that_dies_does_not_keep_the_next_from_thawing(guest: Machine, port: Path, rounds: int) -> None:
+    # The news of who comes and goes is late here, and must not cost the next client its first request.
+    for number in range(rounds):
+        with LineClient.connect(port) as client:
+            client.sync(number)
+            client.call("fs-freeze")
+            client.send(b'{"execute": "fs-')
+        with LineClient.connect(port) as client:
+            client.sync(number)
+            assert client.call("get-freeze-status") is True
+            assert client.call("fs-unfreeze") is True
     guest.run("touch /root/thawed && sync /root/thawed", timeout=20)
 
 

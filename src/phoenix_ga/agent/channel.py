@@ -33,10 +33,10 @@ _pieces: Final = [_buffer[start : start + _READ_PIECE] for start in range(0, len
 class Channel:
     """Reads when there is something to read, writes when there is room, and never waits.
 
-    received: is called with the bytes that came, valid during the call only. ended: the peer sends
-    no more, or is gone (`hung_up`). drained: the output has gone out. lost: the file
-    descriptor is of no use any more, and why. `connected` becomes true when the peer is seen to be
-    there; who is told that it ended resets it.
+    received: is called with the bytes that came, valid during the call only. ended: there is no more
+    to read, and the peer sends no more or is gone (`hung_up`). left: the peer is seen to be gone; what
+    is read after that may be of the next one already. drained: the output has gone out. lost: the file
+    descriptor is of no use any more, and why. connected: the peer is there, as far as was seen.
     """
 
     def __init__(
@@ -45,6 +45,7 @@ class Channel:
         fd: int,
         received: Callable[[memoryview], None],
         ended: Callable[[], None],
+        left: Callable[[], None],
         drained: Callable[[], None],
         lost: Callable[[OSError], None],
     ) -> None:
@@ -52,6 +53,7 @@ class Channel:
         self.fd = fd
         self._received = received
         self._ended = ended
+        self._left = left
         self._drained = drained
         self._lost = lost
         self._output: deque[memoryview] = deque()
@@ -103,7 +105,9 @@ class Channel:
 
     def _happened(self, events: int) -> None:
         self.hung_up = bool(events & (EPOLLHUP | EPOLLERR))
-        self.connected |= not self.hung_up
+        if self.connected and self.hung_up:
+            self._left()
+        self.connected = not self.hung_up
         if events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR):
             self._readable = True
             self._pull()
@@ -144,6 +148,9 @@ class Channel:
             return False
         if size == 0:
             self._readable = False
+            if self.connected:
+                self.connected = False
+                self._left()
             self._ended()
             return False
         self._received(_buffer[:size])

@@ -9,20 +9,15 @@ from errno import EBUSY, EIO, ENODEV
 from phoenix_ga.agent.channel import Channel
 from phoenix_ga.agent.log import DEBUG, INFO, WARNING
 from phoenix_ga.agent.path_wait import PathWait
-from phoenix_ga.agent.session import Conversation
+from phoenix_ga.agent.session import ARRIVAL_TIME, Conversation
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Final
 
     from phoenix_ga.agent.dispatch import Dispatcher
     from phoenix_ga.agent.log import Log
     from phoenix_ga.agent.loop import Loop
-
-
-# How much later than a client's first bytes the kernel may tell that it is there, in seconds.
-_ARRIVAL_TIME: Final = 1.0
 
 
 class Port:
@@ -93,7 +88,9 @@ class DevicePort(Port):
         try:
             if self._raw:
                 _set_raw(fd)
-            self._channel = Channel(self._loop, fd, self._received, self._ended, self._drained, self._lost)
+            self._channel = Channel(
+                self._loop, fd, self._received, self._ended, self._left, self._drained, self._lost
+            )
             self._conversation = Conversation(self._dispatcher, self._channel, self.name, self._settled)
             self._channel.start()
         except OSError:
@@ -138,21 +135,18 @@ class DevicePort(Port):
         if self._conversation is not None:
             self._conversation.drained()
 
+    def _left(self) -> None:
+        assert self._conversation is not None
+        self._log.write(DEBUG, f"{self.name}: the host closed it")
+        self._conversation.leave()
+
     def _ended(self) -> None:
-        assert self._channel is not None
         assert self._conversation is not None
         if self._raw:
             # A tty that was hung up stays so for whoever has it open.
             self._lost(OSError(EIO, "hung up"))
-            return
-        if self._channel.connected:
-            self._channel.connected = False
-            self._log.write(DEBUG, f"{self.name}: the host closed it")
-            self._conversation.hang_up()
         elif self._conversation.unfinished:
-            # The kernel hands out what a new client sends before it tells that there is one. One that
-            # does not turn up sent something and left at once: nobody waits for its answers.
-            self._loop.call_later(_ARRIVAL_TIME, self._forget_unless_connected)
+            self._loop.call_later(ARRIVAL_TIME, self._forget_unless_connected)
 
     def _forget_unless_connected(self) -> None:
         if self._channel is not None and self._conversation is not None and not self._channel.connected:
@@ -227,7 +221,7 @@ class Connection:
         self._port = port
         self._settled = settled
         self._no_more = False
-        self._channel = Channel(loop, fd, self._received, self._ended, self._drained, self._lost)
+        self._channel = Channel(loop, fd, self._received, self._ended, self._left, self._drained, self._lost)
         self._conversation = Conversation(dispatcher, self._channel, port.name, self._conversation_settled)
         self._channel.start()
 
@@ -258,6 +252,9 @@ class Connection:
         self._no_more = True
         if self._channel.hung_up or not self.busy:
             self.close()
+
+    def _left(self) -> None:
+        pass  # It ends as well, which closes the connection.
 
     def _lost(self, error: OSError) -> None:
         self.close()

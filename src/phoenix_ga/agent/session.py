@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from time import monotonic
+
 from phoenix_ga.agent.dispatch import Call, CommandError
 from phoenix_ga.wire.messages import NO_CODE, MessageError, Request, decode_request
 from phoenix_ga.wire.units import RESET_BYTE, Damage, Frame, Line, Parser
@@ -19,6 +21,8 @@ else:
     # The module `collections` would load much that is not needed here.
     from _collections import deque
 
+# How much later than a client's first bytes the kernel may tell that it is there, in seconds.
+ARRIVAL_TIME: Final = 0.25
 # More output than this waits for the client before more requests are read or run.
 _OUTPUT_HIGH: Final = 1024 * 1024
 # Requests without a tag that wait for their turn; more of them stay in the channel.
@@ -130,8 +134,10 @@ class Session:
 class Conversation:
     """What is received on one channel, and the session of whoever is sending it.
 
-    A port outlives its clients, and a client can come without the one before being seen to leave:
-    `sync` begins a new session, and so does `hang_up`.
+    A port outlives its clients, and it is not always seen when one goes and the next comes: the
+    kernel hands out bytes at once, but tells of clients from a work queue. So the first bytes of a
+    client may be read while the one before still seems to be there, or nobody. `sync` begins a new
+    session, and so does `leave`; `hang_up` also forgets the half of a request.
     """
 
     def __init__(self, dispatcher: Dispatcher, channel: Channel, peer: str, settled: Callable[[], None]) -> None:
@@ -141,6 +147,7 @@ class Conversation:
         self._settled = settled
         self._parser = Parser(dispatcher.context.config.line_limit)
         self._session = Session(dispatcher, channel, peer)
+        self._synced_at = 0.0
         self._serving = False
 
     @property
@@ -165,8 +172,13 @@ class Conversation:
         if not self.busy:
             self._settled()
 
+    def leave(self) -> None:
+        """The client was seen to go: drop its answers. What is read from now on may be of the next one."""
+        if monotonic() - self._synced_at > ARRIVAL_TIME:
+            self._renew()
+
     def hang_up(self) -> None:
-        """The client has gone: forget its half of a request and drop its answers."""
+        """Nobody is there: drop the answers, and the half of a request."""
         self._parser.reset()
         self._renew()
 
@@ -223,4 +235,5 @@ class Conversation:
             self._channel.send([self._dispatcher.refuse(call, error)])
             return
         self._renew()
+        self._synced_at = monotonic()
         self._channel.send([RESET_BYTE, *self._dispatcher.run_inline(call, self._peer)])
