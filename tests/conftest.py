@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 
 import pytest
+
+from tests.support import AgentProcess
 
 IN_CI = os.environ.get("CI") == "true"
 
@@ -23,3 +25,16 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
         report.outcome = "failed"
         report.longrepr = f"{item.nodeid} was skipped, but it must run here: {report.longrepr}"
     return report
+
+
+@pytest.fixture(scope="session")
+def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AgentProcess]:
+    """An agent of this machine, for clients that leave nothing behind."""
+    with AgentProcess(tmp_path_factory.mktemp("agent")) as process:
+        yield process
+
+
+@pytest.fixture
+def endpoint(agent: AgentProcess) -> str:
+    """Where that agent is, for the client library and phoenixctl."""
+    return f"unix:{agent.socket_path}"

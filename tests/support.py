@@ -106,6 +106,20 @@ class LineClient:
         handle = self.call("file-open", path=str(path), mode="w")
         self.call("file-write", handle_id=handle, bufb64=base64.b64encode(data).decode(), eof=True)
 
+    def burst(self, name: str, path: Path | str, count: int = 100) -> None:
+        """Send `count` tagged requests at once, one in ten a file-read, and see each answered once."""
+        handle = self.call("file-open", path=str(path))
+        tags = [f"{name}/{number}" for number in range(count)]
+        for number, tag in enumerate(tags):
+            if number % 10:
+                self.ask("ping", tag)
+            else:
+                self.ask("file-read", tag, handle_id=handle, count=10_000)
+        answers = [self.answer() for _ in tags]
+        assert sorted(answer["tag"] for answer in answers) == sorted(tags)
+        assert all("return" in answer for answer in answers)
+        self.call("file-close", handle_id=handle)
+
     def close(self) -> None:
         self._file.close()
         self.socket.close()

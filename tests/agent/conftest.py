@@ -12,6 +12,7 @@ from tests.support import AgentProcess, LineClient
 
 @pytest.fixture
 def agent(tmp_path: Path) -> Iterator[AgentProcess]:
+    """An agent of its own for each test."""
     with AgentProcess(tmp_path) as process:
         yield process
 

@@ -11,20 +11,9 @@ from typing import Any
 import pytest
 
 from tests.cli.scripted_agent import ScriptedAgent
-from tests.support import SOURCE, AgentProcess
+from tests.support import SOURCE
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
-
-
-@pytest.fixture(scope="session")
-def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AgentProcess]:
-    with AgentProcess(tmp_path_factory.mktemp("agent")) as process:
-        yield process
-
-
-@pytest.fixture
-def endpoint(agent: AgentProcess) -> str:
-    return f"unix:{agent.socket_path}"
 
 
 @pytest.fixture

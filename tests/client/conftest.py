@@ -3,27 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from phoenix_ga.client import Transport, connect, connect_sync
-from tests.support import AgentProcess
 
 Talk = Callable[..., Any]
-
-
-@pytest.fixture(scope="session")
-def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AgentProcess]:
-    with AgentProcess(tmp_path_factory.mktemp("agent")) as process:
-        yield process
-
-
-@pytest.fixture
-def endpoint(agent: AgentProcess) -> str:
-    return f"unix:{agent.socket_path}"
 
 
 def _talk(endpoint: str | Transport, method: str, *args: Any, options: Any = None, **named: Any) -> Any:

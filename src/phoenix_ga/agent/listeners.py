@@ -20,18 +20,13 @@ _BACKLOG: Final = 64
 _UCRED: Final = Struct("iII")  # struct ucred of unix(7): pid, uid, gid
 
 
-class UnixListener(Listener):
-    """Listens at a path, for root and the user that the agent runs as. Raises OSError."""
+class SocketListener(Listener):
+    """What listeners of every family share. Raises OSError."""
 
-    def __init__(self, path: str) -> None:
-        self.path = path
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    def __init__(self, family: int) -> None:
+        self._socket = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
         try:
-            _remove_stale(path)
-            self._socket.bind(path)
-            # Nobody can connect before listen(2), so nobody ever sees wider permissions.
-            os.chmod(path, 0o600)
-            self._made = os.lstat(path)
+            self._bind()
             self._socket.listen(_BACKLOG)
         except BaseException:
             self._socket.close()
@@ -41,56 +36,65 @@ class UnixListener(Listener):
         return self._socket.fileno()
 
     def accept(self) -> int:
-        connection, _ = _accept(self._socket)
-        _, uid, _ = _UCRED.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
-        if uid not in (0, os.geteuid()):
+        fd, address = self._socket._accept()  # type: ignore[attr-defined]
+        connection = socket.socket(fileno=fd)
+        stranger = self._stranger(connection, address)
+        if stranger:
             connection.close()
-            raise PermissionError(EACCES, f"user {uid} may not talk to the agent")
-        return _detach(connection)
+            raise PermissionError(EACCES, f"{stranger} may not talk to the agent")
+        connection.setblocking(False)
+        return connection.detach()
 
     def close(self) -> None:
         self._socket.close()
+
+    def _bind(self) -> None:
+        raise NotImplementedError
+
+    def _stranger(self, connection: socket.socket, address: Any) -> str:
+        """Return who the peer is, where it may not talk to the agent; else an empty text."""
+        raise NotImplementedError
+
+
+class UnixListener(SocketListener):
+    """Listens at a path, for root and the user that the agent runs as. Raises OSError."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        super().__init__(socket.AF_UNIX)
+
+    def close(self) -> None:
+        super().close()
         try:
             if os.path.samestat(os.lstat(self.path), self._made):
                 os.unlink(self.path)
         except OSError:
             pass
 
+    def _bind(self) -> None:
+        _remove_stale(self.path)
+        self._socket.bind(self.path)
+        # Nobody can connect before listen(2), so nobody ever sees wider permissions.
+        os.chmod(self.path, 0o600)
+        self._made = os.lstat(self.path)
 
-class VsockListener(Listener):
+    def _stranger(self, connection: socket.socket, address: Any) -> str:
+        _, uid, _ = _UCRED.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
+        return "" if uid in (0, os.geteuid()) else f"user {uid}"
+
+
+class VsockListener(SocketListener):
     """Listens on a vsock port, for the host (CID 2) and nobody else. Raises OSError."""
 
     def __init__(self, port: int) -> None:
-        self._socket = socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
-        try:
-            self._socket.bind((socket.VMADDR_CID_ANY, port))
-            self._socket.listen(_BACKLOG)
-        except BaseException:
-            self._socket.close()
-            raise
+        self.port = port
+        super().__init__(socket.AF_VSOCK)
 
-    def fileno(self) -> int:
-        return self._socket.fileno()
+    def _bind(self) -> None:
+        self._socket.bind((socket.VMADDR_CID_ANY, self.port))
 
-    def accept(self) -> int:
-        connection, address = _accept(self._socket)
-        if address[0] != socket.VMADDR_CID_HOST:
-            connection.close()
-            raise PermissionError(EACCES, f"CID {address[0]} may not talk to the agent; only the host may")
-        return _detach(connection)
-
-    def close(self) -> None:
-        self._socket.close()
-
-
-def _accept(listener: socket.socket) -> tuple[socket.socket, Any]:
-    fd, address = listener._accept()  # type: ignore[attr-defined]
-    return socket.socket(fileno=fd), address
-
-
-def _detach(connection: socket.socket) -> int:
-    connection.setblocking(False)
-    return connection.detach()
+    def _stranger(self, connection: socket.socket, address: Any) -> str:
+        return "" if address[0] == socket.VMADDR_CID_HOST else f"CID {address[0]}"
 
 
 def _remove_stale(path: str) -> None:
