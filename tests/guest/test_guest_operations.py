@@ -120,3 +120,22 @@ def test_sysinfo_tells_what_the_guests_own_programs_tell(guest: Machine, client:
     root = next(disk for disk in info["disks"] if disk["mountpoint"] == "/")
     shown = guest.run("df --output=source,size / | tail -1").text.split()
     assert (root["name"], root["size_total"]) == (shown[0], int(shown[1]))
+
+
+def test_nobody_in_the_guest_reaches_the_agent_over_vsock(guest: Machine, client: LineClient) -> None:
+    guest.run("modprobe vsock_loopback")
+    guest.run("printf '[general]\\nport = /dev/virtio-ports/org.guest-agent.0, vsock:8383\\n' > /etc/phoenix-ga.conf")
+    guest.run("systemctl reload phoenix-ga")
+    wait_for(lambda: "vsock:8383: listening" in guest.run("journalctl -u phoenix-ga -n 5").text)
+    program = (
+        "import socket; s = socket.socket(socket.AF_VSOCK); s.settimeout(5); s.connect((1, 8383)); "
+        "print(s.recv(100) or 'closed')"
+    )
+    assert guest.run(f'python3 -c "{program}" 2>&1 | tail -1').text.split(":")[0] in (
+        "closed",
+        "ConnectionResetError",
+    )
+    assert "CID 1 may not talk to the agent" in guest.run("journalctl -u phoenix-ga -n 5").text
+    guest.run("rm /etc/phoenix-ga.conf; systemctl reload phoenix-ga")
+    wait_for(lambda: "the configuration was read again" in guest.run("journalctl -u phoenix-ga -n 1").text)
+    assert client.call("ping") == __version__
