@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import select
 from select import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP
+
+from phoenix_ga.agent.loop import READABLE, WRITABLE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,6 +31,8 @@ _READS_PER_TURN: Final = 8
 # All channels are read on one thread, and what is read is copied before the next read.
 _buffer: Final = memoryview(bytearray(_READ_PIECE * _READ_PIECES))
 _pieces: Final = [_buffer[start : start + _READ_PIECE] for start in range(0, len(_buffer), _READ_PIECE)]
+_first: Final = _pieces[:1]
+_rest: Final = _pieces[1:]
 
 
 class Channel:
@@ -61,6 +66,7 @@ class Channel:
         self._readable = False
         self._pulling = False
         self._scheduled = False
+        self._blocked = False
         self.hung_up = False
         self.connected = False
         self._paused = False
@@ -68,7 +74,7 @@ class Channel:
 
     def start(self) -> None:
         """Begin to serve the file descriptor."""
-        self._loop.watch(self.fd, self._happened)
+        self._loop.watch(self.fd, self._happened, READABLE)
 
     def close(self) -> None:
         """Close the file descriptor. What was not written is dropped."""
@@ -103,11 +109,20 @@ class Channel:
             self._paused = False
             self._pull_soon()
 
-    def _happened(self, events: int) -> None:
-        self.hung_up = bool(events & (EPOLLHUP | EPOLLERR))
-        if self.connected and self.hung_up:
+    def look(self) -> None:
+        """See whether the peer is there now: that it came is told only with what it sends."""
+        poll = select.poll()
+        poll.register(self.fd, 0)
+        self._see(bool(poll.poll(0)))
+
+    def _see(self, hung_up: bool) -> None:
+        self.hung_up = hung_up
+        if self.connected and hung_up:
             self._left()
-        self.connected = not self.hung_up
+        self.connected = not hung_up
+
+    def _happened(self, events: int) -> None:
+        self._see(bool(events & (EPOLLHUP | EPOLLERR)))
         if events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR):
             self._readable = True
             self._pull()
@@ -138,7 +153,10 @@ class Channel:
     def _read(self) -> bool:
         """Read once; tell whether there may be more."""
         try:
-            size = os.readv(self.fd, _pieces)
+            # One piece first: preparing many costs more than all else that a short request takes.
+            size = os.readv(self.fd, _first)
+            if size == _READ_PIECE:
+                size += self._read_more()
         except BlockingIOError:
             self._readable = False
             return False
@@ -156,12 +174,25 @@ class Channel:
         self._received(_buffer[:size])
         return True
 
+    def _read_more(self) -> int:
+        try:
+            return os.readv(self.fd, _rest)
+        except BlockingIOError:
+            return 0
+
+    def _block(self, blocked: bool) -> None:
+        """Watch for room only while there is none: else every write would wake the loop once more."""
+        if self._blocked != blocked:
+            self._blocked = blocked
+            self._loop.modify(self.fd, READABLE | WRITABLE if blocked else READABLE)
+
     def _flush(self) -> None:
         had_output = bool(self._output)
         while self._output:
             try:
                 size = os.writev(self.fd, self._next_pieces())
             except BlockingIOError:
+                self._block(True)
                 return
             except OSError as error:
                 self.drop_output()
@@ -175,6 +206,7 @@ class Channel:
                     break
                 size -= len(first)
                 self._output.popleft()
+        self._block(False)
         if had_output:
             self._drained()
 

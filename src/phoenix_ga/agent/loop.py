@@ -22,7 +22,9 @@ SIGHUP: Final[int] = _signal.SIGHUP
 SIGINT: Final[int] = _signal.SIGINT
 SIGTERM: Final[int] = _signal.SIGTERM
 
-EDGES: Final = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
+# What to be told of a file descriptor, each time that it begins; hanging up is always told.
+READABLE: Final = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET
+WRITABLE: Final = select.EPOLLOUT | select.EPOLLET
 
 
 class Timer:
@@ -57,12 +59,16 @@ class Loop:
         self._signals: dict[int, Callable[[], None]] = {}
         self._running = False
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self.watch(self._wake_read, self._woken, select.EPOLLIN | select.EPOLLET)
+        self.watch(self._wake_read, self._woken)
 
-    def watch(self, fd: int, callback: Callable[[int], None], events: int = EDGES) -> None:
-        """Call `callback` with the epoll events of `fd` whenever they change, and once at the start."""
+    def watch(self, fd: int, callback: Callable[[int], None], events: int = READABLE) -> None:
+        """Call `callback` with the epoll events of `fd` whenever one of `events` begins, and where one is there."""
         self._watched[fd] = callback
         self._epoll.register(fd, events)
+
+    def modify(self, fd: int, events: int) -> None:
+        """Watch `fd` for other events."""
+        self._epoll.modify(fd, events)
 
     def unwatch(self, fd: int) -> None:
         """Watch `fd` no longer. Call it before closing `fd`."""

@@ -149,8 +149,10 @@ class DevicePort(Port):
             self._loop.call_later(ARRIVAL_TIME, self._forget_unless_connected)
 
     def _forget_unless_connected(self) -> None:
-        if self._channel is not None and self._conversation is not None and not self._channel.connected:
-            self._conversation.hang_up()
+        if self._channel is not None and self._conversation is not None:
+            self._channel.look()
+            if not self._channel.connected:
+                self._conversation.hang_up()
 
     def _lost(self, error: OSError) -> None:
         self._leave()
