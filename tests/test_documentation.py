@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -127,7 +128,9 @@ def test_each_config_file_of_the_page_is_read(text: str, tmp_path: Path) -> None
 def test_the_man_page_is_well_formed(command: list[str]) -> None:
     if shutil.which(command[0]) is None:
         pytest.skip(f"{command[0]} is missing")
-    result = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    # A locale that is named but not installed is a warning of its own.
+    environment = {**os.environ, "LC_ALL": "C.UTF-8"}
+    result = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=30, check=False)
     assert (result.returncode, result.stderr) == (0, "")
 
 

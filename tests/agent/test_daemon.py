@@ -240,6 +240,7 @@ def test_a_log_file_gets_the_lines_and_is_opened_anew_after_rotation(tmp_path: P
     finally:
         process.terminate()
         assert process.wait(10) == 0
+    assert path.read_text().splitlines()[-1].endswith("stopping")
 
 
 def test_a_log_file_that_cannot_be_written_is_an_error_at_the_start(tmp_path: Path) -> None:

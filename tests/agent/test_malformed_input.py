@@ -42,7 +42,43 @@ def test_the_tag_of_a_wrong_request_comes_back(agent: AgentProcess) -> None:
         assert client.answer()["tag"] == "kept"
 
 
+def test_a_tag_of_any_depth_is_answered(agent: AgentProcess) -> None:
+    with agent.connect() as client:
+        for command in (b"ping", b"sysinfo", b"nonsense"):
+            for depth in range(900, 1010):
+                tag = b"[" * depth + b"]" * depth
+                client.send(b'{"execute": "%s", "tag": %s}\n' % (command, tag))
+                client.line()
+        client.send(b'{"execute": "ping"}\n')
+        assert client.answer() == {"return": __version__}
+
+
+@pytest.mark.parametrize("length", [5_000, 1_000_000])
+def test_the_text_of_an_error_is_no_longer_than_a_person_reads(agent: AgentProcess, length: int) -> None:
+    with agent.connect() as client:
+        for arguments in ({"path": "/" + "x" * length}, {"path": "/", "y" * length: 1}):
+            with pytest.raises(RefusedError) as caught:
+                client.call("file-stat", **arguments)
+            assert len(caught.value.text) <= 1100
+
+
 def test_an_agent_with_a_short_line_limit_says_so(tmp_path: Path) -> None:
     with AgentProcess(tmp_path, "--line-limit", "2000") as agent, agent.connect() as client:
         client.send(b"x" * 2001 + b"\n")
         assert RefusedError(client.answer()).text == "line is longer than the limit of 2000 bytes"
+
+
+def test_a_name_that_stands_for_no_character_is_refused(agent: AgentProcess) -> None:
+    with agent.connect() as client:
+        client.send(b'{"execute": "ping", "arguments": {"\\ud800": 1}}\n')
+        assert "\\ud800" in RefusedError(client.answer()).text
+
+
+def test_thousands_of_urgent_requests_take_few_threads(agent: AgentProcess) -> None:
+    with agent.connect() as client:
+        client.send(b'{"execute": "fs-unfreeze", "tag": 1}\n' * 900)
+        most = 0
+        for _ in range(900):
+            assert client.answer()["return"] is True
+            most = max(most, len(list(Path(f"/proc/{agent.process.pid}/task").iterdir())))
+        assert most < 40

@@ -43,6 +43,8 @@ def verdict(policy: Policy, name: str, bound: dict[str, object] | None = None, f
         (Policy(read_only=True), "file-chmod", {}, EPERM),
         (Policy(read_only=True), "sysinfo", {}, 0),
         (Policy(read_only=True), "fs-freeze", {}, EPERM),
+        # No client could tell its own answers from another's without it.
+        (Policy(allow=("ping",), block=("*",)), "sync", {"id": 1}, 0),
     ],
 )
 def test_lists_and_read_only(policy: Policy, name: str, bound: dict[str, object], code: int) -> None:

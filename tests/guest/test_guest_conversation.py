@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -141,6 +142,18 @@ def test_a_host_that_does_not_read_costs_nothing_and_its_bytes_reach_nobody_else
         client.sync()
         client.call("file-close", handle_id=handle)
         for _ in range(100):
+            assert client.call("ping") == __version__
+
+
+def test_a_client_that_only_ever_asks_and_then_leaves_does_not_block_the_port(guest: Machine, port: Path) -> None:
+    for _ in range(3):
+        with LineClient.connect(port) as deaf:
+            deaf.sync()
+            deaf.socket.settimeout(2)
+            with contextlib.suppress(TimeoutError):
+                deaf.send(b'{"execute": "get-commands", "tag": 1}\n' * 200_000)
+        with LineClient.connect(port) as client:
+            resync(client)
             assert client.call("ping") == __version__
 
 

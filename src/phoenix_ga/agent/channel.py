@@ -63,6 +63,8 @@ class Channel:
         self._lost = lost
         self._output: deque[memoryview] = deque()
         self.output_size = 0
+        # How often all that was there has been read.
+        self.exhausted = 0
         self._readable = False
         self._pulling = False
         self._scheduled = False
@@ -159,6 +161,7 @@ class Channel:
                 size += self._read_more()
         except BlockingIOError:
             self._readable = False
+            self.exhausted += 1
             return False
         except OSError as error:
             self._readable = False
@@ -166,6 +169,7 @@ class Channel:
             return False
         if size == 0:
             self._readable = False
+            self.exhausted += 1
             if self.connected:
                 self.connected = False
                 self._left()

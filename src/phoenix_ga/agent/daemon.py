@@ -37,7 +37,7 @@ class Daemon:
     def run(self) -> int:
         """Serve until a signal or a client stops the agent; return the exit status.
 
-        Raises ConfigError or OSError where a port can't be served.
+        Raises ConfigError where a port can't be served.
         """
         for number, callback in (
             (SIGTERM, self.stop),
@@ -95,7 +95,7 @@ class Daemon:
 
     def _close(self) -> None:
         self._close_ports()
-        self._log.release()
+        self._log.close()
         self._loop.stop()
 
     def _close_ports(self) -> None:
@@ -112,7 +112,10 @@ class Daemon:
                     port = make_port(name, self._loop, self._dispatcher, self._settled)
                 except ValueError as error:
                     raise ConfigError(str(error)) from None
-                port.start()
+                try:
+                    port.start()
+                except OSError as error:
+                    raise ConfigError(f"{name}: {error.strerror or error}") from None
                 self._ports[name] = port
 
     def _reload(self) -> None:
@@ -140,7 +143,7 @@ class Daemon:
                 self._log.write(WARNING, f"{name.replace('_', '-')} changes when the agent is started again")
         try:
             self._set_ports(config.port)
-        except (OSError, ConfigError) as error:
+        except ConfigError as error:
             self._log.write(ERR, f"a port can't be served: {error}")
         self._log.write(NOTICE, "the configuration was read again")
 

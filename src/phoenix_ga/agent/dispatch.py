@@ -183,7 +183,8 @@ class Dispatcher:
         command = call.command
         if command is not None and command.changes_guest(call.bound):
             outcome = f"failed: {call.error_text}" if call.error_text else "done"
-            self.context.log.write(NOTICE, f"audit: {peer}: {command.name} {_shown(call.bound)} {outcome}")
+            parts = (f"audit: {peer}:", command.name, _shown(call.bound), outcome)
+            self.context.log.write(NOTICE, " ".join(part for part in parts if part))
 
     def _describe(self, error: Exception) -> tuple[str, int]:
         """Return the text and the code that tell a client of `error`."""

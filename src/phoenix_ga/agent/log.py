@@ -6,7 +6,7 @@ import os
 import select
 import time
 from _queue import SimpleQueue
-from _thread import start_new_thread
+from _thread import allocate_lock, start_new_thread
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,11 +41,13 @@ class Log:
         self._prefixed = not path and not os.isatty(_STDERR)
         self._stderr = select.poll()
         self._stderr.register(_STDERR, select.POLLOUT)
-        self._lines: SimpleQueue[bytes] | None = None
+        self._lines: SimpleQueue[bytes | None] | None = None
+        self._written = allocate_lock()
         if path:
             # Fail now, where somebody sees it.
             os.close(self._open())
             self._lines = SimpleQueue()
+            self._written.acquire()
             start_new_thread(self._write_file, (self._lines,))
 
     def write(self, priority: int, text: str) -> None:
@@ -53,6 +55,9 @@ class Log:
         if priority == DEBUG and not self.debug:
             return
         start = f"<{priority}>" if self._prefixed else time.strftime("%Y-%m-%dT%H:%M:%S%z ")
+        if self._lost and self._held is None:
+            lost, self._lost = self._lost, 0
+            self.write(WARNING, f"{lost} log lines were lost")
         line = (start + printable(text)).encode("utf-8", "backslashreplace")[: _LINE_MAX - 1] + b"\n"
         if self._held is not None:
             if len(self._held) < _HELD_MAX:
@@ -73,6 +78,13 @@ class Log:
         for line in held or ():
             self._put(line)
 
+    def close(self) -> None:
+        """Write what was kept, and see that a file has it, unless that takes more than a second."""
+        self.release()
+        if self._lines is not None:
+            self._lines.put(None)
+            self._written.acquire(True, 1.0)
+
     def reopen(self) -> None:
         """Go on in a new file, where the old one was renamed or removed."""
         if self._lines is not None:
@@ -86,9 +98,6 @@ class Log:
         if not self._stderr.poll(0):
             self._lost += 1
             return
-        if self._lost:
-            lost, self._lost = self._lost, 0
-            self.write(WARNING, f"{lost} log lines were lost")
         try:
             os.write(_STDERR, line)
         except OSError:
@@ -97,10 +106,9 @@ class Log:
     def _open(self) -> int:
         return os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY, 0o640)
 
-    def _write_file(self, lines: SimpleQueue[bytes]) -> None:
+    def _write_file(self, lines: SimpleQueue[bytes | None]) -> None:
         fd = -1
-        while True:
-            line = lines.get()
+        while (line := lines.get()) is not None:
             try:
                 if fd < 0:
                     fd = self._open()
@@ -111,6 +119,7 @@ class Log:
                     fd = -1
             except OSError:
                 self._lost += 1
+        self._written.release()
 
 
 def printable(text: str) -> str:

@@ -28,6 +28,9 @@ class Policy:
 
     def permits(self, command: Command) -> bool:
         """Tell whether the command may run, with arguments that don't change the guest at least."""
+        # Without it, a client could not tell its own answers from those due to another.
+        if command.name == "sync":
+            return True
         names = (command.name, *command.aliases)
         if _matches(names, self.block) or (self.allow and not _matches(names, self.allow)):
             return False

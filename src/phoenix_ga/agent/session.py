@@ -35,14 +35,17 @@ class Session:
     """The requests of one client.
 
     Requests with a tag run side by side. Those without run one after the other, and an error among
-    them is answered in its turn. `send` is where answers go, until `detach`: what was asked is still
-    done then, but nobody is told.
+    them is answered in its turn. Answers go to `channel`, until `detach`: what was asked is still done
+    then, but nobody is told; where it is `muted`, nobody is told from the start. advanced: is called
+    when a command is finished, so that more can be read.
     """
 
-    def __init__(self, dispatcher: Dispatcher, channel: Channel, peer: str) -> None:
+    def __init__(self, dispatcher: Dispatcher, channel: Channel, peer: str, advanced: Callable[[], None]) -> None:
         self._dispatcher = dispatcher
         self._channel: Channel | None = channel
         self.peer = peer
+        self._advanced = advanced
+        self.muted = False
         self._waiting: deque[Call] = deque()
         self._unanswered_bytes = 0
         self._turn_taken = False
@@ -121,13 +124,15 @@ class Session:
                 self._turn_taken = False
                 self._advance()
             self.release()
+            if self._channel is not None:
+                self._advanced()
 
         self._launched += 1
         self._dispatcher.run(call, self.peer, finished)
 
     def _answer(self, call: Call, pieces: list[bytes | bytearray]) -> None:
         self._unanswered_bytes -= call.size
-        if self._channel is not None:
+        if self._channel is not None and not self.muted:
             self._channel.send(pieces)
 
 
@@ -137,7 +142,8 @@ class Conversation:
     A port outlives its clients, and it is not always seen when one goes and the next comes: the
     kernel hands out bytes at once, but tells of clients from a work queue. So the first bytes of a
     client may be read while the one before still seems to be there, or nobody. `sync` begins a new
-    session, and so does `leave`; `hang_up` also forgets the half of a request.
+    session, and so does `leave`; `hang_up` also forgets the half of a request. What could be read at
+    once when the client had left is its own, up to a `sync`: done, but not answered.
     """
 
     def __init__(self, dispatcher: Dispatcher, channel: Channel, peer: str, settled: Callable[[], None]) -> None:
@@ -146,8 +152,9 @@ class Conversation:
         self._peer = peer
         self._settled = settled
         self._parser = Parser(dispatcher.context.config.line_limit)
-        self._session = Session(dispatcher, channel, peer)
+        self._session = Session(dispatcher, channel, peer, self._serve)
         self._synced_at = 0.0
+        self._exhausted_before = 0
         self._serving = False
 
     @property
@@ -162,6 +169,8 @@ class Conversation:
 
     def received(self, data: memoryview) -> None:
         """Take what came."""
+        if self._session.muted and self._channel.exhausted != self._exhausted_before:
+            self._renew()
         self._parser.receive(data)
         self._serve()
 
@@ -173,20 +182,25 @@ class Conversation:
             self._settled()
 
     def leave(self) -> None:
-        """The client was seen to go: drop its answers. What is read from now on may be of the next one."""
+        """The client was seen to go: drop its answers, and those to what it sent before."""
         if monotonic() - self._synced_at > ARRIVAL_TIME:
             self._renew()
+            self._session.muted = True
+            self._exhausted_before = self._channel.exhausted
+            # The session before may have been waiting for its client to read.
+            self._serve()
 
     def hang_up(self) -> None:
         """Nobody is there: drop the answers, and the half of a request."""
         self._parser.reset()
         self._renew()
+        self._serve()
 
     def _renew(self) -> None:
         self._session.detach()
         self._channel.drop_output()
         self._parser.line_limit = self._dispatcher.context.config.line_limit
-        self._session = Session(self._dispatcher, self._channel, self._peer)
+        self._session = Session(self._dispatcher, self._channel, self._peer, self._serve)
 
     def _serve(self) -> None:
         # An answer that goes out at once makes room, and would call this from within itself.

@@ -24,6 +24,7 @@ class Workers:
     """
 
     _IDLE_MAX: Final = 2
+    _URGENT_MAX: Final = 4
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -32,6 +33,7 @@ class Workers:
         self._threads = 0
         self._waiting = 0
         self._queued = 0
+        self._urgent = 0
         stack_size(_STACK_SIZE)
 
     def submit(self, job: Job) -> None:
@@ -43,11 +45,38 @@ class Workers:
                 self._threads += 1
         self._jobs.put(job)
         if start:
-            start_new_thread(self._work, ())
+            try:
+                start_new_thread(self._work, ())
+            except RuntimeError:
+                # No memory or no process left: the job waits for a thread, or for the next job.
+                with self._lock:
+                    self._threads -= 1
 
     def submit_urgent(self, job: Job) -> None:
-        """Run the job on a thread of its own at once, even where all the others are stuck."""
-        start_new_thread(job, ())
+        """Run the job on a thread of its own at once, even where all the others are stuck.
+
+        Of many urgent jobs, the first few get their own thread, and the rest wait like any other.
+        """
+
+        def work() -> None:
+            try:
+                job()
+            finally:
+                with self._lock:
+                    self._urgent -= 1
+
+        with self._lock:
+            start = self._urgent < self._URGENT_MAX
+            if start:
+                self._urgent += 1
+        if start:
+            try:
+                start_new_thread(work, ())
+                return
+            except RuntimeError:
+                with self._lock:
+                    self._urgent -= 1
+        self.submit(job)
 
     def _work(self) -> None:
         while True:

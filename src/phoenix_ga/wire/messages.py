@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from typing import Any, Final
 
 NO_CODE: Final = -1
+# More of an error's text nobody reads; a path in it may be as long as a line.
+_ERROR_TEXT_MAX: Final = 1000
 # A listing of 100,000 entries has this many; a client's memory stays bounded all the same.
 _ANSWER_ELEMENTS_MAX: Final = 2_500_000
 
@@ -136,8 +138,19 @@ def encode_return(value: Any, tag: Any = NO_TAG) -> list[bytes | bytearray]:
 
 def encode_error(text: str, code: int, tag: Any = NO_TAG) -> bytes:
     """Return the line, newline included, that answers with an error."""
-    buffer = encode_base64(text.encode("utf-8", "surrogateescape")).decode("ascii")
-    return b'{"error": %s%s' % (encode_json({"bufb64": buffer, "code": code}), _encode_tag(tag))
+    if len(text) > _ERROR_TEXT_MAX:
+        text = text[:_ERROR_TEXT_MAX] + "..."
+    try:
+        data = text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        # Whatever a request holds may be named in an error, characters that stand for nothing too.
+        data = text.encode("utf-8", "backslashreplace")
+    error = encode_json({"bufb64": encode_base64(data).decode("ascii"), "code": code})
+    try:
+        return b'{"error": %s%s' % (error, _encode_tag(tag))
+    except RecursionError:
+        # A tag that could just be read may be nested too deeply to be written.
+        return b'{"error": %s}\n' % error
 
 
 def _encode_tag(tag: Any) -> bytes:

@@ -1,0 +1,59 @@
+"""The worker threads: as many as there is work for, and none lost when the system has no more."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from phoenix_ga.agent import workers as module
+from phoenix_ga.agent.workers import Workers
+from tests.support import wait_for
+
+
+def test_jobs_run_side_by_side_up_to_the_limit_and_all_run() -> None:
+    workers = Workers(4)
+    running, most, done = 0, 0, 0
+    lock = threading.Lock()
+
+    def job() -> None:
+        nonlocal running, most, done
+        with lock:
+            running += 1
+            most = max(most, running)
+        time.sleep(0.02)
+        with lock:
+            running -= 1
+            done += 1
+
+    for _ in range(40):
+        workers.submit(job)
+    wait_for(lambda: done == 40)
+    assert most == 4
+
+
+def test_an_urgent_job_runs_while_all_threads_are_stuck() -> None:
+    workers = Workers(2)
+    stuck, urgent = threading.Event(), threading.Event()
+    for _ in range(5):
+        workers.submit(lambda: (stuck.wait(20), None)[1])
+    workers.submit_urgent(urgent.set)
+    assert urgent.wait(5)
+    stuck.set()
+
+
+def test_a_job_waits_where_no_thread_can_be_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    workers = Workers(2)
+    done: list[int] = []
+
+    def fail(function: object, arguments: object) -> int:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "start_new_thread", fail)
+        workers.submit(lambda: done.append(1))
+        workers.submit_urgent(lambda: done.append(2))
+    assert done == []
+    workers.submit(lambda: done.append(3))
+    wait_for(lambda: sorted(done) == [1, 2, 3])
