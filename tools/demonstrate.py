@@ -110,22 +110,21 @@ def show(socket: Path, guest_path: str, directory: Path) -> None:
 
 
 def offer(socket: Path) -> None:
-    """On a terminal, leave everything up until Ctrl-C."""
+    """On a terminal, leave everything up until Enter is pressed."""
     if not sys.stdin.isatty() or not sys.stdout.isatty():
         return
-    say("it stays up until you press Ctrl-C. In another terminal, try:")
+    say("it stays up until you press Enter. In another terminal, try:")
     for words in (
         f"{PHOENIXCTL} ping {socket}",
         f"{PHOENIXCTL} info {socket}",
-        f"{PHOENIXCTL} cp /etc/hostname {socket}:/root/hostname",
-        f"{PHOENIXCTL} raw {socket} directory-list path=/root",
+        f"{PHOENIXCTL} cp /etc/hostname {socket}:/tmp/copied",
+        f"{PHOENIXCTL} raw {socket} directory-list path=/tmp",
         f"{PHOENIXCTL} raw {socket} file-stat path=/etc/passwd",
         f"socat - UNIX-CONNECT:{socket}",
     ):
         print(f"    {words}")
-    with contextlib.suppress(KeyboardInterrupt):
-        signal.pause()
-    print()
+    with contextlib.suppress(KeyboardInterrupt, EOFError):
+        input()
 
 
 def demonstrate_guest() -> None:
