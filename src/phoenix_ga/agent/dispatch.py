@@ -144,9 +144,12 @@ class Dispatcher:
 
     def log_call(self, call: Call, peer: str) -> None:
         """Log the request, where requests are logged."""
-        if self.context.log.debug and call.request is not None:
-            text = f"{peer}: {call.request.execute[:100]} {_shown(call.request.arguments)}"
-            self.context.log.write(DEBUG, text)
+        if self.context.log.debug:
+            request = call.request
+            shown = (
+                f"{request.execute[:100]} {_shown(request.arguments)}" if request and request.execute else call.error
+            )
+            self.context.log.write(DEBUG, f"{peer}: {shown}")
 
     def load(self, handler: str) -> Callable[..., Any]:
         """Return the function that a declaration names; its module is imported on first use."""

@@ -243,6 +243,7 @@ class Conversation:
 
     def _sync(self, request: Request) -> None:
         call = Call(request, 0)
+        self._dispatcher.log_call(call, self._peer)
         try:
             self._dispatcher.prepare(call)
         except Exception as error:
