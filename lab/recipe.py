@@ -24,6 +24,7 @@ PACKAGES = (
     "socat",
     "lvm2",
     "dmsetup",
+    "fdisk",
     "cryptsetup-bin",
     "e2fsprogs",
     "xfsprogs",

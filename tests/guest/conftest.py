@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from lab.disks import DiskSpec
 from lab.machine import Machine
 from tests.support import LineClient
 from tools.guest import AGENT_PORT, agent_files
@@ -14,8 +15,9 @@ from tools.guest import AGENT_PORT, agent_files
 
 @pytest.fixture(scope="session")
 def guest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
-    """A guest with the agent on its port, a network card that is not configured, and an empty disk."""
-    with Machine(network=True, files=agent_files(tmp_path_factory.mktemp("dist") / "phoenix-ga.pyz")) as machine:
+    """A guest with the agent on its port, a network card that is not configured, and two empty disks."""
+    files = agent_files(tmp_path_factory.mktemp("dist") / "phoenix-ga.pyz")
+    with Machine(network=True, files=files, disks=[DiskSpec(size="64M")] * 2) as machine:
         yield machine
 
 

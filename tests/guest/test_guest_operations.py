@@ -139,3 +139,34 @@ def test_nobody_in_the_guest_reaches_the_agent_over_vsock(guest: Machine, client
     guest.run("rm /etc/phoenix-ga.conf; systemctl reload phoenix-ga")
     wait_for(lambda: guest.run("journalctl -u phoenix-ga").text.count("the configuration was read again") == 2)
     assert client.call("ping") == __version__
+
+
+def test_disks_show_what_is_mounted_from_them_through_partitions_lvm_and_luks(
+    guest: Machine, client: LineClient
+) -> None:
+    guest.run(
+        "set -e; mkdir -p /mnt/lvm /mnt/luks; echo type=83 | sfdisk -q /dev/vdb; udevadm settle; "
+        "pvcreate -q /dev/vdb1; vgcreate -q group /dev/vdb1; lvcreate -q -y -l 100%FREE -n volume group; "
+        "mkfs.ext4 -q /dev/group/volume; mount /dev/group/volume /mnt/lvm; "
+        "cryptsetup -q luksFormat --key-file /etc/hostname --pbkdf pbkdf2 --pbkdf-force-iterations 1000 /dev/vdc; "
+        "cryptsetup open --key-file /etc/hostname /dev/vdc opened; "
+        "mkfs.ext4 -q /dev/mapper/opened; mount /dev/mapper/opened /mnt/luks",
+        timeout=120,
+    )
+    try:
+        shown = {disk["name"]: disk for disk in client.call("sysinfo")["disks"]}
+        for name in ("/dev/vdb", "/dev/mapper/group-volume"):
+            assert shown[name]["mountpoint"] == "/mnt/lvm"
+        for name in ("/dev/vdc", "/dev/mapper/opened"):
+            assert shown[name]["mountpoint"] == "/mnt/luks"
+        size = int(guest.run("df --output=size /mnt/luks | tail -1").text)
+        assert shown["/dev/vdc"]["size_total"] == size
+        assert client.call("fs-freeze") is True
+        frozen = guest.run("cat /run/phoenix-ga/frozen").text
+        assert client.call("fs-unfreeze") is True
+        assert all(point in frozen for point in ("/mnt/lvm", "/mnt/luks"))
+    finally:
+        guest.run(
+            "umount /mnt/lvm /mnt/luks; cryptsetup close opened; vgchange -q -an group; wipefs -qa /dev/vdb",
+            check=False,
+        )
