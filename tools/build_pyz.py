@@ -65,7 +65,8 @@ def interpreters() -> Iterator[str]:
         name = f"python3.{minor}"
         candidates = [sys.executable] if sys.version_info[1] == minor else []
         candidates += [found] if (found := shutil.which(name)) else []
-        candidates += [str(path) for path in sorted(pyenv.glob(f"3.{minor}.*/bin/{name}"))]
+        if os.access(pyenv, os.R_OK | os.X_OK):
+            candidates += [str(path) for path in sorted(pyenv.glob(f"3.{minor}.*/bin/{name}"))]
         for candidate in candidates:
             # A shim of a version manager may be there without the interpreter.
             if subprocess.run([candidate, "-c", ""], capture_output=True, check=False).returncode == 0:
