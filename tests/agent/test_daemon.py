@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import pty
+import resource
 import signal
+import socket
 import subprocess
 import sys
 import termios
@@ -143,6 +146,33 @@ def test_more_clients_than_the_limit_are_turned_away(tmp_path: Path) -> None:
                 assert time.monotonic() < deadline
 
 
+def test_clients_wait_while_there_is_no_file_descriptor_left(agent: AgentProcess) -> None:
+    with agent.connect() as one:
+        one.call("ping")
+        taken = len(os.listdir(f"/proc/{agent.process.pid}/fd"))
+        _, most = resource.prlimit(agent.process.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(agent.process.pid, resource.RLIMIT_NOFILE, (taken, most))
+        with agent.connect() as two:
+            agent.wait_for_log("cannot take a client now: Too many open files")
+            assert one.call("ping") == __version__
+            resource.prlimit(agent.process.pid, resource.RLIMIT_NOFILE, (most, most))
+            assert two.call("ping") == __version__
+    assert agent.log().count("cannot take a client now") < 5
+
+
+def test_a_socket_whose_queue_is_full_is_not_taken_for_a_dead_one(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as busy, contextlib.ExitStack() as waiting:
+        busy.bind(str(tmp_path / "busy"))
+        busy.listen(0)
+        for _ in range(3):
+            client = waiting.enter_context(socket.socket(socket.AF_UNIX))
+            client.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                client.connect(str(tmp_path / "busy"))
+        with pytest.raises(RuntimeError, match="another program listens there"):
+            AgentProcess(tmp_path, port=f"unix:{tmp_path}/busy")
+
+
 class Terminal:
     """A pseudo-terminal, as a stand-in for a serial line: an agent at one end, a client at the other."""
 
@@ -202,7 +232,7 @@ def test_a_port_that_goes_away_and_comes_back_is_picked_up_again(tmp_path: Path)
         assert agent.wake_ups() == before
 
 
-@pytest.mark.parametrize("path", ["/etc/hostname", "/etc", "/dev/null"])
+@pytest.mark.parametrize("path", ["/etc/hostname", "/etc", "/dev/null", "tty:/dev/null"])
 def test_what_can_never_be_a_port_is_waited_for_without_spinning(tmp_path: Path, path: str) -> None:
     with AgentProcess(tmp_path, port=path) as agent:
         agent.wait_for_log("waiting for it")

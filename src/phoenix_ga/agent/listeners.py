@@ -105,11 +105,15 @@ def _remove_stale(path: str) -> None:
     except FileNotFoundError:
         return
     probe = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    # One whose queue is full would keep a blocking probe waiting.
+    probe.setblocking(False)
     try:
         probe.connect(path)
     except ConnectionRefusedError:
         os.unlink(path)
         return
+    except BlockingIOError:
+        pass
     finally:
         probe.close()
     raise OSError(EADDRINUSE, "another program listens there", path)

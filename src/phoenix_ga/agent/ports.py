@@ -14,10 +14,15 @@ from phoenix_ga.agent.session import ARRIVAL_TIME, Conversation
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Final
 
     from phoenix_ga.agent.dispatch import Dispatcher
     from phoenix_ga.agent.log import Log
     from phoenix_ga.agent.loop import Loop
+
+
+# How long to wait where a client could not be taken, in seconds.
+_ACCEPT_PAUSE: Final = 1.0
 
 
 class Port:
@@ -193,16 +198,21 @@ class ListeningPort(Port):
         for connection in list(self._connections):
             connection.close()
 
-    def _accept(self, events: int) -> None:
+    def _accept(self, events: int = 0) -> None:
         while self._listener is not None:
             try:
                 fd = self._listener.accept()
             except BlockingIOError:
                 return
-            except OSError as error:
-                # One connection failed; others may wait behind it.
+            except (PermissionError, ConnectionAbortedError) as error:
+                # This one came to nothing; others may wait behind it.
                 self._log.write(WARNING, f"{self.name}: refused a client: {error.strerror}")
                 continue
+            except OSError as error:
+                # No file descriptor or no memory left: the client stays in the queue of the socket.
+                self._log.write(WARNING, f"{self.name}: cannot take a client now: {error.strerror}")
+                self._loop.call_later(_ACCEPT_PAUSE, self._accept)
+                return
             if len(self._connections) >= self._dispatcher.context.config.max_clients:
                 self._log.write(WARNING, f"{self.name}: refused a client: {len(self._connections)} are connected")
                 os.close(fd)
@@ -286,7 +296,10 @@ def _set_raw(fd: int) -> None:
     """Put a tty into raw mode at 38400 bit/s, as QEMU's isa-serial clients expect."""
     import termios
 
-    mode = termios.tcgetattr(fd)
+    try:
+        mode = termios.tcgetattr(fd)
+    except termios.error as error:
+        raise OSError(*error.args) from None
     mode[:6] = [0, 0, termios.CS8 | termios.CREAD | termios.CLOCAL, 0, termios.B38400, termios.B38400]
     mode[6][termios.VMIN], mode[6][termios.VTIME] = 1, 0
     termios.tcsetattr(fd, termios.TCSANOW, mode)
