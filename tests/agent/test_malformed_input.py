@@ -45,7 +45,7 @@ def test_the_tag_of_a_wrong_request_comes_back(agent: AgentProcess) -> None:
 def test_a_tag_of_any_depth_is_answered(agent: AgentProcess) -> None:
     with agent.connect() as client:
         for command in (b"ping", b"sysinfo", b"nonsense"):
-            for depth in range(900, 1010):
+            for depth in (*range(900, 1010), 2000, 5000, 9000, 20_000):
                 tag = b"[" * depth + b"]" * depth
                 client.send(b'{"execute": "%s", "tag": %s}\n' % (command, tag))
                 client.line()

@@ -12,8 +12,9 @@ if TYPE_CHECKING:
 
     Job = Callable[[], None]
 
-# A handler needs little stack; the default reserves 8 MiB for each.
-_STACK_SIZE: Final = 512 * 1024
+# As much as the main thread has, for what it could read, a worker must be able to write: newer Pythons
+# nest JSON 10,000 deep before they refuse. It is address space; only what is used takes memory.
+_STACK_SIZE: Final = 8 * 1024 * 1024
 
 
 class Workers:
