@@ -91,7 +91,8 @@ class Daemon:
             self._context.freezer.thaw()
         except OSError as error:
             self._log.write(ERR, f"cannot thaw: {error}")
-        self._loop.call_from_thread(self._close)
+        finally:
+            self._loop.call_from_thread(self._close)
 
     def _close(self) -> None:
         self._close_ports()

@@ -39,8 +39,6 @@ class Log:
         self._held: list[bytes] | None = None
         self._lost = 0
         self._prefixed = not path and not os.isatty(_STDERR)
-        self._stderr = select.poll()
-        self._stderr.register(_STDERR, select.POLLOUT)
         self._lines: SimpleQueue[bytes | None] | None = None
         self._written = allocate_lock()
         if path:
@@ -58,7 +56,7 @@ class Log:
         if self._lost and self._held is None:
             lost, self._lost = self._lost, 0
             self.write(WARNING, f"{lost} log lines were lost")
-        line = (start + printable(text)).encode("utf-8", "backslashreplace")[: _LINE_MAX - 1] + b"\n"
+        line = (start + printable(text[:_LINE_MAX])).encode("utf-8", "backslashreplace")[: _LINE_MAX - 1] + b"\n"
         if self._held is not None:
             if len(self._held) < _HELD_MAX:
                 self._held.append(line)
@@ -95,7 +93,10 @@ class Log:
             self._lines.put(line)
             return
         # Who reads standard error may be stuck; losing a line is better than being stuck as well.
-        if not self._stderr.poll(0):
+        # A poll object of its own for each call: threads may write at once, and none may be shared by them.
+        room = select.poll()
+        room.register(_STDERR, select.POLLOUT)
+        if not room.poll(0):
             self._lost += 1
             return
         try:
