@@ -12,7 +12,6 @@ import select
 import stat
 from _thread import allocate_lock
 from errno import E2BIG, EAGAIN, EBADF, EEXIST, EINVAL, EISDIR, EMFILE, ENXIO, ETXTBSY
-from time import monotonic
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,14 +38,13 @@ def decode_path(path: bytes) -> str:
 class OpenFile:
     """A file that a client has open. path: as it was asked for. writable: it was opened to write."""
 
-    __slots__ = ("fd", "made_in", "path", "regular", "used", "writable")
+    __slots__ = ("fd", "made_in", "path", "regular", "writable")
 
     def __init__(self, fd: int, path: str, writable: bool, regular: bool, made_in: bytes) -> None:
         self.fd = fd
         self.path = path
         self.writable = writable
         self.regular = regular
-        self.used = monotonic()
         # The directory that has a new entry, which must reach the disk with the file.
         self.made_in = made_in
 
@@ -89,7 +87,6 @@ class Handles:
         file = self._files.get(handle, _OPENING)
         if file is _OPENING:
             raise OSError(EBADF, f"handle {handle} is not open")
-        file.used = monotonic()
         return file
 
     def remove(self, handle: int) -> OpenFile:
