@@ -253,3 +253,26 @@ def test_the_wire_can_be_watched() -> None:
 def test_all_errors_have_one_base() -> None:
     for kind in (GuestRefused, GuestTimeout, LinkLost, ProtocolViolation):
         assert issubclass(kind, GuestError)
+
+
+@pytest.mark.parametrize("turns", range(8))
+def test_a_caller_that_is_cancelled_just_when_its_answer_comes_is_cancelled(turns: int) -> None:
+    async def conversation() -> None:
+        transport = MockTransport({"ping": SILENCE})
+        async with connect(transport) as guest:
+
+            async def call_and_go_on() -> None:
+                await guest.ping()
+                await asyncio.sleep(60)
+
+            task = asyncio.create_task(call_and_go_on())
+            while not transport.requests:
+                await asyncio.sleep(0)
+            transport.feed(b"".join(encode_return(__version__, transport.requests[0].tag)))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await asyncio.wait_for(task, 2)
+
+    asyncio.run(conversation())

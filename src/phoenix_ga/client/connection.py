@@ -8,6 +8,7 @@ from collections.abc import Callable
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
+from phoenix_ga.client import deadline
 from phoenix_ga.client.errors import (
     ConnectFailed,
     GuestError,
@@ -73,7 +74,8 @@ class Connection:
         """
         connection = cls(transport, name, line_limit, trace)
         try:
-            rest = await asyncio.wait_for(connection._shake_hands(), timeout)
+            async with deadline.timeout(timeout):
+                rest = await connection._shake_hands()
         except asyncio.TimeoutError:
             await transport.close()
             raise GuestTimeout(
@@ -100,7 +102,8 @@ class Connection:
         """
         request = Request(execute, arguments, f"{self._prefix}-{next(self._numbers)}")
         try:
-            return await asyncio.wait_for(self._ask(request), timeout)
+            async with deadline.timeout(timeout):
+                return await self._ask(request)
         except asyncio.TimeoutError as error:
             if isinstance(error, GuestError):
                 raise

@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Generic, Optional, TypeVar
 
+from phoenix_ga.client import deadline
 from phoenix_ga.client.errors import GuestError, GuestRefused, ProtocolViolation, TransferDamaged
 from phoenix_ga.client.models import FilePiece
 
@@ -163,7 +164,8 @@ async def _opened(guest: Guest, *arguments: Any) -> AsyncIterator[int]:
         yield await asyncio.shield(opening)
     except BaseException:
         with suppress(GuestError, asyncio.TimeoutError):
-            handle = await asyncio.wait_for(opening, _CLOSE_TIMEOUT)
+            async with deadline.timeout(_CLOSE_TIMEOUT):
+                handle = await opening
             await guest.with_timeout(_CLOSE_TIMEOUT).file_close(handle)
         raise
 
