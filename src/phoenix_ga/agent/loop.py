@@ -53,6 +53,9 @@ class Loop:
     def __init__(self) -> None:
         self._epoll = select.epoll()
         self._watched: dict[int, Callable[[int], None]] = {}
+        # What was watched no longer since the events at hand were fetched: the number of a file
+        # descriptor may be another file's by now.
+        self._stale: set[int] = set()
         self._soon: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
         self._from_threads: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
         self._timers: list[Timer] = []
@@ -63,8 +66,8 @@ class Loop:
 
     def watch(self, fd: int, callback: Callable[[int], None], events: int = READABLE) -> None:
         """Call `callback` with the epoll events of `fd` whenever one of `events` begins, and where one is there."""
-        self._watched[fd] = callback
         self._epoll.register(fd, events)
+        self._watched[fd] = callback
 
     def modify(self, fd: int, events: int) -> None:
         """Watch `fd` for other events."""
@@ -73,6 +76,7 @@ class Loop:
     def unwatch(self, fd: int) -> None:
         """Watch `fd` no longer. Call it before closing `fd`."""
         del self._watched[fd]
+        self._stale.add(fd)
         self._epoll.unregister(fd)
 
     def call_soon(self, callback: Callable[..., None], *arguments: Any) -> None:
@@ -106,10 +110,11 @@ class Loop:
         """Serve until `stop`."""
         self._running = True
         while self._running:
-            for fd, events in self._wait():
-                callback = self._watched.get(fd)
-                if callback is not None:
-                    callback(events)
+            events_at_hand = self._wait()
+            self._stale.clear()
+            for fd, events in events_at_hand:
+                if fd not in self._stale:
+                    self._watched[fd](events)
             for _ in range(len(self._soon)):
                 soon, arguments = self._soon.popleft()
                 soon(*arguments)
