@@ -149,6 +149,32 @@ def test_second_freeze_is_refused(freezer: Freezer, kernel: FakeKernel) -> None:
     assert freezer.thaw() == 3
 
 
+def test_the_log_is_held_from_before_the_freeze_to_after_the_thaw_whoever_else_asks(
+    tmp_path: Path, log: list[str], kernel: FakeKernel
+) -> None:
+    news: list[str] = []
+    freezer = Freezer(
+        log.append,
+        str(tmp_path / "run"),
+        kernel,
+        hold=lambda: news.append("hold"),
+        release=lambda: news.append("release"),
+    )
+    kernel.hold["/2"] = threading.Event()
+    first = threading.Thread(target=freezer.freeze)
+    first.start()
+    wait_until(lambda: kernel.at_work == "/2")
+    with pytest.raises(OSError, match="being frozen or thawed"):
+        freezer.freeze()
+    kernel.hold["/2"].set()
+    first.join()
+    with pytest.raises(OSError, match="frozen already"):
+        freezer.freeze()
+    assert news == ["hold"]
+    freezer.thaw()
+    assert news == ["hold", "release"]
+
+
 def test_failure_thaws_what_was_frozen(freezer: Freezer, kernel: FakeKernel, tmp_path: Path, log: list[str]) -> None:
     kernel.fail_freeze["/3"] = errno.EIO
     with pytest.raises(OSError, match=r"cannot freeze /3: .*; what was frozen has been thawed") as caught:

@@ -55,7 +55,12 @@ class Context:
             if self._freezer is None:
                 from phoenix_ga.agent.operations.freeze import Freezer
 
-                self._freezer = Freezer(lambda text: self.log.write(NOTICE, text), self.config.run_directory)
+                self._freezer = Freezer(
+                    lambda text: self.log.write(NOTICE, text),
+                    self.config.run_directory,
+                    hold=self.log.hold,
+                    release=self.log.release,
+                )
             return self._freezer
 
     def recover(self) -> None:
@@ -63,5 +68,3 @@ class Context:
         # Only a freeze leaves something there, so that hardly any start has to load the freezer.
         if os.path.exists(f"{self.config.run_directory}/frozen"):
             self.freezer.recover()
-            if self.frozen:
-                self.log.hold()

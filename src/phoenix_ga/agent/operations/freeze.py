@@ -50,7 +50,9 @@ class Target:
 class Freezer:
     """What this agent froze; any thread may call any method.
 
-    log: takes a line of text; never called while a filesystem is frozen by this object.
+    log: takes a line of text; never called while a filesystem is frozen by this object. hold: is
+    called before anything may be frozen, so that nobody else writes to a log on a frozen disk either.
+    release: is called when nothing is frozen any more.
     run_directory: made with mode 0700 where it is missing; must be on a filesystem that is not
     frozen, so a tmpfs. kernel: what to freeze with, other than the real one in tests.
     """
@@ -59,10 +61,12 @@ class Freezer:
         "_cancelled",
         "_failures",
         "_frozen",
+        "_hold",
         "_kernel",
         "_log",
         "_notes",
         "_operation",
+        "_release",
         "_state",
         "_syncing",
         "_targets",
@@ -74,8 +78,12 @@ class Freezer:
         log: Callable[[str], None],
         run_directory: str = RUN_DIRECTORY,
         kernel: Kernel | None = None,
+        hold: Callable[[], None] = lambda: None,
+        release: Callable[[], None] = lambda: None,
     ) -> None:
         self._log = log
+        self._hold = hold
+        self._release = release
         self._state = FreezeState(run_directory)
         self._kernel = Kernel() if kernel is None else kernel
         self._frozen = False
@@ -109,6 +117,7 @@ class Freezer:
         try:
             if self._frozen:
                 raise OSError(errno.EBUSY, "filesystems are frozen already")
+            self._hold()
             pending = self._open_targets()
             try:
                 self._sync()
@@ -157,6 +166,7 @@ class Freezer:
             devices = self._state.left_behind()
             if not devices:
                 return 0
+            self._hold()
             self._targets = self._open_frozen(devices)
             self._frozen = True
             thawed = self._thaw_targets()
@@ -355,6 +365,7 @@ class Freezer:
         self._cancelled = False
         try:
             if not self._frozen:
+                self._release()
                 self._state.close()
                 notes, self._notes = self._notes, []
                 for note in notes:
