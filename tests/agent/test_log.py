@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
+
+import pytest
 
 from phoenix_ga.agent.log import INFO, Log
 
@@ -24,3 +27,17 @@ def test_threads_that_write_at_once_do_not_disturb_each_other() -> None:
     for thread in threads:
         thread.join()
     assert failures == []
+
+
+def test_a_log_file_on_a_stuck_disk_does_not_fill_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stuck = threading.Event()
+    write_file = Log._write_file
+    monkeypatch.setattr(Log, "_write_file", lambda log, lines: (stuck.wait(20), write_file(log, lines))[1])
+    log = Log(str(tmp_path / "log"))
+    for number in range(5000):
+        log.write(INFO, f"line {number}")
+    stuck.set()
+    log.close()
+    lines = (tmp_path / "log").read_text().splitlines()
+    assert len(lines) == 1000
+    assert lines[-1].endswith(" line 999")

@@ -1,4 +1,8 @@
-"""The agent's log: lines on standard error or in a file, which never make the loop wait."""
+"""The agent's log: lines on standard error or in a file.
+
+A pipe, a socket or a terminal never makes the writer wait, and neither does `log-file`, which has a
+thread of its own. Only where standard error is a file on a slow disk does a line take its time.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +26,7 @@ DEBUG: Final = 7
 _STDERR: Final = 2
 # A pipe that is writable takes so much at once (PIPE_BUF), so writing never blocks.
 _LINE_MAX: Final = 4096
+# Lines that wait for the end of a freeze, or for a slow disk.
 _HELD_MAX: Final = 1000
 
 
@@ -37,6 +42,7 @@ class Log:
         self.path = path
         self.debug = debug
         self._held: list[bytes] | None = None
+        self._guard = allocate_lock()
         self._lost = 0
         self._prefixed = not path and not os.isatty(_STDERR)
         self._lines: SimpleQueue[bytes | None] | None = None
@@ -57,22 +63,26 @@ class Log:
             lost, self._lost = self._lost, 0
             self.write(WARNING, f"{lost} log lines were lost")
         line = (start + printable(text[:_LINE_MAX])).encode("utf-8", "backslashreplace")[: _LINE_MAX - 1] + b"\n"
-        if self._held is not None:
-            if len(self._held) < _HELD_MAX:
-                self._held.append(line)
-            else:
-                self._lost += 1
-        else:
+        with self._guard:
+            held = self._held is not None
+            if self._held is not None:
+                if len(self._held) < _HELD_MAX:
+                    self._held.append(line)
+                else:
+                    self._lost += 1
+        if not held:
             self._put(line)
 
     def hold(self) -> None:
         """Keep lines in memory until `release`."""
-        if self._held is None:
-            self._held = []
+        with self._guard:
+            if self._held is None:
+                self._held = []
 
     def release(self) -> None:
         """Write what was kept."""
-        held, self._held = self._held, None
+        with self._guard:
+            held, self._held = self._held, None
         for line in held or ():
             self._put(line)
 
@@ -90,7 +100,10 @@ class Log:
 
     def _put(self, line: bytes) -> None:
         if self._lines is not None:
-            self._lines.put(line)
+            if self._lines.qsize() < _HELD_MAX:
+                self._lines.put(line)
+            else:
+                self._lost += 1
             return
         # Who reads standard error may be stuck; losing a line is better than being stuck as well.
         # A poll object of its own for each call: threads may write at once, and none may be shared by them.
