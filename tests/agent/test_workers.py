@@ -43,17 +43,45 @@ def test_an_urgent_job_runs_while_all_threads_are_stuck() -> None:
     stuck.set()
 
 
-def test_a_job_waits_where_no_thread_can_be_made(monkeypatch: pytest.MonkeyPatch) -> None:
+def _fail(function: object, arguments: object) -> int:
+    raise RuntimeError("can't start new thread")
+
+
+def test_a_job_is_refused_where_no_thread_can_be_made(monkeypatch: pytest.MonkeyPatch) -> None:
     workers = Workers(2)
     done: list[int] = []
-
-    def fail(function: object, arguments: object) -> int:
-        raise RuntimeError("can't start new thread")
-
     with monkeypatch.context() as patch:
-        patch.setattr(module, "start_new_thread", fail)
+        patch.setattr(module, "start_new_thread", _fail)
+        for submit in (workers.submit, workers.submit_urgent):
+            with pytest.raises(BlockingIOError, match="no thread left"):
+                submit(lambda: done.append(1))
+    workers.submit(lambda: done.append(2))
+    wait_for(lambda: bool(done))
+    assert done == [2]
+
+
+def test_a_job_waits_for_the_threads_that_are_there_where_no_more_can_be_made(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    workers = Workers(2)
+    done: list[int] = []
+    stuck = threading.Event()
+    workers.submit(lambda: (stuck.wait(20), None)[1])
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "start_new_thread", _fail)
         workers.submit(lambda: done.append(1))
         workers.submit_urgent(lambda: done.append(2))
     assert done == []
-    workers.submit(lambda: done.append(3))
-    wait_for(lambda: sorted(done) == [1, 2, 3])
+    stuck.set()
+    wait_for(lambda: sorted(done) == [1, 2])
+
+
+def test_a_raised_limit_helps_jobs_that_wait_already() -> None:
+    workers = Workers(1)
+    stuck, done = threading.Event(), threading.Event()
+    workers.submit(lambda: (stuck.wait(20), None)[1])
+    workers.submit(done.set)
+    assert not done.wait(0.05)
+    workers.limit = 2
+    assert done.wait(5)
+    stuck.set()

@@ -81,10 +81,14 @@ class Daemon:
         if self._ending:
             return
         self._ending = True
-        if self._context.frozen:
-            self._workers.submit_urgent(self._thaw_and_end)
-        else:
+        if not self._context.frozen:
             self._close()
+            return
+        try:
+            self._workers.submit_urgent(self._thaw_and_end)
+        except OSError:
+            # There is nothing left that the loop could be late for.
+            self._thaw_and_end()
 
     def _thaw_and_end(self) -> None:
         try:
@@ -129,7 +133,10 @@ class Daemon:
             self._loop.call_from_thread(self._apply, config)
 
         # The file may be on a disk that takes its time.
-        self._workers.submit_urgent(read)
+        try:
+            self._workers.submit_urgent(read)
+        except OSError as error:
+            self._log.write(ERR, f"the configuration stays as it was: {error.strerror}")
 
     def _apply(self, config: Config) -> None:
         old = self._context.config

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from _queue import SimpleQueue
 from _thread import allocate_lock, stack_size, start_new_thread
+from errno import EAGAIN
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ class Workers:
     _URGENT_MAX: Final = 4
 
     def __init__(self, limit: int) -> None:
-        self.limit = limit
+        self._limit = limit
         self._jobs: SimpleQueue[Job] = SimpleQueue()
         self._lock = allocate_lock()
         self._threads = 0
@@ -37,26 +38,37 @@ class Workers:
         self._urgent = 0
         stack_size(_STACK_SIZE)
 
+    @property
+    def limit(self) -> int:
+        """The number of threads for jobs that are not urgent."""
+        return self._limit
+
+    @limit.setter
+    def limit(self, limit: int) -> None:
+        self._limit = limit
+        while self._start_thread():
+            pass
+
     def submit(self, job: Job) -> None:
-        """Run the job on a thread as soon as one is free."""
+        """Run the job on a thread as soon as one is free.
+
+        Raises OSError (EAGAIN) where there is none and the system has none left.
+        """
         with self._lock:
             self._queued += 1
-            start = self._queued > self._waiting and self._threads < self.limit
-            if start:
-                self._threads += 1
         self._jobs.put(job)
-        if start:
-            try:
-                start_new_thread(self._work, ())
-            except RuntimeError:
-                # No memory or no process left: the job waits for a thread, or for the next job.
-                with self._lock:
-                    self._threads -= 1
+        if not self._start_thread() and self._threads == 0:
+            # Nobody would ever take it, nor has anybody else put one there.
+            self._jobs.get()
+            with self._lock:
+                self._queued -= 1
+            raise OSError(EAGAIN, "the system has no thread left for it; try again")
 
     def submit_urgent(self, job: Job) -> None:
         """Run the job on a thread of its own at once, even where all the others are stuck.
 
         Of many urgent jobs, the first few get their own thread, and the rest wait like any other.
+        Raises OSError as `submit` does.
         """
 
         def work() -> None:
@@ -78,6 +90,21 @@ class Workers:
                 with self._lock:
                     self._urgent -= 1
         self.submit(job)
+
+    def _start_thread(self) -> bool:
+        """Start one more thread, where there is a job for it; tell whether one was started."""
+        with self._lock:
+            if self._queued <= self._waiting or self._threads >= self._limit:
+                return False
+            self._threads += 1
+        try:
+            start_new_thread(self._work, ())
+        except RuntimeError:
+            # No memory or no process left: the job waits for a thread that is there.
+            with self._lock:
+                self._threads -= 1
+            return False
+        return True
 
     def _work(self) -> None:
         while True:
