@@ -11,12 +11,14 @@ import shutil
 import socket
 import stat
 import subprocess
+import sys
+import tempfile
 import threading
 from pathlib import Path
 
 import pytest
 
-from tests.support import AgentProcess, LineClient, RefusedError
+from tests.support import SOURCE, AgentProcess, LineClient, RefusedError
 
 
 def refused(client: LineClient, execute: str, **arguments: object) -> tuple[str, str]:
@@ -329,3 +331,39 @@ def test_owners_and_permissions_are_changed_through_links(client: LineClient, tm
     assert (status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)) == (1234, 4321, 0o640)
     assert client.call("file-chown", path=str(tmp_path / "file")) is True
     assert (tmp_path / "file").stat().st_uid == 0
+
+
+def test_force_replaces_the_program_that_a_symbolic_link_names(client: LineClient, tmp_path: Path) -> None:
+    program, link = tmp_path / "program", tmp_path / "link"
+    shutil.copy("/bin/sleep", program)
+    link.symlink_to("program")
+    with subprocess.Popen([program, "60"]) as running:
+        handle = client.call("file-open", path=str(link), mode="w", force=True)
+        client.call("file-write", handle_id=handle, bufb64=encoded(b"new"), eof=True)
+        running.kill()
+    assert link.is_symlink()
+    assert program.read_bytes() == b"new"
+
+
+@pytest.mark.root
+def test_an_entry_that_cannot_be_looked_at_does_not_hide_the_others() -> None:
+    program = """
+import os, sys
+from phoenix_ga.agent.operations.files import list_directory
+os.seteuid(65534)
+for name, status in sorted(list_directory(sys.argv[1], 0, 9)):
+    print(name, oct(status.st_mode), status.st_ino, status.st_size, status.st_mtime_ns)
+"""
+    environment = {**os.environ, "PYTHONPATH": str(SOURCE)}
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        (directory / "directory").mkdir()
+        (directory / "link").symlink_to("directory")
+        (directory / "file").touch()
+        inodes = [(directory / name).lstat().st_ino for name in ("directory", "file", "link")]
+        # Without the permission to search, names can be read, and nothing else.
+        directory.chmod(0o744)
+        command = [sys.executable, "-c", program, name]
+        run = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    types = ["directory 0o40000", "file 0o100000", "link 0o120000"]
+    assert run.stdout.splitlines() == [f"{kind} {inode} 0 0" for kind, inode in zip(types, inodes)]

@@ -129,6 +129,9 @@ def open_to_write(path: str, mode: int, replace_running: bool) -> OpenFile:
             raise OSError(ENXIO, "nobody reads this FIFO, or the device is not there", path) from None
         if error.errno != ETXTBSY or not replace_running:
             raise
+        # A symbolic link goes on naming the program.
+        name = os.path.realpath(name)
+        made_in = os.path.dirname(name)
         os.unlink(name)
         fd = os.open(name, flags | os.O_EXCL, mode)
     return _opened(fd, path, writable=True, made_in=made_in)
@@ -276,6 +279,7 @@ def _make_one(name: bytes, mode: int) -> None:
 def list_directory(path: str, count: int, limit: int) -> Iterator[tuple[str, os.stat_result]]:
     """Yield name and lstat(2) of at most `count` entries (0: all), in the filesystem's order.
 
+    Of an entry that can't be looked at, only its inode and type are told; all else is 0.
     Raises OSError (E2BIG) where that would be more than `limit`.
     """
     found = 0
@@ -289,5 +293,20 @@ def list_directory(path: str, count: int, limit: int) -> Iterator[tuple[str, os.
                 status = entry.stat(follow_symlinks=False)
             except FileNotFoundError:
                 continue
+            except OSError:
+                # Such as a FUSE mount of a user, which not even root may look at.
+                status = _unknown_status(entry)
             found += 1
             yield decode_path(entry.name), status
+
+
+def _unknown_status(entry: os.DirEntry[bytes]) -> os.stat_result:
+    if entry.is_dir(follow_symlinks=False):
+        mode = stat.S_IFDIR
+    elif entry.is_symlink():
+        mode = stat.S_IFLNK
+    else:
+        mode = stat.S_IFREG if entry.is_file(follow_symlinks=False) else 0
+    times = {f"st_{name}time_ns": 0 for name in "amc"}
+    rest = {"st_blksize": 0, "st_blocks": 0, "st_rdev": 0}
+    return os.stat_result((mode, entry.inode(), *[0] * 8), {**times, **rest})
