@@ -154,10 +154,13 @@ def test_clients_wait_while_there_is_no_file_descriptor_left(agent: AgentProcess
         resource.prlimit(agent.process.pid, resource.RLIMIT_NOFILE, (taken, most))
         with agent.connect() as two:
             agent.wait_for_log("cannot take a client now: Too many open files")
-            assert one.call("ping") == __version__
+            with contextlib.ExitStack() as more:
+                for _ in range(20):
+                    more.enter_context(agent.connect())
+                assert one.call("ping") == __version__
             resource.prlimit(agent.process.pid, resource.RLIMIT_NOFILE, (most, most))
             assert two.call("ping") == __version__
-    assert agent.log().count("cannot take a client now") < 5
+    assert agent.log().count("cannot take a client now") == 1
 
 
 def test_a_socket_whose_queue_is_full_is_not_taken_for_a_dead_one(tmp_path: Path) -> None:
@@ -226,7 +229,7 @@ def test_a_port_that_goes_away_and_comes_back_is_picked_up_again(tmp_path: Path)
             assert __version__.encode() in os.read(terminal.master, 1000)
             terminal.close()
             path.unlink()
-        time.sleep(0.2)
+        time.sleep(1.5)
         before = agent.wake_ups()
         time.sleep(1)
         assert agent.wake_ups() == before

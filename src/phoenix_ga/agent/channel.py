@@ -39,9 +39,9 @@ class Channel:
     """Reads when there is something to read, writes when there is room, and never waits.
 
     received: is called with the bytes that came, valid during the call only. ended: there is no more
-    to read, and the peer sends no more or is gone (`hung_up`). left: the peer is seen to be gone; what
-    is read after that may be of the next one already. drained: the output has gone out. lost: the file
-    descriptor is of no use any more, and why. connected: the peer is there, as far as was seen.
+    to read, and the peer sends no more or is gone. left: the peer is seen to be gone; what is read after
+    that may be of the next one already. drained: the output has gone out. lost: the file descriptor is
+    of no use any more, and why. connected: the peer is there, as far as was seen.
     """
 
     def __init__(
@@ -53,6 +53,7 @@ class Channel:
         left: Callable[[], None],
         drained: Callable[[], None],
         lost: Callable[[OSError], None],
+        connected: bool = False,
     ) -> None:
         self._loop = loop
         self.fd = fd
@@ -69,8 +70,7 @@ class Channel:
         self._pulling = False
         self._scheduled = False
         self._blocked = False
-        self.hung_up = False
-        self.connected = False
+        self.connected = connected
         self._paused = False
         self._closed = False
 
@@ -115,16 +115,17 @@ class Channel:
         """See whether the peer is there now: that it came is told only with what it sends."""
         poll = select.poll()
         poll.register(self.fd, 0)
-        self._see(bool(poll.poll(0)))
+        self.see(not poll.poll(0))
 
-    def _see(self, hung_up: bool) -> None:
-        self.hung_up = hung_up
-        if self.connected and hung_up:
+    def see(self, connected: bool) -> None:
+        """Take note of whether the peer is there."""
+        left = self.connected and not connected
+        self.connected = connected
+        if left:
             self._left()
-        self.connected = not hung_up
 
     def _happened(self, events: int) -> None:
-        self._see(bool(events & (EPOLLHUP | EPOLLERR)))
+        self.see(not events & (EPOLLHUP | EPOLLERR))
         if events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR):
             self._readable = True
             self._pull()
@@ -170,9 +171,6 @@ class Channel:
         if size == 0:
             self._readable = False
             self.exhausted += 1
-            if self.connected:
-                self.connected = False
-                self._left()
             self._ended()
             return False
         self._received(_buffer[:size])

@@ -28,6 +28,8 @@ else:
 
 HANDLERS: Final = "phoenix_ga.agent.dialects.native."
 _SHOWN_MAX: Final = 200
+# An answer that needs no memory any more.
+_OUT_OF_MEMORY: Final = encode_error("the agent ran out of memory", errno.ENOMEM)
 
 
 class CommandError(ValueError):
@@ -41,10 +43,11 @@ class CommandError(ValueError):
 class Call:
     """A request on its way to its answer.
 
-    request: None where a line held none. error: what was wrong with it before it could run.
+    request: None where a line held none. size: of the line, in bytes. error: what was wrong with it
+    before it could run. first: what to do as soon as no call before it works on its file handle.
     """
 
-    __slots__ = ("bound", "command", "error", "error_text", "request", "size")
+    __slots__ = ("bound", "command", "error", "error_text", "first", "request", "size")
 
     def __init__(self, request: Request | None, size: int, error: Exception | None = None) -> None:
         self.request = request
@@ -53,10 +56,21 @@ class Call:
         self.error_text = ""
         self.command: Command | None = None
         self.bound: dict[str, Any] = {}
+        self.first: Callable[[], None] | None = None
 
     @property
     def tag(self) -> Any:
         return NO_TAG if self.request is None else self.request.tag
+
+    @property
+    def ordered(self) -> bool:
+        """Whether its answer can't be told apart by a tag, so that it has to come in its turn."""
+        return self.request is None or self.request.ordered
+
+    @property
+    def handle(self) -> Any:
+        """The file handle that it works on, or None."""
+        return self.bound[self.command.handle] if self.command is not None and self.command.handle else None
 
 
 class Dispatcher:
@@ -70,25 +84,64 @@ class Dispatcher:
         self._loop = loop
         self._workers = workers
         self._handlers: dict[str, Callable[..., Any]] = {}
-        self._lanes: dict[int, deque[Callable[[], None]]] = {}
+        # The calls on each handle that are not finished, in the order in which they came.
+        self._lanes: dict[int, deque[Call]] = {}
         # Calls that were admitted and are not finished.
         self.under_way = 0
+        # The cost of all requests that are not answered, those of clients that left included.
+        self.unanswered = 0
         # No more requests are taken; `settled` is called whenever none is under way.
         self.stopping = False
         self.settled: Callable[[], None] = lambda: None
 
-    def prepare(self, call: Call) -> None:
-        """Find the command, bind the arguments and ask the policy. Raises what is wrong with the call."""
-        if call.error is not None:
-            raise call.error
+    def bind(self, call: Call) -> None:
+        """Find the command and bind the arguments; what is wrong with them becomes the error of the call."""
         request = call.request
-        assert request is not None
+        if call.error is not None or request is None:
+            return
         command = BY_NAME.get(request.execute)
         if command is None:
-            raise CommandError(f"there is no command {request.execute[:100]!r}; get-commands lists them", NO_CODE)
+            text = f"there is no command {request.execute[:100]!r}; get-commands lists them"
+            call.error = CommandError(text, NO_CODE)
+            return
+        try:
+            call.bound = command.bind(request.arguments)
+        except Exception as error:
+            call.error = error
+            return
         call.command = command
-        call.bound = command.bind(request.arguments)
-        self._check(call)
+
+    def line_up(self, call: Call) -> None:
+        """Give a call its place among those on its handle, which lasts until `step_out`."""
+        if call.handle is not None:
+            self._lanes.setdefault(call.handle, deque()).append(call)
+
+    def when_first(self, call: Call, first: Callable[[], None]) -> None:
+        """Call `first` as soon as no call before it is left on its handle, which may be now."""
+        if call.handle is None or self._lanes[call.handle][0] is call:
+            first()
+        else:
+            call.first = first
+
+    def step_out(self, call: Call) -> None:
+        """The call is finished, or was refused: the next one on its handle may go on."""
+        handle = call.handle
+        if handle is None:
+            return
+        lane = self._lanes[handle]
+        was_first = lane[0] is call
+        lane.remove(call)
+        if not lane:
+            del self._lanes[handle]
+        elif was_first and lane[0].first is not None:
+            lane[0].first()
+
+    def check(self, call: Call) -> None:
+        """Ask the policy. Raises what is wrong with the call."""
+        if call.error is not None:
+            raise call.error
+        assert call.command is not None
+        self.context.policy.check(call.command, call.bound, self.context.frozen)
 
     def run_inline(self, call: Call, peer: str) -> list[bytes | bytearray]:
         """Run a call that can't block, and return its answer."""
@@ -104,42 +157,43 @@ class Dispatcher:
             raise CommandError(f"{limit} commands are under way, which is the limit; wait for answers", errno.EAGAIN)
         self.under_way += 1
 
-    def run(self, call: Call, peer: str, finished: Callable[[list[bytes | bytearray]], None]) -> None:
-        """Run an admitted call on a worker, after those before it on its handle.
+    def withdraw(self, call: Call) -> None:
+        """Forget an admitted call that was not run."""
+        self.under_way -= 1
+        self.step_out(call)
 
-        finished: is called on the loop then, with the answer.
-        """
-        command = call.command
-        assert command is not None
-        handle = call.bound[command.handle] if command.handle else None
+    def run(self, call: Call, peer: str, finished: Callable[[list[bytes | bytearray]], None]) -> None:
+        """Run an admitted call on a worker. finished: is called on the loop then, with the answer."""
+        assert call.command is not None
 
         def job() -> None:
-            pieces = self._run(call)
+            try:
+                pieces = self._run(call)
+            except MemoryError:
+                pieces = [_OUT_OF_MEMORY]
             self._loop.call_from_thread(done, pieces)
 
         def done(pieces: list[bytes | bytearray]) -> None:
             self.under_way -= 1
-            if handle is not None:
-                self._next_in_lane(handle)
             self._audit(call, peer)
             finished(pieces)
+            self.step_out(call)
             if self.under_way == 0:
                 self.settled()
 
-        if command.urgent:
-            self._workers.submit_urgent(job)
-        elif handle is None:
-            self._workers.submit(job)
-        elif handle in self._lanes:
-            self._lanes[handle].append(lambda: self._workers.submit(job))
-        else:
-            self._lanes[handle] = deque()
-            self._workers.submit(job)
+        try:
+            if call.command.urgent:
+                self._workers.submit_urgent(job)
+            else:
+                self._workers.submit(job)
+        except OSError as error:
+            # Later, as any other answer: whoever asked is not ready for it now.
+            self._loop.call_soon(done, [self.refuse(call, error)])
 
     def refuse(self, call: Call, error: Exception) -> bytes:
         """Return the answer to a call that met `error`."""
         text, code = self._describe(error)
-        call.error_text = text
+        call.error_text = text[:_SHOWN_MAX]
         return encode_error(text, code, call.tag)
 
     def log_call(self, call: Call, peer: str) -> None:
@@ -160,27 +214,16 @@ class Dispatcher:
             self._handlers[handler] = function
         return function
 
-    def _check(self, call: Call) -> None:
-        assert call.command is not None
-        self.context.policy.check(call.command, call.bound, self.context.frozen)
-
     def _run(self, call: Call) -> list[bytes | bytearray]:
         command = call.command
         assert command is not None
         try:
             # Filesystems may have been frozen since the call was begun.
-            self._check(call)
+            self.check(call)
             value = self.load(command.handler)(self.context, **call.bound)
             return encode_return(value, call.tag)
         except Exception as error:
             return [self.refuse(call, error)]
-
-    def _next_in_lane(self, handle: int) -> None:
-        lane = self._lanes[handle]
-        if lane:
-            lane.popleft()()
-        else:
-            del self._lanes[handle]
 
     def _audit(self, call: Call, peer: str) -> None:
         command = call.command
@@ -221,6 +264,15 @@ def _shown(arguments: dict[str, Any]) -> str:
     """Return the arguments for the log, without bulk data."""
     parts = []
     for name, value in arguments.items():
-        text = encode_json(value).decode("ascii") if name != "bufb64" else f"<{len(str(value))} characters>"
-        parts.append(f"{name[:40]}={text if len(text) <= _SHOWN_MAX else text[:_SHOWN_MAX] + '...'}")
+        if name == "bufb64":
+            text = f"<{len(str(value))} characters>"
+        else:
+            # A path may be as long as a line.
+            try:
+                text = encode_json(value[:_SHOWN_MAX] if isinstance(value, str) else value).decode("ascii")
+            except (RecursionError, MemoryError):
+                text = "..."
+            if len(text) > _SHOWN_MAX:
+                text = text[:_SHOWN_MAX] + "..."
+        parts.append(f"{name[:40]}={text}")
     return " ".join(parts)

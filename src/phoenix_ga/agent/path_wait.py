@@ -15,7 +15,8 @@ class PathWait:
     """Calls `changed` once, when something happened to `path` after which opening it may succeed.
 
     That is: it, or a directory on the way to it, came to be, or changed its permissions. With
-    `busy`, also: somebody who had it open closed it.
+    `busy`, also: somebody who had it open closed it. Raises OSError or ImportError where the kernel
+    can't tell, or there is no file descriptor left.
     """
 
     def __init__(self, loop: Loop, path: str, changed: Callable[[], None], busy: bool = False) -> None:
@@ -31,11 +32,18 @@ class PathWait:
         closed = inotify.IN_CLOSE_WRITE | inotify.IN_CLOSE_NOWRITE if busy else 0
         # Paths of the agent's own options are in the encoding of its command line.
         inotify.inotify_add_watch(self._fd, os.fsencode(path), closed | inotify.IN_ATTRIB)
-        directory = os.fsencode(os.path.dirname(os.path.abspath(path)))
-        while not inotify.inotify_add_watch(self._fd, directory, appears | leaves | inotify.IN_ONLYDIR):
-            if directory == b"/":
+        wanted = os.fsencode(os.path.dirname(os.path.abspath(path)))
+        deepest = b""
+        # Until twice the same is found: a directory may come to be before the one above it is watched.
+        while True:
+            directory = wanted
+            while not inotify.inotify_add_watch(self._fd, directory, appears | leaves | inotify.IN_ONLYDIR):
+                if directory == b"/":
+                    break
+                directory = os.path.dirname(directory)
+            if directory == deepest:
                 break
-            directory = os.path.dirname(directory)
+            deepest = directory
         loop.watch(self._fd, self._happened)
 
     def cancel(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from errno import EBUSY, EIO, ENODEV
+from time import monotonic
 
 from phoenix_ga.agent.channel import Channel
 from phoenix_ga.agent.log import DEBUG, INFO, WARNING
@@ -18,11 +19,13 @@ if TYPE_CHECKING:
 
     from phoenix_ga.agent.dispatch import Dispatcher
     from phoenix_ga.agent.log import Log
-    from phoenix_ga.agent.loop import Loop
+    from phoenix_ga.agent.loop import Loop, Timer
 
 
-# How long to wait where a client could not be taken, in seconds.
-_ACCEPT_PAUSE: Final = 1.0
+# How long to wait where the kernel can't tell when to try again, in seconds.
+_RETRY_PAUSE: Final = 1.0
+# Strangers that try again and again get one line in the log in so many seconds.
+_REFUSALS_PAUSE: Final = 10.0
 
 
 class Port:
@@ -67,7 +70,8 @@ class DevicePort(Port):
         self._raw = raw
         self._channel: Channel | None = None
         self._conversation: Conversation | None = None
-        self._wait: PathWait | None = None
+        self._wait: PathWait | Timer | None = None
+        self._opened_at = 0.0
         self._reported = ""
 
     @property
@@ -96,13 +100,14 @@ class DevicePort(Port):
             self._channel = Channel(
                 self._loop, fd, self._received, self._ended, self._left, self._drained, self._lost
             )
-            self._conversation = Conversation(self._dispatcher, self._channel, self.name, self._settled)
+            self._conversation = Conversation(self._loop, self._dispatcher, self._channel, self.name, self._settled)
             self._channel.start()
         except OSError:
             os.close(fd)
             self._channel = self._conversation = None
             raise
         self._reported = ""
+        self._opened_at = monotonic()
         self._log.write(INFO, f"{self.name}: open")
 
     def _wait_after(self, error: OSError) -> None:
@@ -111,7 +116,10 @@ class DevicePort(Port):
         if reason != self._reported:
             self._reported = reason
             self._log.write(WARNING, f"{self.name}: waiting for it: {reason}")
-        self._wait = PathWait(self._loop, self.path, self._retry, busy=error.errno == EBUSY)
+        try:
+            self._wait = PathWait(self._loop, self.path, self._retry, busy=error.errno == EBUSY)
+        except (OSError, ImportError):
+            self._wait = self._loop.call_later(_RETRY_PAUSE, self._retry)
         # It may have come while the wait was being set up.
         try:
             self._open()
@@ -146,11 +154,14 @@ class DevicePort(Port):
         self._conversation.leave()
 
     def _ended(self) -> None:
+        assert self._channel is not None
         assert self._conversation is not None
         if self._raw:
             # A tty that was hung up stays so for whoever has it open.
             self._lost(OSError(EIO, "hung up"))
-        elif self._conversation.unfinished:
+            return
+        self._channel.see(connected=False)
+        if self._conversation.unfinished:
             self._loop.call_later(ARRIVAL_TIME, self._forget_unless_connected)
 
     def _forget_unless_connected(self) -> None:
@@ -161,8 +172,11 @@ class DevicePort(Port):
 
     def _lost(self, error: OSError) -> None:
         self._leave()
-        # Not at once: a device on its way out can still be opened, only to be lost again.
-        self._wait_after(error)
+        if monotonic() - self._opened_at > _RETRY_PAUSE:
+            self._wait_after(error)
+        else:
+            # A device on its way out can still be opened, only to be lost again.
+            self._wait = self._loop.call_later(_RETRY_PAUSE, self._retry)
 
 
 class ListeningPort(Port):
@@ -180,6 +194,10 @@ class ListeningPort(Port):
         self._listen = listen
         self._listener: Listener | None = None
         self._connections: set[Connection] = set()
+        self._retry: Timer | None = None
+        self._reported = ""
+        self._reported_at = -_REFUSALS_PAUSE
+        self._unreported = 0
 
     @property
     def busy(self) -> bool:
@@ -195,6 +213,8 @@ class ListeningPort(Port):
             self._loop.unwatch(self._listener.fileno())
             self._listener.close()
             self._listener = None
+        if self._retry is not None:
+            self._retry.cancel()
         for connection in list(self._connections):
             connection.close()
 
@@ -206,18 +226,38 @@ class ListeningPort(Port):
                 return
             except (PermissionError, ConnectionAbortedError) as error:
                 # This one came to nothing; others may wait behind it.
-                self._log.write(WARNING, f"{self.name}: refused a client: {error.strerror}")
+                self._report_refusal(error.strerror or str(error))
                 continue
             except OSError as error:
                 # No file descriptor or no memory left: the client stays in the queue of the socket.
-                self._log.write(WARNING, f"{self.name}: cannot take a client now: {error.strerror}")
-                self._loop.call_later(_ACCEPT_PAUSE, self._accept)
+                self._accept_later(error.strerror or str(error))
                 return
             if len(self._connections) >= self._dispatcher.context.config.max_clients:
-                self._log.write(WARNING, f"{self.name}: refused a client: {len(self._connections)} are connected")
+                self._report_refusal(f"{len(self._connections)} are connected")
                 os.close(fd)
                 continue
+            self._reported = ""
             self._connections.add(Connection(self, fd, self._loop, self._dispatcher, self._settled))
+
+    def _accept_later(self, reason: str) -> None:
+        if self._reported != reason:
+            self._reported = reason
+            self._log.write(WARNING, f"{self.name}: cannot take a client now: {reason}")
+        if self._retry is None:
+            self._retry = self._loop.call_later(_RETRY_PAUSE, self._accept_again)
+
+    def _accept_again(self) -> None:
+        self._retry = None
+        self._accept()
+
+    def _report_refusal(self, reason: str) -> None:
+        self._unreported += 1
+        if monotonic() - self._reported_at < _REFUSALS_PAUSE:
+            return
+        more = f" (and {self._unreported - 1} more since the last such line)" if self._unreported > 1 else ""
+        self._log.write(WARNING, f"{self.name}: refused a client: {reason}{more}")
+        self._reported_at = monotonic()
+        self._unreported = 0
 
     def forget(self, connection: Connection) -> None:
         """The connection was closed."""
@@ -233,8 +273,10 @@ class Connection:
         self._port = port
         self._settled = settled
         self._no_more = False
-        self._channel = Channel(loop, fd, self._received, self._ended, self._left, self._drained, self._lost)
-        self._conversation = Conversation(dispatcher, self._channel, port.name, self._conversation_settled)
+        self._channel = Channel(
+            loop, fd, self._received, self._ended, self._left, self._drained, self._lost, connected=True
+        )
+        self._conversation = Conversation(loop, dispatcher, self._channel, port.name, self._conversation_settled)
         self._channel.start()
 
     @property
@@ -262,11 +304,12 @@ class Connection:
     def _ended(self) -> None:
         # A client that only stopped sending, as `echo ... | socat` does, still wants its answers.
         self._no_more = True
-        if self._channel.hung_up or not self.busy:
+        if not (self._channel.connected and self.busy):
             self.close()
 
     def _left(self) -> None:
-        pass  # It ends as well, which closes the connection.
+        # What it has asked for is still read and done, up to the end, which closes the connection.
+        self._conversation.leave()
 
     def _lost(self, error: OSError) -> None:
         self.close()
@@ -298,11 +341,11 @@ def _set_raw(fd: int) -> None:
 
     try:
         mode = termios.tcgetattr(fd)
+        mode[:6] = [0, 0, termios.CS8 | termios.CREAD | termios.CLOCAL, 0, termios.B38400, termios.B38400]
+        mode[6][termios.VMIN], mode[6][termios.VTIME] = 1, 0
+        termios.tcsetattr(fd, termios.TCSANOW, mode)
     except termios.error as error:
         raise OSError(*error.args) from None
-    mode[:6] = [0, 0, termios.CS8 | termios.CREAD | termios.CLOCAL, 0, termios.B38400, termios.B38400]
-    mode[6][termios.VMIN], mode[6][termios.VTIME] = 1, 0
-    termios.tcsetattr(fd, termios.TCSANOW, mode)
 
 
 def make_port(name: str, loop: Loop, dispatcher: Dispatcher, settled: Callable[[], None]) -> Port:

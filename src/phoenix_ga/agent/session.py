@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from errno import EAGAIN
 from time import monotonic
 
 from phoenix_ga.agent.dispatch import Call, CommandError
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from phoenix_ga.agent.channel import Channel
     from phoenix_ga.agent.dispatch import Dispatcher
+    from phoenix_ga.agent.loop import Loop, Timer
     from phoenix_ga.wire.units import Unit
 else:
     # The module `collections` would load much that is not needed here.
@@ -25,10 +27,14 @@ else:
 ARRIVAL_TIME: Final = 0.25
 # More output than this waits for the client before more requests are read or run.
 _OUTPUT_HIGH: Final = 1024 * 1024
-# Requests without a tag that wait for their turn; more of them stay in the channel.
-_WAITING_MAX: Final = 64
-# The size of requests that are not answered yet; more of them stay in the channel.
-_UNANSWERED_BYTES_MAX: Final = 16 * 1024 * 1024
+# What requests that are not answered yet may cost, in bytes: those of one client, and all of them.
+_SESSION_COST_MAX: Final = 16 * 1024 * 1024
+_TOTAL_COST_MAX: Final = 64 * 1024 * 1024
+# What the shortest request takes in memory, in bytes.
+_CALL_COST: Final = 1024
+# A client that asks for more has to wait, unless nothing was answered for so long, in seconds: then
+# what is too much is refused, so that the requests behind it are seen, above all `sync`.
+_STUCK_TIME: Final = 2.0
 
 
 class Session:
@@ -38,6 +44,8 @@ class Session:
     them is answered in its turn. Answers go to `channel`, until `detach`: what was asked is still done
     then, but nobody is told; where it is `muted`, nobody is told from the start. advanced: is called
     when a command is finished, so that more can be read.
+
+    refusing: while it is `full`, what would have to wait is refused. finished: how many commands are.
     """
 
     def __init__(self, dispatcher: Dispatcher, channel: Channel, peer: str, advanced: Callable[[], None]) -> None:
@@ -46,8 +54,10 @@ class Session:
         self.peer = peer
         self._advanced = advanced
         self.muted = False
+        self.refusing = False
+        self.finished = 0
         self._waiting: deque[Call] = deque()
-        self._unanswered_bytes = 0
+        self._cost = 0
         self._turn_taken = False
         # Calls that wait until the client has read answers, or until some are finished.
         self._held: deque[tuple[Call, bool]] = deque()
@@ -56,38 +66,88 @@ class Session:
     @property
     def busy(self) -> bool:
         """Whether answers are due."""
-        return bool(self._launched or self._waiting or self._held)
+        return bool(self._cost)
+
+    @property
+    def full(self) -> bool:
+        """Whether no more requests can be kept."""
+        return self._exceeds(1)
 
     @property
     def wants_more(self) -> bool:
         """Whether more requests should be read now."""
         return (
-            len(self._waiting) < _WAITING_MAX
-            and self._unanswered_bytes < _UNANSWERED_BYTES_MAX
+            # Refusals that wait for their turn take memory as well.
+            not self._exceeds(2 if self.refusing else 1)
             and not self._dispatcher.stopping
             and self._channel is not None
             and self._channel.output_size < _OUTPUT_HIGH
         )
 
     def detach(self) -> None:
-        """Forget the client; its answers are dropped from now on."""
+        """Forget the client; its answers are dropped from now on.
+
+        What it asked for is done all the same, unless clients that left have asked for too much.
+        """
         self._channel = None
+        if self._dispatcher.unanswered >= _TOTAL_COST_MAX // 2:
+            self._drop_what_waits()
         self.release()
 
     def take(self, call: Call) -> None:
         """Run the call in its turn, and send the answer."""
         self._dispatcher.log_call(call, self.peer)
-        self._unanswered_bytes += call.size
-        if call.request is not None and not call.request.ordered:
-            self._begin(call, ordered=False)
+        self._dispatcher.bind(call)
+        if self.full and self._must_wait(call):
+            self._refuse(call)
             return
-        self._waiting.append(call)
-        self._advance()
+        self._count(call.size + _CALL_COST)
+        self._dispatcher.line_up(call)
+        if call.ordered:
+            self._waiting.append(call)
+            self._advance()
+        else:
+            self._begin(call, ordered=False)
 
     def release(self) -> None:
         """Go on with calls that were held back."""
         while self._held and self._may_launch():
             self._launch(*self._held.popleft())
+
+    def _drop_what_waits(self) -> None:
+        while self._held:
+            call, _ = self._held.popleft()
+            self._count(-call.size - _CALL_COST)
+            self._dispatcher.withdraw(call)
+        while self._waiting:
+            call = self._waiting.popleft()
+            self._count(-call.size - _CALL_COST)
+            self._dispatcher.step_out(call)
+
+    def _exceeds(self, times: int) -> bool:
+        return self._cost >= times * _SESSION_COST_MAX or self._dispatcher.unanswered >= times * _TOTAL_COST_MAX
+
+    def _must_wait(self, call: Call) -> bool:
+        if call.ordered and (self._turn_taken or self._waiting):
+            return True
+        return call.command is not None and not (call.command.inline or call.command.urgent)
+
+    def _refuse(self, call: Call) -> None:
+        """Refuse a call that can't be kept; nobody is told where nobody listens."""
+        if self.muted:
+            return
+        error = CommandError("too many requests wait for commands that are stuck; ask for less at once", EAGAIN)
+        refused = Call(call.request if not call.ordered else None, 0, error)
+        if call.ordered:
+            self._count(_CALL_COST)
+            self._waiting.append(refused)
+            self._advance()
+        else:
+            self._send([self._dispatcher.refuse(refused, error)])
+
+    def _count(self, cost: int) -> None:
+        self._cost += cost
+        self._dispatcher.unanswered += cost
 
     def _advance(self) -> None:
         while self._waiting and not self._turn_taken:
@@ -95,7 +155,7 @@ class Session:
 
     def _begin(self, call: Call, ordered: bool) -> None:
         try:
-            self._dispatcher.prepare(call)
+            self._dispatcher.check(call)
             assert call.command is not None
             if call.command.inline:
                 self._answer(call, self._dispatcher.run_inline(call, self.peer))
@@ -103,8 +163,13 @@ class Session:
             self._dispatcher.admit(call)
         except Exception as error:
             self._answer(call, [self._dispatcher.refuse(call, error)])
+            self._dispatcher.step_out(call)
             return
         self._turn_taken |= ordered
+        self._dispatcher.when_first(call, lambda: self._launch_or_hold(call, ordered))
+
+    def _launch_or_hold(self, call: Call, ordered: bool) -> None:
+        assert call.command is not None
         if call.command.urgent or (not self._held and self._may_launch()):
             self._launch(call, ordered)
         else:
@@ -119,6 +184,8 @@ class Session:
     def _launch(self, call: Call, ordered: bool) -> None:
         def finished(pieces: list[bytes | bytearray]) -> None:
             self._launched -= 1
+            self.finished += 1
+            self.refusing = False
             self._answer(call, pieces)
             if ordered:
                 self._turn_taken = False
@@ -131,7 +198,10 @@ class Session:
         self._dispatcher.run(call, self.peer, finished)
 
     def _answer(self, call: Call, pieces: list[bytes | bytearray]) -> None:
-        self._unanswered_bytes -= call.size
+        self._count(-call.size - _CALL_COST)
+        self._send(pieces)
+
+    def _send(self, pieces: list[bytes | bytearray]) -> None:
         if self._channel is not None and not self.muted:
             self._channel.send(pieces)
 
@@ -146,11 +216,15 @@ class Conversation:
     once when the client had left is its own, up to a `sync`: done, but not answered.
     """
 
-    def __init__(self, dispatcher: Dispatcher, channel: Channel, peer: str, settled: Callable[[], None]) -> None:
+    def __init__(
+        self, loop: Loop, dispatcher: Dispatcher, channel: Channel, peer: str, settled: Callable[[], None]
+    ) -> None:
+        self._loop = loop
         self._dispatcher = dispatcher
         self._channel = channel
         self._peer = peer
         self._settled = settled
+        self._stuck: Timer | None = None
         self._parser = Parser(dispatcher.context.config.line_limit)
         self._session = Session(dispatcher, channel, peer, self._serve)
         self._synced_at = 0.0
@@ -192,6 +266,9 @@ class Conversation:
 
     def hang_up(self) -> None:
         """Nobody is there: drop the answers, and the half of a request."""
+        if self._stuck is not None:
+            self._stuck.cancel()
+            self._stuck = None
         self._parser.reset()
         self._renew()
         self._serve()
@@ -217,6 +294,19 @@ class Conversation:
             self._channel.pause()
         finally:
             self._serving = False
+        if self._session.full and not self._session.refusing and self._stuck is None:
+            self._watch_progress()
+
+    def _watch_progress(self) -> None:
+        """See whether a command of the session, which is full, is finished in time."""
+        session, finished = self._session, self._session.finished
+
+        def see() -> None:
+            self._stuck = None
+            session.refusing = session.full and session.finished == finished
+            self._serve()
+
+        self._stuck = self._loop.call_later(_STUCK_TIME, see)
 
     def _take(self, unit: Unit) -> None:
         if isinstance(unit, Line):
@@ -245,7 +335,8 @@ class Conversation:
         call = Call(request, 0)
         self._dispatcher.log_call(call, self._peer)
         try:
-            self._dispatcher.prepare(call)
+            self._dispatcher.bind(call)
+            self._dispatcher.check(call)
         except Exception as error:
             self._channel.send([self._dispatcher.refuse(call, error)])
             return

@@ -148,8 +148,8 @@ def encode_error(text: str, code: int, tag: Any = NO_TAG) -> bytes:
     error = encode_json({"bufb64": encode_base64(data).decode("ascii"), "code": code})
     try:
         return b'{"error": %s%s' % (error, _encode_tag(tag))
-    except RecursionError:
-        # A tag that could just be read may be nested too deeply to be written.
+    except (RecursionError, MemoryError):
+        # A tag that could just be read may be nested too deeply, or be too large, to be written.
         return b'{"error": %s}\n' % error
 
 

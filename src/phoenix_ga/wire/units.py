@@ -7,7 +7,7 @@ a newline. 0xFF inside a line forgets what was read of it.
 
 from __future__ import annotations
 
-from errno import EBADMSG, EMSGSIZE
+from errno import EBADMSG, EMSGSIZE, ENOMEM
 
 from phoenix_ga.wire.frames import HEADER_SIZE, MAGIC, PAYLOAD_LIMIT, FrameError, decode_header
 
@@ -21,6 +21,7 @@ LINE_LIMIT: Final = 64 * 1024 * 1024
 
 RESET_BYTE: Final = b"\xff"
 _WHITE: Final = b"\r\n\t "
+_WHITE_PIECE: Final = 1024
 
 # More newlines than a frame cut short can swallow: after them, any parser is between units.
 RESYNC_PADDING_SIZE: Final = HEADER_SIZE + PAYLOAD_LIMIT
@@ -75,7 +76,7 @@ class Parser:
     line_limit: the longest line taken, in bytes without its end.
     """
 
-    __slots__ = ("_buffer", "_dropping", "_searched", "line_limit")
+    __slots__ = ("_buffer", "_dropping", "_exhausted", "_searched", "line_limit")
 
     def __init__(self, line_limit: int = LINE_LIMIT) -> None:
         self.line_limit = line_limit
@@ -83,6 +84,7 @@ class Parser:
         # So far there is no end of the line: a peer that sends byte by byte costs linear work.
         self._searched = 0
         self._dropping = False
+        self._exhausted = False
 
     @property
     def pending(self) -> int:
@@ -91,20 +93,41 @@ class Parser:
 
     def receive(self, data: bytes | bytearray | memoryview) -> None:
         """Take bytes as they came. Call `next_unit` until it returns None before the next piece."""
-        self._buffer += data
+        try:
+            self._buffer += data
+        except MemoryError:
+            self._buffer = bytearray()
+            self._searched = 0
+            self._dropping = self._exhausted = True
+            # Now there is memory; the end of what is dropped may be in this piece.
+            self._buffer += data
 
     def reset(self) -> None:
         """Forget what was received: the peer is another one now."""
         self._buffer = bytearray()
         self._searched = 0
         self._dropping = False
+        self._exhausted = False
 
     def __iter__(self) -> Iterator[Unit]:
         while (unit := self.next_unit()) is not None:
             yield unit
 
     def next_unit(self) -> Unit | None:
-        """Return the next whole unit, or None where more bytes are needed."""
+        """Return the next whole unit, or None where more bytes are needed.
+
+        What there was no memory for is a Damage (ENOMEM).
+        """
+        if not self._exhausted:
+            try:
+                return self._next_unit()
+            except MemoryError:
+                self._dropping = True
+                self._drop()
+        self._exhausted = False
+        return Damage(ENOMEM, "no memory left for so long a line")
+
+    def _next_unit(self) -> Unit | None:
         buffer = self._buffer
         if self._dropping and not self._drop():
             return None
@@ -113,7 +136,9 @@ class Parser:
             if first == MAGIC:
                 return self._next_frame()
             if first in _WHITE:
-                del buffer[: len(buffer) - len(buffer.lstrip(_WHITE))]
+                # A piece at a time: to strip the whole buffer is to copy it.
+                piece = buffer[:_WHITE_PIECE]
+                del buffer[: len(piece) - len(piece.lstrip(_WHITE))]
             elif first == 0xFF:
                 del buffer[:1]
             else:

@@ -1,0 +1,72 @@
+"""Waiting for a device that is not there yet."""
+
+from __future__ import annotations
+
+import errno
+import os
+import pty
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from phoenix_ga.agent import ports
+from phoenix_ga.agent.linux import inotify
+from phoenix_ga.agent.log import Log
+from phoenix_ga.agent.loop import Loop
+from phoenix_ga.agent.path_wait import PathWait
+from phoenix_ga.agent.ports import DevicePort
+
+
+def test_a_directory_that_comes_just_while_the_wait_is_set_up_is_not_missed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = tmp_path / "a" / "b"
+    add_watch = inotify.inotify_add_watch
+
+    def make_it_too_late(fd: int, path: bytes, mask: int) -> bool:
+        watched = add_watch(fd, path, mask)
+        if path == os.fsencode(directory):
+            directory.mkdir(parents=True, exist_ok=True)
+        return watched
+
+    monkeypatch.setattr(inotify, "inotify_add_watch", make_it_too_late)
+    loop = Loop()
+    told: list[bool] = []
+
+    def changed() -> None:
+        told.append(True)
+        loop.stop()
+
+    PathWait(loop, str(directory / "port"), changed)
+    (directory / "port").touch()
+    loop.call_later(5, loop.stop)
+    loop.run()
+    assert told == [True]
+
+
+def test_a_port_is_tried_again_where_the_kernel_cannot_tell_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> int:
+        raise OSError(errno.EMFILE, "the kernel has no inotify instance left")
+
+    monkeypatch.setattr(inotify, "inotify_init", fail)
+    monkeypatch.setattr(ports, "_RETRY_PAUSE", 0.05)
+    loop = Loop()
+    config = SimpleNamespace(line_limit=1 << 20)
+    dispatcher = SimpleNamespace(
+        context=SimpleNamespace(log=Log(str(tmp_path / "log")), config=config), unanswered=0, stopping=False
+    )
+    port = DevicePort(str(tmp_path / "port"), loop, cast(Any, dispatcher), lambda: None)
+    port.start()
+    master, slave = pty.openpty()
+    (tmp_path / "port").symlink_to(os.ttyname(slave))
+    loop.call_later(0.3, loop.stop)
+    loop.run()
+    port.close()
+    os.close(master)
+    os.close(slave)
+    dispatcher.context.log.close()
+    assert f"{tmp_path}/port: open" in (tmp_path / "log").read_text()
