@@ -27,6 +27,7 @@ DATA: Final = 1
 WINDOW: Final = 2
 END: Final = 3
 RESET: Final = 4
+SKIP: Final = 5
 
 _HEADER: Final = Struct(">BBHII")
 HEADER_SIZE: Final = _HEADER.size

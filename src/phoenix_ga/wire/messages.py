@@ -136,8 +136,8 @@ def encode_return(value: Any, tag: Any = NO_TAG) -> list[bytes | bytearray]:
     return [b'{"return": ', *pieces, _encode_tag(tag)]
 
 
-def encode_error(text: str, code: int, tag: Any = NO_TAG) -> bytes:
-    """Return the line, newline included, that answers with an error."""
+def encode_error_value(text: str, code: int) -> dict[str, Any]:
+    """Return what stands for an error in a message."""
     if len(text) > _ERROR_TEXT_MAX:
         text = text[:_ERROR_TEXT_MAX] + "..."
     try:
@@ -145,7 +145,12 @@ def encode_error(text: str, code: int, tag: Any = NO_TAG) -> bytes:
     except UnicodeEncodeError:
         # Whatever a request holds may be named in an error, characters that stand for nothing too.
         data = text.encode("utf-8", "backslashreplace")
-    error = encode_json({"bufb64": encode_base64(data).decode("ascii"), "code": code})
+    return {"bufb64": encode_base64(data).decode("ascii"), "code": code}
+
+
+def encode_error(text: str, code: int, tag: Any = NO_TAG) -> bytes:
+    """Return the line, newline included, that answers with an error."""
+    error = encode_json(encode_error_value(text, code))
     try:
         return b'{"error": %s%s' % (error, _encode_tag(tag))
     except (RecursionError, MemoryError):
@@ -164,13 +169,14 @@ def decode_answer(line: bytes) -> Answer:
         raise MessageError("answer is not a JSON object")
     tag = message.get("tag", NO_TAG)
     if "error" in message:
-        return Answer(None, _decode_error(message["error"], tag), tag)
+        return Answer(None, decode_error_value(message["error"], tag), tag)
     if "return" not in message:
         raise MessageError("answer has neither 'return' nor 'error'", tag)
     return Answer(message["return"], None, tag)
 
 
-def _decode_error(error: Any, tag: Any) -> AnswerError:
+def decode_error_value(error: Any, tag: Any = NO_TAG) -> AnswerError:
+    """Return the error that stands in a message. Raises MessageError where there is none."""
     if type(error) is not dict or type(error.get("bufb64")) is not str or type(error.get("code")) is not int:
         raise MessageError("error answer is not of the form {bufb64, code}", tag)
     try:
