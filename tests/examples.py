@@ -20,7 +20,8 @@ def examples() -> Iterator[tuple[Command, Example]]:
 def run_example(client: LineClient, command: Command, example: Example, handles: dict[int, int]) -> None:
     """Run one example and compare its answer.
 
-    handles: the handle that the agent gave for each one of the reference; kept between examples.
+    handles: the handle, or process ID, that the agent gave for each one of the reference; kept between
+    examples.
     """
     arguments = dict(example.arguments)
     documented = arguments.get("handle_id", -1)
@@ -28,7 +29,11 @@ def run_example(client: LineClient, command: Command, example: Example, handles:
         handles[documented] = client.call("file-open", path=example.opens)
     if documented in handles:
         arguments["handle_id"] = handles[documented]
+    if arguments.get("pid") in handles:
+        arguments["pid"] = handles[arguments["pid"]]
     answer = client.call(command.name, **arguments)
+    if command.name == "exec":
+        handles[example.answer["pid"]] = answer["pid"]
     if command.name == "file-open":
         handles[example.answer] = answer
     if example.exact:

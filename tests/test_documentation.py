@@ -14,6 +14,7 @@ import pytest
 
 from phoenix_ga.agent.config import CONFIG_PATH, OPTIONS, Option, read_config_file
 from phoenix_ga.wire.commands import BY_NAME
+from phoenix_ga.wire.frames import DATA, END
 from phoenix_ga.wire.units import Frame, Parser, resync_padding
 from tests.support import AgentProcess, RefusedError
 
@@ -142,6 +143,18 @@ def test_the_frame_of_the_protocol_is_a_frame() -> None:
     assert (unit.type, unit.stream, unit.payload) == (1, 70007, b"hello")
     assert parser.pending == 0
     assert f"Send {len(resync_padding())} newlines" in PROTOCOL
+
+
+def test_the_streams_of_the_protocol_are_made_of_frames() -> None:
+    frames = re.findall(r" (fb [0-9a-f ]+?) +(DATA|END)(?: +(.*))?$", PROTOCOL, re.MULTILINE)
+    assert len(frames) == 5
+    for data, kind, text in frames:
+        parser = Parser()
+        parser.receive(bytes.fromhex(data))
+        (unit,) = parser
+        assert isinstance(unit, Frame)
+        assert unit.type == {"DATA": DATA, "END": END}[kind]
+        assert unit.payload.decode() == text.strip().strip('"')
 
 
 def test_what_is_no_request_is_answered_as_the_protocol_says(tmp_path: Path) -> None:

@@ -41,3 +41,21 @@ def test_a_log_file_on_a_stuck_disk_does_not_fill_the_memory(tmp_path: Path, mon
     lines = (tmp_path / "log").read_text().splitlines()
     assert len(lines) == 1000
     assert lines[-1].endswith(" line 999")
+
+
+def test_lines_that_were_lost_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = Log()
+    written: list[str] = []
+    monkeypatch.setattr(log, "_put", lambda line: False)
+    for _ in range(100):
+        log.write(INFO, "lost")
+
+    def write(line: bytes) -> bool:
+        written.append(line.decode())
+        return True
+
+    monkeypatch.setattr(log, "_put", write)
+    log.write(INFO, "written")
+    assert len(written) == 2
+    assert written[0].endswith("100 log lines were lost\n")
+    assert written[1].endswith("written\n")

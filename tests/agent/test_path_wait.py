@@ -6,17 +6,21 @@ import errno
 import os
 import pty
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
 
 import pytest
 
 from phoenix_ga.agent import ports
+from phoenix_ga.agent.config import load_config, parse_command_line
+from phoenix_ga.agent.context import Context
+from phoenix_ga.agent.dispatch import Dispatcher
 from phoenix_ga.agent.linux import inotify
 from phoenix_ga.agent.log import Log
 from phoenix_ga.agent.loop import Loop
+from phoenix_ga.agent.operations.files import Handles
 from phoenix_ga.agent.path_wait import PathWait
+from phoenix_ga.agent.policy import Policy
 from phoenix_ga.agent.ports import DevicePort
+from phoenix_ga.agent.workers import Workers
 
 
 def test_a_directory_that_comes_just_while_the_wait_is_set_up_is_not_missed(
@@ -54,12 +58,10 @@ def test_a_port_is_tried_again_where_the_kernel_cannot_tell_of_it(
 
     monkeypatch.setattr(inotify, "inotify_init", fail)
     monkeypatch.setattr(ports, "_RETRY_PAUSE", 0.05)
-    loop = Loop()
-    config = SimpleNamespace(line_limit=1 << 20)
-    dispatcher = SimpleNamespace(
-        context=SimpleNamespace(log=Log(str(tmp_path / "log")), config=config), unanswered=0, stopping=False
-    )
-    port = DevicePort(str(tmp_path / "port"), loop, cast(Any, dispatcher), lambda: None)
+    loop, log, config = Loop(), Log(str(tmp_path / "log")), load_config(parse_command_line([]))
+    context = Context(config, Policy(), log, Handles(1), lambda: None)
+    dispatcher = Dispatcher(context, loop, Workers(1))
+    port = DevicePort(str(tmp_path / "port"), loop, dispatcher, lambda: None)
     port.start()
     master, slave = pty.openpty()
     (tmp_path / "port").symlink_to(os.ttyname(slave))
@@ -68,5 +70,5 @@ def test_a_port_is_tried_again_where_the_kernel_cannot_tell_of_it(
     port.close()
     os.close(master)
     os.close(slave)
-    dispatcher.context.log.close()
+    log.close()
     assert f"{tmp_path}/port: open" in (tmp_path / "log").read_text()

@@ -77,6 +77,9 @@ def test_every_command_that_changes_the_guest_says_so() -> None:
         "get-file-md5sum",
         "file-stat",
         "directory-list",
+        "file-get",
+        # The process was started by exec, which did ask.
+        "exec-resize",
         "get-freeze-status",
         "get-netifaces",
         "get-route-list",

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import errno
 import json
 import os
 import resource
+import signal
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,11 +31,12 @@ class StuckFile:
         self.path = path
         self._reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
 
-    def ask_to_write(self, client: LineClient, tag: object = None) -> None:
-        """Send a request that gets stuck."""
+    def ask_to_write(self, client: LineClient, times: int = 1) -> None:
+        """Send a request that gets stuck, so many times."""
         handle = client.call("file-open", path=str(self.path), mode="w")
         data = base64.b64encode(bytes(1 << 20)).decode()
-        client.ask("file-write", tag, handle_id=handle, bufb64=data)
+        for _ in range(times):
+            client.ask("file-write", handle_id=handle, bufb64=data)
 
     def release(self) -> None:
         """Let the request be finished."""
@@ -60,7 +65,7 @@ def test_sync_is_seen_behind_more_requests_than_can_be_kept(client: LineClient, 
 
 def test_what_cannot_be_kept_is_refused_in_its_turn(client: LineClient, stuck: StuckFile) -> None:
     stuck.ask_to_write(client)
-    client.send(b'{"execute": "ping"}\n' * TOO_MANY)
+    client.send(b'{"execute": "ping", "tag": ""}\n' * TOO_MANY)
     client.ask("ping", "tagged")
     assert client.answer() == {"return": __version__, "tag": "tagged"}
     stuck.release()
@@ -68,8 +73,9 @@ def test_what_cannot_be_kept_is_refused_in_its_turn(client: LineClient, stuck: S
     answers = [client.answer() for _ in range(TOO_MANY)]
     kept = answers.index(next(answer for answer in answers if "error" in answer))
     assert kept > 10_000
-    assert all(answer == {"return": __version__} for answer in answers[:kept])
+    assert all(answer == {"return": __version__, "tag": ""} for answer in answers[:kept])
     for answer in answers[kept:]:
+        assert answer["tag"] == ""
         refused = RefusedError(answer)
         assert refused.code == errno.EAGAIN
         assert "too many requests wait" in refused.text
@@ -146,3 +152,90 @@ def test_a_request_that_the_memory_does_not_hold_gets_an_error(agent: AgentProce
         assert length != 40 << 20 or "error" in answer
     assert client.call("ping") == __version__
     assert client.call("file-stat", path="/")["isdir"]
+
+
+def fill(agent: AgentProcess, directory: Path) -> list[tuple[StuckFile, LineClient]]:
+    """Let four clients ask for all that may wait, behind a stuck command each."""
+    stuck = []
+    for number in range(4):
+        file, client = StuckFile(directory / f"fifo{number}"), agent.connect()
+        file.ask_to_write(client)
+        client.send(b'{"execute": "ping"}\n' * TOO_MANY)
+        stuck.append((file, client))
+    return stuck
+
+
+def test_a_client_is_served_while_others_have_filled_all_there_is(agent: AgentProcess, tmp_path: Path) -> None:
+    with contextlib.ExitStack() as open_files:
+        stuck_ones = fill(agent, tmp_path)
+        for file, other in stuck_ones:
+            open_files.callback(file.close)
+            open_files.enter_context(other)
+        with agent.connect() as client:
+            # Whoever repeats its sync does not pay for it each time.
+            for number in range(5):
+                client.sync(number)
+            assert client.call("ping") == __version__
+            with pytest.raises(RefusedError, match="too many requests wait"):
+                client.call("file-stat", path="/")
+            for file, other in stuck_ones:
+                file.release()
+                assert other.answer() == {"return": True}
+                for _ in range(TOO_MANY):
+                    other.answer()
+            assert client.call("file-stat", path="/")["isdir"]
+
+
+def test_nobody_is_refused_while_others_are_slow_but_not_stuck(agent: AgentProcess, tmp_path: Path) -> None:
+    pieces = 24
+
+    def write(file: StuckFile) -> None:
+        with agent.connect() as client:
+            file.ask_to_write(client, pieces)
+            answers.extend(client.answer() for _ in range(pieces))
+
+    def take(file: StuckFile) -> None:
+        for _ in range(pieces):
+            time.sleep(0.15)
+            file.release()
+
+    answers: list[object] = []
+    files = [StuckFile(tmp_path / f"fifo{number}") for number in range(5)]
+    threads = [threading.Thread(target=work, args=(file,)) for work in (write, take) for file in files]
+    for thread in threads:
+        thread.start()
+    with agent.connect() as client:
+        while any(thread.is_alive() for thread in threads):
+            assert client.call("file-stat", path="/")["isdir"]
+            time.sleep(0.1)
+    for file in files:
+        file.close()
+    assert answers == [{"return": True}] * pieces * len(files)
+
+
+def test_sigterm_does_not_wait_for_a_client_that_left_with_its_answers_untaken(tmp_path: Path) -> None:
+    (tmp_path / "big").write_bytes(bytes(4 << 20))
+    with AgentProcess(tmp_path, "--stop-timeout", "15") as agent:
+        with agent.connect() as client:
+            handle = client.call("file-open", path=str(tmp_path / "big"))
+            client.ask("file-read", handle_id=handle, count=4 << 20)
+            time.sleep(0.3)
+            agent.process.send_signal(signal.SIGTERM)
+            agent.wait_for_log("stopping")
+        assert agent.process.wait(5) == 0
+
+
+@pytest.mark.parametrize("size", [4095, 4096, 4097])
+def test_a_last_request_is_done_whatever_answers_were_left_untaken(
+    agent: AgentProcess, tmp_path: Path, size: int
+) -> None:
+    with agent.connect() as client:
+        handle = client.call("file-open", path=str(tmp_path / "out"), mode="w")
+        client.ask("ping", "its answer is not read")
+        time.sleep(0.2)
+        agent.process.send_signal(signal.SIGSTOP)
+        text = base64.b64encode(b"hello").decode()
+        line = json.dumps({"execute": "file-write", "arguments": {"handle_id": handle, "bufb64": text}}).encode()
+        client.send(line.ljust(size - 1) + b"\n")
+    agent.process.send_signal(signal.SIGCONT)
+    wait_for(lambda: (tmp_path / "out").read_bytes() == b"hello")

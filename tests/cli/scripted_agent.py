@@ -42,7 +42,8 @@ class ScriptedAgent:
         while data := connection.recv(65536):
             parser.receive(data)
             for unit in parser:
-                assert isinstance(unit, Line)
+                if not isinstance(unit, Line):
+                    continue
                 request = decode_request(unit.data)
                 if request.execute == "sync":
                     connection.sendall(RESET_BYTE + b"".join(encode_return(request.arguments["id"], request.tag)))

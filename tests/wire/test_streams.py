@@ -177,6 +177,17 @@ def test_a_skip_stands_for_zeros() -> None:
         Stream(1, credit=0, window=1, skips=True).receive(Frame(SKIP, 1, b"\xff" * 8))
 
 
+def test_zeros_without_end_are_not_taken() -> None:
+    stream = Stream(1, credit=0, window=10, skips=True)
+    stream.receive(Frame(SKIP, 1, bytes(8)))
+    stream.receive(Frame(DATA, 1, b"x"))
+    stream.receive(Frame(SKIP, 1, bytes(8)))
+    # No data at all makes no difference.
+    stream.receive(Frame(DATA, 1, b""))
+    with pytest.raises(StreamViolation, match="two skips in a row"):
+        stream.receive(Frame(SKIP, 1, bytes(8)))
+
+
 def test_small_pieces_do_not_cost_a_frame_each() -> None:
     stream = Stream(1, credit=0, window=1000)
     answers = [stream.consumed(1) for _ in range(1000)]

@@ -86,7 +86,7 @@ class Channel:
             self._loop.unwatch(self.fd)
             os.close(self.fd)
 
-    def send(self, pieces: Iterable[bytes | bytearray]) -> None:
+    def send(self, pieces: Iterable[bytes | bytearray | memoryview]) -> None:
         """Write the pieces, now or when there is room."""
         for piece in pieces:
             if piece:
@@ -179,7 +179,8 @@ class Channel:
     def _read_more(self) -> int:
         try:
             return os.readv(self.fd, _rest)
-        except BlockingIOError:
+        except OSError:
+            # Whatever it is, the next read tells; what was read already must not be lost.
             return 0
 
     def _block(self, blocked: bool) -> None:
@@ -195,6 +196,12 @@ class Channel:
                 size = os.writev(self.fd, self._next_pieces())
             except BlockingIOError:
                 self._block(True)
+                return
+            except (BrokenPipeError, ConnectionResetError):
+                # Nobody takes answers any more; what was sent before that can still be read.
+                self.drop_output()
+                self._block(False)
+                self.see(connected=False)
                 return
             except OSError as error:
                 self.drop_output()

@@ -98,6 +98,7 @@ OPTIONS: Final = (
     Option("read-only", False, "", "Refuse every command that changes the guest."),
     Option("max-handles", 256, "COUNT", "How many files may be open by file-open at once."),
     Option("max-commands", 1024, "COUNT", "How many commands may be under way at once."),
+    Option("max-streams", 1024, "COUNT", "How many streams one client may have open at once."),
     Option("max-workers", 16, "COUNT", "How many commands that may block run at once; the others wait."),
     Option("max-clients", 64, "COUNT", "How many clients a listening port serves at once."),
     Option("line-limit", 64 * 1024 * 1024, "BYTES", "The longest request that is taken.", minimum=1024),
@@ -124,6 +125,7 @@ class Config:
     read_only: bool
     max_handles: int
     max_commands: int
+    max_streams: int
     max_workers: int
     max_clients: int
     line_limit: int

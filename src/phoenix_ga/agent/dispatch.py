@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from phoenix_ga.agent.context import Context
     from phoenix_ga.agent.loop import Loop
+    from phoenix_ga.agent.streams import Endpoint
     from phoenix_ga.agent.workers import Workers
     from phoenix_ga.wire.declaration import Command
     from phoenix_ga.wire.messages import Request
@@ -28,6 +29,9 @@ else:
 
 HANDLERS: Final = "phoenix_ga.agent.dialects.native."
 _SHOWN_MAX: Final = 200
+_STREAM_MAX: Final = 2**32 - 1
+# What all requests that are not answered yet may cost, in bytes.
+TOTAL_COST_MAX: Final = 64 * 1024 * 1024
 # An answer that needs no memory any more.
 _OUT_OF_MEMORY: Final = encode_error("the agent ran out of memory", errno.ENOMEM)
 
@@ -73,6 +77,21 @@ class Call:
         return self.bound[self.command.handle] if self.command is not None and self.command.handle else None
 
 
+class Opened:
+    """What a command returns that opens streams.
+
+    answer: its members, but for the numbers of the streams. endpoints: the guest's ends of them, by
+    the member that is to name each. credit: how many bytes each may send at first.
+    """
+
+    __slots__ = ("answer", "credit", "endpoints")
+
+    def __init__(self, answer: dict[str, Any], endpoints: dict[str, Endpoint], credit: int) -> None:
+        self.answer = answer
+        self.endpoints = endpoints
+        self.credit = credit
+
+
 class Dispatcher:
     """Runs calls for all sessions: on the loop what can't block, on workers all else.
 
@@ -82,7 +101,9 @@ class Dispatcher:
     def __init__(self, context: Context, loop: Loop, workers: Workers) -> None:
         self.context = context
         self._loop = loop
-        self._workers = workers
+        self.workers = workers
+        # A number of an agent that was restarted should not mean another stream of this one.
+        self._last_stream = int.from_bytes(os.urandom(3), "big")
         self._handlers: dict[str, Callable[..., Any]] = {}
         # The calls on each handle that are not finished, in the order in which they came.
         self._lanes: dict[int, deque[Call]] = {}
@@ -90,6 +111,11 @@ class Dispatcher:
         self.under_way = 0
         # The cost of all requests that are not answered, those of clients that left included.
         self.unanswered = 0
+        # How many commands are finished; and whether none was for a long time, while that was too much.
+        self.finished = 0
+        self.stuck = False
+        # Who waits until it is less.
+        self._waiting: list[Callable[[], None]] = []
         # No more requests are taken; `settled` is called whenever none is under way.
         self.stopping = False
         self.settled: Callable[[], None] = lambda: None
@@ -146,6 +172,7 @@ class Dispatcher:
     def run_inline(self, call: Call, peer: str) -> list[bytes | bytearray]:
         """Run a call that can't block, and return its answer."""
         pieces = self._run(call)
+        assert not isinstance(pieces, Opened)
         self._audit(call, peer)
         return pieces
 
@@ -157,38 +184,63 @@ class Dispatcher:
             raise CommandError(f"{limit} commands are under way, which is the limit; wait for answers", errno.EAGAIN)
         self.under_way += 1
 
+    def next_stream(self) -> int:
+        """Return the number of the next stream: an old frame on its way never meets a new stream."""
+        self._last_stream = self._last_stream % _STREAM_MAX + 1
+        return self._last_stream
+
+    def count(self, cost: int) -> None:
+        """Add to the cost of what is not answered."""
+        self.unanswered += cost
+        if self.unanswered < TOTAL_COST_MAX:
+            self.stuck = False
+            waiting, self._waiting = self._waiting, []
+            for proceed in waiting:
+                self._loop.call_soon(proceed)
+
+    def wait_for_room(self, proceed: Callable[[], None]) -> None:
+        """Call `proceed` when what is not answered is no longer too much."""
+        if proceed not in self._waiting:
+            self._waiting.append(proceed)
+
     def withdraw(self, call: Call) -> None:
         """Forget an admitted call that was not run."""
         self.under_way -= 1
         self.step_out(call)
+        self._loop.call_soon(self._tell_if_settled)
 
-    def run(self, call: Call, peer: str, finished: Callable[[list[bytes | bytearray]], None]) -> None:
+    def run(self, call: Call, peer: str, finished: Callable[[list[bytes | bytearray] | Opened], None]) -> None:
         """Run an admitted call on a worker. finished: is called on the loop then, with the answer."""
         assert call.command is not None
 
         def job() -> None:
             try:
-                pieces = self._run(call)
+                outcome = self._run(call)
             except MemoryError:
-                pieces = [_OUT_OF_MEMORY]
-            self._loop.call_from_thread(done, pieces)
+                outcome = [_OUT_OF_MEMORY]
+            self._loop.call_from_thread(done, outcome)
 
-        def done(pieces: list[bytes | bytearray]) -> None:
+        def done(outcome: list[bytes | bytearray] | Opened) -> None:
             self.under_way -= 1
+            self.finished += 1
+            self.stuck = False
             self._audit(call, peer)
-            finished(pieces)
+            finished(outcome)
             self.step_out(call)
-            if self.under_way == 0:
-                self.settled()
+            self._tell_if_settled()
 
         try:
             if call.command.urgent:
-                self._workers.submit_urgent(job)
+                self.workers.submit_urgent(job)
             else:
-                self._workers.submit(job)
+                self.workers.submit(job)
         except OSError as error:
             # Later, as any other answer: whoever asked is not ready for it now.
             self._loop.call_soon(done, [self.refuse(call, error)])
+
+    def _tell_if_settled(self) -> None:
+        if self.under_way == 0:
+            self.settled()
 
     def refuse(self, call: Call, error: Exception) -> bytes:
         """Return the answer to a call that met `error`."""
@@ -214,14 +266,14 @@ class Dispatcher:
             self._handlers[handler] = function
         return function
 
-    def _run(self, call: Call) -> list[bytes | bytearray]:
+    def _run(self, call: Call) -> list[bytes | bytearray] | Opened:
         command = call.command
         assert command is not None
         try:
             # Filesystems may have been frozen since the call was begun.
             self.check(call)
             value = self.load(command.handler)(self.context, **call.bound)
-            return encode_return(value, call.tag)
+            return value if type(value) is Opened else encode_return(value, call.tag)
         except Exception as error:
             return [self.refuse(call, error)]
 
@@ -266,6 +318,9 @@ def _shown(arguments: dict[str, Any]) -> str:
     for name, value in arguments.items():
         if name == "bufb64":
             text = f"<{len(str(value))} characters>"
+        elif name == "env" and isinstance(value, dict):
+            # The values may be secrets.
+            text = " ".join(value)[:_SHOWN_MAX]
         else:
             # A path may be as long as a line.
             try:

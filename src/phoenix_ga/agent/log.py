@@ -59,19 +59,19 @@ class Log:
         if priority == DEBUG and not self.debug:
             return
         start = f"<{priority}>" if self._prefixed else time.strftime("%Y-%m-%dT%H:%M:%S%z ")
-        if self._lost and self._held is None:
-            lost, self._lost = self._lost, 0
-            self.write(WARNING, f"{lost} log lines were lost")
         line = (start + printable(text[:_LINE_MAX])).encode("utf-8", "backslashreplace")[: _LINE_MAX - 1] + b"\n"
         with self._guard:
-            held = self._held is not None
             if self._held is not None:
                 if len(self._held) < _HELD_MAX:
                     self._held.append(line)
                 else:
                     self._lost += 1
-        if not held:
-            self._put(line)
+                return
+            lost, self._lost = self._lost, 0
+        if lost and not self._put(f"{start}{lost} log lines were lost\n".encode()):
+            self._lose(lost)
+        if not self._put(line):
+            self._lose(1)
 
     def hold(self) -> None:
         """Keep lines in memory until `release`."""
@@ -84,7 +84,8 @@ class Log:
         with self._guard:
             held, self._held = self._held, None
         for line in held or ():
-            self._put(line)
+            if not self._put(line):
+                self._lose(1)
 
     def close(self) -> None:
         """Write what was kept, and see that a file has it, unless that takes more than a second."""
@@ -98,24 +99,28 @@ class Log:
         if self._lines is not None:
             self._lines.put(b"")
 
-    def _put(self, line: bytes) -> None:
+    def _lose(self, count: int) -> None:
+        with self._guard:
+            self._lost += count
+
+    def _put(self, line: bytes) -> bool:
+        """Write a line where that does not wait; tell whether it was written."""
         if self._lines is not None:
-            if self._lines.qsize() < _HELD_MAX:
-                self._lines.put(line)
-            else:
-                self._lost += 1
-            return
+            if self._lines.qsize() >= _HELD_MAX:
+                return False
+            self._lines.put(line)
+            return True
         # Who reads standard error may be stuck; losing a line is better than being stuck as well.
         # A poll object of its own for each call: threads may write at once, and none may be shared by them.
         room = select.poll()
         room.register(_STDERR, select.POLLOUT)
         if not room.poll(0):
-            self._lost += 1
-            return
+            return False
         try:
             os.write(_STDERR, line)
         except OSError:
-            self._lost += 1
+            return False
+        return True
 
     def _open(self) -> int:
         return os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY, 0o640)
@@ -132,7 +137,7 @@ class Log:
                     os.close(fd)
                     fd = -1
             except OSError:
-                self._lost += 1
+                self._lose(1)
         self._written.release()
 
 

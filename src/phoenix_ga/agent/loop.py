@@ -20,7 +20,9 @@ else:
 
 SIGHUP: Final[int] = _signal.SIGHUP
 SIGINT: Final[int] = _signal.SIGINT
+SIGKILL: Final[int] = _signal.SIGKILL
 SIGTERM: Final[int] = _signal.SIGTERM
+SIGCHLD: Final[int] = _signal.SIGCHLD
 
 # What to be told of a file descriptor, each time that it begins; hanging up is always told.
 READABLE: Final = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET

@@ -271,8 +271,10 @@ class Connection:
         self, port: ListeningPort, fd: int, loop: Loop, dispatcher: Dispatcher, settled: Callable[[], None]
     ) -> None:
         self._port = port
+        self._dispatcher = dispatcher
         self._settled = settled
         self._no_more = False
+        self._closed = False
         self._channel = Channel(
             loop, fd, self._received, self._ended, self._left, self._drained, self._lost, connected=True
         )
@@ -284,6 +286,9 @@ class Connection:
         return self._conversation.busy
 
     def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
         self._conversation.hang_up()
         self._channel.close()
         self._port.forget(self)
@@ -308,7 +313,10 @@ class Connection:
             self.close()
 
     def _left(self) -> None:
-        # What it has asked for is still read and done, up to the end, which closes the connection.
+        # What it has asked for is still read and done, up to the end, which closes the connection. An
+        # agent that stops reads no more.
+        if self._dispatcher.stopping:
+            self._no_more = True
         self._conversation.leave()
 
     def _lost(self, error: OSError) -> None:

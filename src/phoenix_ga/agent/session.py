@@ -5,8 +5,8 @@ from __future__ import annotations
 from errno import EAGAIN
 from time import monotonic
 
-from phoenix_ga.agent.dispatch import Call, CommandError
-from phoenix_ga.wire.messages import NO_CODE, MessageError, Request, decode_request
+from phoenix_ga.agent.dispatch import TOTAL_COST_MAX, Call, CommandError, Opened
+from phoenix_ga.wire.messages import NO_CODE, MessageError, Request, decode_request, encode_return
 from phoenix_ga.wire.units import RESET_BYTE, Damage, Frame, Line, Parser
 
 TYPE_CHECKING = False
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from phoenix_ga.agent.channel import Channel
     from phoenix_ga.agent.dispatch import Dispatcher
     from phoenix_ga.agent.loop import Loop, Timer
+    from phoenix_ga.agent.streams import Streams
     from phoenix_ga.wire.units import Unit
 else:
     # The module `collections` would load much that is not needed here.
@@ -27,9 +28,8 @@ else:
 ARRIVAL_TIME: Final = 0.25
 # More output than this waits for the client before more requests are read or run.
 _OUTPUT_HIGH: Final = 1024 * 1024
-# What requests that are not answered yet may cost, in bytes: those of one client, and all of them.
+# What requests of one client that are not answered yet may cost, in bytes.
 _SESSION_COST_MAX: Final = 16 * 1024 * 1024
-_TOTAL_COST_MAX: Final = 64 * 1024 * 1024
 # What the shortest request takes in memory, in bytes.
 _CALL_COST: Final = 1024
 # A client that asks for more has to wait, unless nothing was answered for so long, in seconds: then
@@ -45,16 +45,19 @@ class Session:
     then, but nobody is told; where it is `muted`, nobody is told from the start. advanced: is called
     when a command is finished, so that more can be read.
 
-    refusing: while it is `full`, what would have to wait is refused. finished: how many commands are.
+    finished: how many commands are. stuck: none was for a long time, while it was full by itself.
     """
 
-    def __init__(self, dispatcher: Dispatcher, channel: Channel, peer: str, advanced: Callable[[], None]) -> None:
+    def __init__(
+        self, loop: Loop, dispatcher: Dispatcher, channel: Channel, peer: str, advanced: Callable[[], None]
+    ) -> None:
+        self._loop = loop
         self._dispatcher = dispatcher
         self._channel: Channel | None = channel
         self.peer = peer
         self._advanced = advanced
         self.muted = False
-        self.refusing = False
+        self.stuck = False
         self.finished = 0
         self._waiting: deque[Call] = deque()
         self._cost = 0
@@ -62,6 +65,9 @@ class Session:
         # Calls that wait until the client has read answers, or until some are finished.
         self._held: deque[tuple[Call, bool]] = deque()
         self._launched = 0
+        # Calls that were begun and wait for others on their handle.
+        self._parked: set[Call] = set()
+        self._streams: Streams | None = None
 
     @property
     def busy(self) -> bool:
@@ -74,11 +80,21 @@ class Session:
         return self._exceeds(1)
 
     @property
+    def full_by_itself(self) -> bool:
+        """Whether that is due to requests of this client alone."""
+        return self._cost >= _SESSION_COST_MAX
+
+    @property
+    def refusing(self) -> bool:
+        """Whether what can't be kept is refused, instead of being left in the channel."""
+        return self.stuck or self._dispatcher.stuck
+
+    @property
     def wants_more(self) -> bool:
         """Whether more requests should be read now."""
         return (
-            # Refusals that wait for their turn take memory as well.
-            not self._exceeds(2 if self.refusing else 1)
+            # Refusals that wait for their turn take memory as well, unless nobody is told.
+            (self.muted or not self._exceeds(2 if self.refusing else 1))
             and not self._dispatcher.stopping
             and self._channel is not None
             and self._channel.output_size < _OUTPUT_HIGH
@@ -90,9 +106,21 @@ class Session:
         What it asked for is done all the same, unless clients that left have asked for too much.
         """
         self._channel = None
-        if self._dispatcher.unanswered >= _TOTAL_COST_MAX // 2:
+        if self._streams is not None:
+            self._streams.close()
+        if self._dispatcher.unanswered >= TOTAL_COST_MAX // 2:
             self._drop_what_waits()
         self.release()
+
+    def take_frame(self, frame: Frame) -> None:
+        """Give a frame to its stream."""
+        if self._streams is not None:
+            self._streams.receive(frame)
+
+    def pump(self) -> None:
+        """The channel has room: let the streams send."""
+        if self._streams is not None:
+            self._streams.pump()
 
     def take(self, call: Call) -> None:
         """Run the call in its turn, and send the answer."""
@@ -115,8 +143,12 @@ class Session:
             self._launch(*self._held.popleft())
 
     def _drop_what_waits(self) -> None:
-        while self._held:
-            call, _ = self._held.popleft()
+        begun = [call for call, _ in self._held] + list(self._parked)
+        self._held.clear()
+        self._parked.clear()
+        for call in begun:
+            call.first = None
+        for call in begun:
             self._count(-call.size - _CALL_COST)
             self._dispatcher.withdraw(call)
         while self._waiting:
@@ -125,7 +157,7 @@ class Session:
             self._dispatcher.step_out(call)
 
     def _exceeds(self, times: int) -> bool:
-        return self._cost >= times * _SESSION_COST_MAX or self._dispatcher.unanswered >= times * _TOTAL_COST_MAX
+        return self._cost >= times * _SESSION_COST_MAX or self._dispatcher.unanswered >= times * TOTAL_COST_MAX
 
     def _must_wait(self, call: Call) -> bool:
         if call.ordered and (self._turn_taken or self._waiting):
@@ -136,8 +168,10 @@ class Session:
         """Refuse a call that can't be kept; nobody is told where nobody listens."""
         if self.muted:
             return
+        # With its tag, and nothing else that takes memory.
+        request = Request("", {}, call.tag)
         error = CommandError("too many requests wait for commands that are stuck; ask for less at once", EAGAIN)
-        refused = Call(call.request if not call.ordered else None, 0, error)
+        refused = Call(request, 0, error)
         if call.ordered:
             self._count(_CALL_COST)
             self._waiting.append(refused)
@@ -147,7 +181,8 @@ class Session:
 
     def _count(self, cost: int) -> None:
         self._cost += cost
-        self._dispatcher.unanswered += cost
+        self.stuck = self.stuck and self.full_by_itself
+        self._dispatcher.count(cost)
 
     def _advance(self) -> None:
         while self._waiting and not self._turn_taken:
@@ -166,10 +201,12 @@ class Session:
             self._dispatcher.step_out(call)
             return
         self._turn_taken |= ordered
+        self._parked.add(call)
         self._dispatcher.when_first(call, lambda: self._launch_or_hold(call, ordered))
 
     def _launch_or_hold(self, call: Call, ordered: bool) -> None:
         assert call.command is not None
+        self._parked.discard(call)
         if call.command.urgent or (not self._held and self._may_launch()):
             self._launch(call, ordered)
         else:
@@ -182,11 +219,14 @@ class Session:
         return self._launched < limit and self._channel.output_size < _OUTPUT_HIGH
 
     def _launch(self, call: Call, ordered: bool) -> None:
-        def finished(pieces: list[bytes | bytearray]) -> None:
+        def finished(outcome: list[bytes | bytearray] | Opened) -> None:
             self._launched -= 1
             self.finished += 1
-            self.refusing = False
-            self._answer(call, pieces)
+            self.stuck = False
+            if isinstance(outcome, Opened):
+                self._open_streams(call, outcome)
+            else:
+                self._answer(call, outcome)
             if ordered:
                 self._turn_taken = False
                 self._advance()
@@ -196,6 +236,29 @@ class Session:
 
         self._launched += 1
         self._dispatcher.run(call, self.peer, finished)
+
+    def _open_streams(self, call: Call, opened: Opened) -> None:
+        dispatcher = self._dispatcher
+        if self._channel is None or self.muted:
+            for endpoint in opened.endpoints.values():
+                endpoint.closed(self._loop, dispatcher.workers)
+            self._answer(call, [])
+            return
+        if self._streams is None:
+            # Whoever made the endpoints has loaded it already.
+            from phoenix_ga.agent.streams import Streams
+
+            limit = dispatcher.context.config.max_streams
+            self._streams = Streams(self._loop, dispatcher.workers, self._channel, limit, dispatcher.next_stream)
+        try:
+            streams = self._streams.open_all(opened.endpoints, opened.credit)
+        except OSError as error:
+            self._answer(call, [dispatcher.refuse(call, error)])
+            return
+        numbers = {name: stream.stream.id for name, stream in streams.items()}
+        self._answer(call, encode_return({**opened.answer, **numbers}, call.tag))
+        for stream in streams.values():
+            stream.start()
 
     def _answer(self, call: Call, pieces: list[bytes | bytearray]) -> None:
         self._count(-call.size - _CALL_COST)
@@ -226,7 +289,7 @@ class Conversation:
         self._settled = settled
         self._stuck: Timer | None = None
         self._parser = Parser(dispatcher.context.config.line_limit)
-        self._session = Session(dispatcher, channel, peer, self._serve)
+        self._session = Session(loop, dispatcher, channel, peer, self._serve)
         self._synced_at = 0.0
         self._exhausted_before = 0
         self._serving = False
@@ -251,9 +314,9 @@ class Conversation:
     def drained(self) -> None:
         """Go on, since there is room for answers again."""
         self._session.release()
+        self._session.pump()
         self._serve()
-        if not self.busy:
-            self._settled()
+        self._tell_if_settled()
 
     def leave(self) -> None:
         """The client was seen to go: drop its answers, and those to what it sent before."""
@@ -263,6 +326,7 @@ class Conversation:
             self._exhausted_before = self._channel.exhausted
             # The session before may have been waiting for its client to read.
             self._serve()
+            self._tell_if_settled()
 
     def hang_up(self) -> None:
         """Nobody is there: drop the answers, and the half of a request."""
@@ -272,12 +336,17 @@ class Conversation:
         self._parser.reset()
         self._renew()
         self._serve()
+        self._tell_if_settled()
+
+    def _tell_if_settled(self) -> None:
+        if not self.busy:
+            self._settled()
 
     def _renew(self) -> None:
         self._session.detach()
         self._channel.drop_output()
         self._parser.line_limit = self._dispatcher.context.config.line_limit
-        self._session = Session(self._dispatcher, self._channel, self._peer, self._serve)
+        self._session = Session(self._loop, self._dispatcher, self._channel, self._peer, self._serve)
 
     def _serve(self) -> None:
         # An answer that goes out at once makes room, and would call this from within itself.
@@ -294,16 +363,21 @@ class Conversation:
             self._channel.pause()
         finally:
             self._serving = False
-        if self._session.full and not self._session.refusing and self._stuck is None:
+        if self._session.full:
+            self._dispatcher.wait_for_room(self._serve)
             self._watch_progress()
 
     def _watch_progress(self) -> None:
-        """See whether a command of the session, which is full, is finished in time."""
-        session, finished = self._session, self._session.finished
+        """See whether commands are finished in time, of the session or of all, whichever is full."""
+        if self._stuck is not None:
+            return
+        session, finished, all_finished = self._session, self._session.finished, self._dispatcher.finished
 
         def see() -> None:
             self._stuck = None
-            session.refusing = session.full and session.finished == finished
+            session.stuck = session.full_by_itself and session.finished == finished
+            if session.full and not session.full_by_itself and self._dispatcher.finished == all_finished:
+                self._dispatcher.stuck = True
             self._serve()
 
         self._stuck = self._loop.call_later(_STUCK_TIME, see)
@@ -328,8 +402,7 @@ class Conversation:
         elif isinstance(unit, Damage):
             self._session.take(Call(None, 0, CommandError(unit.text, unit.code)))
         elif isinstance(unit, Frame):
-            # There are no streams yet that a frame could belong to.
-            pass
+            self._session.take_frame(unit)
 
     def _sync(self, request: Request) -> None:
         call = Call(request, 0)

@@ -46,8 +46,8 @@ class Workers:
     @limit.setter
     def limit(self, limit: int) -> None:
         self._limit = limit
-        while self._start_thread():
-            pass
+        for _ in range(self._queued):
+            self._start_thread()
 
     def submit(self, job: Job) -> None:
         """Run the job on a thread as soon as one is free.

@@ -42,8 +42,7 @@ def split_guest_path(word: str) -> tuple[str, str] | None:
     epilog="""\b
 One of SRC and DST is GUEST:PATH, with an absolute PATH in the guest; what has no `:/` in it is
 a local file. A destination that is a directory gets a file of the same name. The permission
-bits are kept. A local file appears whole or not at all; in the guest the file is written in
-place, so that a copy that fails leaves a part of it.
+bits and holes are kept. The file appears at the destination whole, or not at all.
 
 \b
 Examples:
@@ -53,7 +52,7 @@ Examples:
 )
 @click.argument("source", metavar="SRC")
 @click.argument("destination", metavar="DST")
-@click.option("--no-verify", is_flag=True, help="Do not compare the MD5 digests afterwards.")
+@click.option("--no-verify", is_flag=True, help="Do not compare the SHA-256 of both sides.")
 @click.pass_obj
 def cp(options: Options, source: str, destination: str, no_verify: bool) -> None:
     """Copy a file from the guest, or to it, as scp does."""
@@ -69,7 +68,12 @@ def cp(options: Options, source: str, destination: str, no_verify: bool) -> None
             result = _put(options, source, here, not no_verify, progress)
     seconds = time.perf_counter() - start
     if options.json:
-        values = {"bytes": result.size, "seconds": round(seconds, 3), "md5": result.md5, "verified": result.verified}
+        values = {
+            "bytes": result.size,
+            "seconds": round(seconds, 3),
+            "sha256": result.sha256,
+            "verified": result.verified,
+        }
         options.show(values, "")
 
 

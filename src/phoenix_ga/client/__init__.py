@@ -8,8 +8,10 @@ from phoenix_ga.client.errors import (
     GuestTimeout,
     LinkLost,
     ProtocolViolation,
+    StreamBroken,
     TransferDamaged,
 )
+from phoenix_ga.client.files import FileStream, GuestFile
 from phoenix_ga.client.guest import CALL_TIMEOUT, CONNECT_TIMEOUT, Guest, connect
 from phoenix_ga.client.mock import HANG_UP, SILENCE, MockTransport
 from phoenix_ga.client.models import (
@@ -25,7 +27,10 @@ from phoenix_ga.client.models import (
     Swap,
     SystemInformation,
 )
-from phoenix_ga.client.sync_guest import SyncGuest, connect_sync
+from phoenix_ga.client.process import CompletedProcess, GuestProcess, ProcessFailed
+from phoenix_ga.client.sockets import Accepted, GuestListener, StreamPair
+from phoenix_ga.client.streams import GuestStream
+from phoenix_ga.client.sync_guest import SyncFile, SyncGuest, SyncListener, SyncProcess, SyncStream, connect_sync
 from phoenix_ga.client.transfer import Progress, Transferred
 from phoenix_ga.client.transport import Transport
 
@@ -34,14 +39,21 @@ __all__ = [
     "CONNECT_TIMEOUT",
     "HANG_UP",
     "SILENCE",
+    "Accepted",
+    "CompletedProcess",
     "ConnectFailed",
     "Disk",
     "EndpointError",
     "FilePiece",
     "FileStatus",
+    "FileStream",
     "Guest",
     "GuestError",
+    "GuestFile",
+    "GuestListener",
+    "GuestProcess",
     "GuestRefused",
+    "GuestStream",
     "GuestTimeout",
     "Kernel",
     "LinkLost",
@@ -50,11 +62,18 @@ __all__ = [
     "Memory",
     "MockTransport",
     "NetworkInterface",
+    "ProcessFailed",
     "Progress",
     "ProtocolViolation",
     "Route",
+    "StreamBroken",
+    "StreamPair",
     "Swap",
+    "SyncFile",
     "SyncGuest",
+    "SyncListener",
+    "SyncProcess",
+    "SyncStream",
     "SystemInformation",
     "TransferDamaged",
     "Transferred",

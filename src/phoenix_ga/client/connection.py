@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from errno import EPROTO
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,9 +20,13 @@ from phoenix_ga.client.errors import (
     refusal,
 )
 from phoenix_ga.client.handshake import Handshake
+from phoenix_ga.client.shapes import Shape, ShapeError
+from phoenix_ga.client.streams import GuestStream
 from phoenix_ga.client.transport import Transport
+from phoenix_ga.wire.commands import WINDOW_DEFAULT, WINDOW_MAX
 from phoenix_ga.wire.messages import NO_TAG, Answer, MessageError, Request, decode_answer, encode_request
-from phoenix_ga.wire.units import LINE_LIMIT, Line, Parser, resync_padding
+from phoenix_ga.wire.streams import Stream, StreamViolation
+from phoenix_ga.wire.units import LINE_LIMIT, Frame, Line, Parser, resync_padding
 
 if TYPE_CHECKING:
     from phoenix_ga.wire.units import Unit
@@ -29,6 +35,40 @@ if TYPE_CHECKING:
 _FIRST_PATIENCE: Final = 0.5
 
 Trace = Callable[[str, bytes], None]
+
+
+@dataclass(frozen=True)
+class ExpectedStream:
+    """A stream that an answer is to name.
+
+    member: of the answer, that has its number. window: how many bytes the guest may send at first; 0:
+    it sends none. sends: this side sends. skips: the guest may leave out zeros. ends_both: what the
+    guest ends ends in both directions.
+    """
+
+    member: str
+    window: int = WINDOW_DEFAULT
+    sends: bool = True
+    skips: bool = False
+    ends_both: bool = False
+
+
+class _Waiting:
+    """A request under way. taken: whoever asked has the answer."""
+
+    __slots__ = ("answered", "expected", "request", "streams", "taken")
+
+    def __init__(
+        self,
+        request: Request,
+        answered: asyncio.Future[tuple[Any, dict[str, GuestStream]]],
+        expected: Sequence[ExpectedStream],
+    ) -> None:
+        self.request = request
+        self.answered = answered
+        self.expected = expected
+        self.streams: tuple[GuestStream, ...] = ()
+        self.taken = False
 
 
 class Connection:
@@ -48,10 +88,13 @@ class Connection:
         # An answer to somebody else, or to a connection before this one, has another prefix.
         self._prefix = secrets.token_hex(4)
         self._numbers = count(1)
-        self._waiting: dict[str, tuple[Request, asyncio.Future[Any]]] = {}
+        self._waiting: dict[str, _Waiting] = {}
+        self._streams: dict[int, GuestStream] = {}
+        self._had_streams = False
         self._write_turn = asyncio.Lock()
         self._reader: asyncio.Task[None] | None = None
         self._broken: GuestError | None = None
+        self._kept: set[asyncio.Task[None]] = set()
 
     def __repr__(self) -> str:
         state = "closed" if self._broken is not None else "open"
@@ -100,38 +143,81 @@ class Connection:
         timeout: in seconds, of the whole call; None for no limit. Raises GuestRefused, GuestTimeout,
         LinkLost and ProtocolViolation.
         """
+        value, _ = await self._call(execute, arguments, timeout, ())
+        return value
+
+    async def open_streams(
+        self, execute: str, arguments: dict[str, Any], timeout: float | None, expected: Sequence[ExpectedStream]
+    ) -> tuple[Any, dict[str, GuestStream]]:
+        """Ask the guest for streams; return what the command returned, and the streams by their members.
+
+        Whatever goes wrong, no stream is left open. Raises as `call` does.
+        """
+        return await self._call(execute, arguments, timeout, expected)
+
+    def adopt_stream(self, value: Any, expected: ExpectedStream) -> GuestStream:
+        """Return the stream that `value`, sent by the guest on another stream, tells of.
+
+        To be called before the next frames are looked at. Raises ShapeError.
+        """
+        return self._open_streams(value, (expected,))[expected.member]
+
+    def keep(self, task: asyncio.Task[None]) -> None:
+        """Let a task end with the connection, at the latest."""
+        self._kept.add(task)
+        task.add_done_callback(self._kept.discard)
+
+    async def _call(
+        self, execute: str, arguments: dict[str, Any], timeout: float | None, expected: Sequence[ExpectedStream]
+    ) -> tuple[Any, dict[str, GuestStream]]:
         request = Request(execute, arguments, f"{self._prefix}-{next(self._numbers)}")
+        waiting = _Waiting(request, asyncio.get_running_loop().create_future(), expected)
         try:
             async with deadline.timeout(timeout):
-                return await self._ask(request)
+                return await self._ask(waiting)
         except asyncio.TimeoutError as error:
             if isinstance(error, GuestError):
                 raise
             raise GuestTimeout(f"no answer within {timeout:g} s", request) from None
         finally:
-            self._waiting.pop(request.tag, None)
+            await self._give_up(waiting)
 
     async def close(self) -> None:
         """End the conversation; calls under way raise LinkLost. May be called twice."""
         self._fail(LinkLost("the connection was closed"))
         reader, self._reader = self._reader, None
+        for task in list(self._kept):
+            await _end(task)
         if reader is not None:
             await _end(reader)
             await self._transport.close()
 
-    async def _ask(self, request: Request) -> Any:
+    async def _ask(self, waiting: _Waiting) -> tuple[Any, dict[str, GuestStream]]:
+        request = waiting.request
         if self._broken is not None:
             raise _for(self._broken, request)
         line = encode_request(request.execute, request.arguments, request.tag)
-        answered: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._waiting[request.tag] = request, answered
+        self._waiting[request.tag] = waiting
         try:
             await self._write(line)
         except OSError as error:
             if self._broken is not None:
                 raise _for(self._broken, request) from error
             raise LinkLost(f"the link broke: {error.strerror or error}", request) from error
-        return await answered
+        result = await waiting.answered
+        waiting.taken = True
+        return result
+
+    async def _give_up(self, waiting: _Waiting) -> None:
+        """Nobody waits for the answer any more: what it opens, or will, is closed."""
+        if waiting.taken:
+            return
+        waiting.answered.cancel()
+        # An answer that opens streams is waited for all the same.
+        if not waiting.expected:
+            self._waiting.pop(waiting.request.tag, None)
+        for stream in waiting.streams:
+            await stream.reset()
 
     async def _write(self, data: bytes) -> None:
         async with self._write_turn:
@@ -194,15 +280,23 @@ class Connection:
 
     def _take(self, unit: Unit) -> None:
         """Route what came. Raises ProtocolViolation where the conversation cannot go on."""
+        if isinstance(unit, Frame):
+            stream = self._streams.get(unit.stream)
+            if stream is not None:
+                self._receive_frame(stream, unit)
+            elif not self._had_streams:
+                raise ProtocolViolation("the guest sent what nobody asked for: a frame of no stream", fatal=True)
+            # One of a stream that is over may have been on its way.
+            return
         if not isinstance(unit, Line):
-            raise ProtocolViolation(f"the guest sent what nobody asked for: {_told(unit)}", fatal=True)
+            raise ProtocolViolation(f"the guest sent what nobody asked for: {unit.text}", fatal=True)
         try:
             answer = decode_answer(unit.data)
         except MessageError as error:
             if _found(self._waiting, error.tag) is None:
                 raise ProtocolViolation(f"the guest sent no answer: {error}", fatal=True) from None
-            request, answered = self._waiting.pop(error.tag)
-            _refuse(answered, ProtocolViolation(str(error), request))
+            waiting = self._waiting.pop(error.tag)
+            _refuse(waiting.answered, ProtocolViolation(str(error), waiting.request))
             return
         self._answer(answer)
 
@@ -213,20 +307,71 @@ class Connection:
             if answer.error is not None and answer.tag in (NO_TAG, None, ""):
                 raise ProtocolViolation(f"the guest could not read a request: {answer.error.text}", fatal=True)
             return
-        request, answered = found
         del self._waiting[answer.tag]
         if answer.error is not None:
-            _refuse(answered, refusal(answer.error, request))
-        elif not answered.done():
-            answered.set_result(answer.value)
+            _refuse(found.answered, refusal(answer.error, found.request))
+            return
+        try:
+            # At once, for what comes next may be frames of these streams.
+            streams = self._open_streams(answer.value, found.expected)
+        except ShapeError as error:
+            _refuse(found.answered, ProtocolViolation(str(error), found.request))
+            return
+        found.streams = tuple(streams.values())
+        if not found.answered.done():
+            found.answered.set_result((answer.value, streams))
+        else:
+            for stream in found.streams:
+                self._post(stream.reset)
+
+    def _open_streams(self, value: Any, expected: Sequence[ExpectedStream]) -> dict[str, GuestStream]:
+        """Return the streams that the guest tells of. Raises ShapeError, and then has opened none."""
+        streams: dict[str, GuestStream] = {}
+        for each in expected:
+            number = Shape(value).member(each.member).integer()
+            credit = Shape(value).member("window").integer() if each.sends else 0
+            if not 0 < number < 2**32 or number in self._streams or not 0 <= credit <= WINDOW_MAX:
+                raise ShapeError(f"stream {number} with the window {credit} can't be opened")
+            wire = Stream(number, credit=credit, window=each.window, sends=each.sends, skips=each.skips)
+            streams[each.member] = GuestStream(wire, self._write, self._forget_stream, each.ends_both)
+        if len({stream.id for stream in streams.values()}) < len(streams):
+            raise ShapeError("two streams have one number")
+        self._had_streams |= bool(expected)
+        self._streams.update({stream.id: stream for stream in streams.values()})
+        return streams
+
+    def _forget_stream(self, stream: GuestStream) -> None:
+        if self._streams.get(stream.id) is stream:
+            del self._streams[stream.id]
+
+    def _receive_frame(self, stream: GuestStream, frame: Frame) -> None:
+        try:
+            stream.receive(frame)
+        except StreamViolation as error:
+            reset = Stream(frame.stream, credit=0, window=0).reset(str(error), EPROTO)
+            self._post(lambda: self._write(reset))
+
+    def _post(self, sending: Callable[[], Awaitable[None]]) -> None:
+        """Send something for which nobody waits."""
+
+        async def send() -> None:
+            try:
+                await sending()
+            except (GuestError, OSError):
+                pass  # The reader finds out as well.
+
+        self.keep(asyncio.get_running_loop().create_task(send()))
 
     def _fail(self, error: GuestError) -> None:
         """Let all calls, those to come included, meet `error`."""
         if self._broken is None:
             self._broken = error
-        for request, answered in self._waiting.values():
-            _refuse(answered, _for(self._broken, request))
+        for waiting in self._waiting.values():
+            _refuse(waiting.answered, _for(self._broken, waiting.request))
         self._waiting.clear()
+        for stream in list(self._streams.values()):
+            stream.lose(self._broken)
+        self._streams.clear()
 
 
 async def _end(task: asyncio.Task[None]) -> None:
@@ -251,12 +396,6 @@ def _for(error: GuestError, request: Request) -> GuestError:
     return type(error)(error.text, request)
 
 
-def _found(
-    waiting: dict[str, tuple[Request, asyncio.Future[Any]]], tag: Any
-) -> tuple[Request, asyncio.Future[Any]] | None:
+def _found(waiting: dict[str, _Waiting], tag: Any) -> _Waiting | None:
     # A tag of a hostile guest may be of a type that cannot be looked up.
     return waiting.get(tag) if isinstance(tag, str) else None
-
-
-def _told(unit: Unit) -> str:
-    return getattr(unit, "text", "") or "a frame of no stream"

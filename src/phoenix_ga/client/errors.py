@@ -8,6 +8,7 @@
     ├── GuestTimeout         no answer in time; also a TimeoutError
     ├── LinkLost             the connection ended under the request
     ├── ProtocolViolation    the guest sent what the protocol does not allow
+    ├── StreamBroken         a stream was reset, by the guest or by its reader; the connection goes on
     └── TransferDamaged      what arrived of a file is not what was sent
 
 Each carries the request that met it in `.request`, or None where there was none yet. After
@@ -16,7 +17,7 @@ LinkLost, and after a ProtocolViolation with `.fatal`, the connection is of no m
 
 from __future__ import annotations
 
-from phoenix_ga.wire.messages import AnswerError, Request
+from phoenix_ga.wire.messages import NO_CODE, AnswerError, Request
 
 
 class GuestError(Exception):
@@ -45,6 +46,14 @@ class ProtocolViolation(GuestError):
     def __init__(self, text: str, request: Request | None = None, *, fatal: bool = False) -> None:
         super().__init__(text, request)
         self.fatal = fatal
+
+
+class StreamBroken(GuestError):
+    """A stream ended before its end. code: the errno that the guest gave, -1 where there is none."""
+
+    def __init__(self, text: str, code: int = NO_CODE) -> None:
+        super().__init__(text)
+        self.code = code
 
 
 class GuestTimeout(GuestError, TimeoutError):

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, Final, TypeVar
 
-from phoenix_ga.client.connection import Connection, Trace
+from phoenix_ga.client import deadline
+from phoenix_ga.client.connection import Connection, ExpectedStream, Trace
 from phoenix_ga.client.endpoints import open_endpoint
-from phoenix_ga.client.errors import ProtocolViolation
+from phoenix_ga.client.errors import GuestError, GuestTimeout, ProtocolViolation
+from phoenix_ga.client.files import FileStream, GuestFile
 from phoenix_ga.client.models import FilePiece, FileStatus, NetworkInterface, Route, SystemInformation
+from phoenix_ga.client.process import CompletedProcess, GuestProcess
 from phoenix_ga.client.shapes import Shape, ShapeError
+from phoenix_ga.client.sockets import GuestListener, StreamPair, make_pair
+from phoenix_ga.client.streams import GuestStream
 from phoenix_ga.client.transfer import Progress, Transferred, get_file, put_file
 from phoenix_ga.client.transport import Transport
-from phoenix_ga.wire.commands import AF_UNSPEC, READ_COUNT_DEFAULT
+from phoenix_ga.wire.commands import AF_UNSPEC, READ_COUNT_DEFAULT, WINDOW_DEFAULT
+from phoenix_ga.wire.declaration import INT64_MAX
 from phoenix_ga.wire.messages import Request, encode_base64
 from phoenix_ga.wire.units import LINE_LIMIT
 
@@ -101,6 +108,21 @@ class Guest:
         except ShapeError as error:
             raise ProtocolViolation(str(error), Request(command, arguments)) from None
 
+    async def _open(
+        self, expected: Sequence[ExpectedStream], command: str, **arguments: Any
+    ) -> tuple[Any, dict[str, GuestStream]]:
+        """Run a command that opens streams; return its answer and these."""
+        return await self._connection.open_streams(command, arguments, self.timeout, expected)
+
+    async def _shaped(self, read: Callable[[Shape], Result], value: Any, streams: dict[str, GuestStream]) -> Result:
+        """Return what `read` makes of an answer; where that is nothing, the streams are closed."""
+        try:
+            return read(Shape(value))
+        except ShapeError as error:
+            for stream in streams.values():
+                await stream.reset()
+            raise ProtocolViolation(str(error)) from None
+
     # The agent and the system
 
     async def ping(self) -> str:
@@ -170,6 +192,52 @@ class Guest:
         """Return the entries of a directory, `n` at most; 0: all."""
         return await self._read(_statuses, "directory-list", path=path, n=n)
 
+    async def file_get(
+        self,
+        path: str,
+        offset: int = 0,
+        length: int = INT64_MAX,
+        window: int = WINDOW_DEFAULT,
+        digest: bool = True,
+        sparse: bool = False,
+    ) -> FileStream:
+        """Open a stream of what is in a file; `get` copies one whole.
+
+        window: how many bytes may be under way. digest: let the closing message tell the SHA-256.
+        sparse: leave out holes, which `GuestStream.read_piece` gives as a Skip.
+        """
+        expected = ExpectedStream("stream", window, sends=False, skips=sparse)
+        value, streams = await self._open(
+            (expected,),
+            "file-get",
+            path=path,
+            offset=offset,
+            length=length,
+            window=window,
+            digest=digest,
+            sparse=sparse,
+        )
+        return await self._shaped(lambda shape: FileStream.read(shape, streams["stream"]), value, streams)
+
+    async def file_put(
+        self, path: str, perm: int = 0o644, uid: int = -1, gid: int = -1, digest: bool = True
+    ) -> GuestStream:
+        """Open a stream to a file that appears when all has come; `put` copies one whole.
+
+        uid, gid: -1 for those of the file that it replaces. digest: compare the SHA-256 of both sides.
+        """
+        _, streams = await self._open(
+            (ExpectedStream("stream"),), "file-put", path=path, perm=perm, uid=uid, gid=gid, digest=digest
+        )
+        return streams["stream"]
+
+    async def open(self, path: str, mode: str = "rb", perm: int = 0o644) -> GuestFile:
+        """Open a file as an object to read from or write to, to be used with `async with`.
+
+        mode: "rb", or "wb": what is written appears whole, when the file is closed.
+        """
+        return await GuestFile.open(self, path, mode, perm)
+
     async def get(
         self,
         remote: str,
@@ -181,7 +249,8 @@ class Guest:
     ) -> Transferred:
         """Copy a file of the guest to this host. The local file appears whole or not at all.
 
-        mode: permissions of the local file; None: as in the guest. verify: compare the MD5 digests.
+        Holes stay holes. mode: permissions of the local file; None: as in the guest. verify: compare the
+        SHA-256 of both sides.
         progress: is called with the bytes copied so far, and all that there are or None. Raises
         OSError for the local file, TransferDamaged, and what every method raises.
         """
@@ -196,12 +265,141 @@ class Guest:
         verify: bool = True,
         progress: Progress | None = None,
     ) -> Transferred:
-        """Copy a regular file of this host to the guest, where it is written in place.
+        """Copy a regular file of this host to the guest, where it appears whole or not at all.
 
-        A put that fails leaves a part of the file. mode: permissions of the file in the guest; None:
-        as here. verify, progress and errors: as with `get`.
+        Holes stay holes. mode: permissions of the file in the guest; None: as here. verify, progress
+        and errors: as with `get`.
         """
         return await put_file(self, os.fspath(local), remote, mode, verify, progress)
+
+    # Processes
+
+    async def exec(
+        self,
+        argv: Sequence[str] = (),
+        env: Mapping[str, str] | None = None,
+        user: str = "",
+        directory: str = "",
+        terminal: bool = False,
+        rows: int = 24,
+        columns: int = 80,
+        window: int = WINDOW_DEFAULT,
+    ) -> GuestProcess:
+        """Start a program, and talk to it while it runs.
+
+        argv: the program and its arguments; none: the login shell of the user. env: besides HOME, PATH
+        and the like. user, directory: empty for the agent's own user, and the user's home. terminal:
+        give it a pseudo-terminal of that many rows and columns. window: how many bytes of its output
+        may be under way.
+        """
+        expected = [ExpectedStream("stream", window, ends_both=True)]
+        if not terminal:
+            expected.append(ExpectedStream("stderr", window, sends=False))
+        value, streams = await self._open(
+            expected,
+            "exec",
+            argv=list(argv),
+            env=dict(env or {}),
+            user=user,
+            directory=directory,
+            terminal=terminal,
+            rows=rows,
+            columns=columns,
+            window=window,
+        )
+        pid = await self._shaped(lambda shape: shape.member("pid").integer(), value, streams)
+        return GuestProcess(self, tuple(argv), pid, streams["stream"], streams.get("stderr"))
+
+    async def popen(self, /, *argv: str, **options: Any) -> GuestProcess:
+        """Start a program as `asyncio.create_subprocess_exec` does. options: those of `exec`."""
+        return await self.exec(argv, **options)
+
+    async def run(
+        self,
+        /,
+        argv: Sequence[str],
+        *,
+        input: bytes = b"",
+        check: bool = False,
+        timeout: float | None = None,
+        limit: int | None = None,
+        **options: Any,
+    ) -> CompletedProcess:
+        """Run a program to its end, as `subprocess.run` does, and return what became of it.
+
+        input: for its stdin. check: raise ProcessFailed unless its exit status is 0. timeout: in seconds,
+        after which it is ended and GuestTimeout raised. limit: of stdout and stderr, in bytes. options:
+        those of `exec`.
+        """
+        async with await self.exec(argv, **options) as process:
+            try:
+                async with deadline.timeout(timeout):
+                    completed = await process.communicate(input, limit)
+            except asyncio.TimeoutError as error:
+                if isinstance(error, GuestError):
+                    raise
+                raise GuestTimeout(f"{process.argv[0]} did not end within {timeout:g} s") from None
+        if check:
+            completed.check_returncode()
+        return completed
+
+    async def exec_signal(self, pid: int, signal: int) -> None:
+        """Send a signal to the process group of a process that `exec` started."""
+        await self._read(Shape.true, "exec-signal", pid=pid, signal=signal)
+
+    async def exec_resize(self, pid: int, rows: int, columns: int) -> None:
+        """Tell the terminal of a process that its window has another size."""
+        await self._read(Shape.true, "exec-resize", pid=pid, rows=rows, columns=columns)
+
+    # Sockets
+
+    async def connect(
+        self, host: str = "", port: int = 0, path: str = "", timeout: int = 10, window: int = WINDOW_DEFAULT
+    ) -> StreamPair:
+        """Connect to a TCP port that the guest can reach, or to the Unix socket at `path` in the guest.
+
+        timeout: of each address of the host, in seconds. Returns a pair of asyncio's streams.
+        """
+        stream = await self.connect_stream(host, port, path, timeout, window)
+        return make_pair(stream, self._connection.keep)
+
+    async def connect_stream(
+        self, host: str = "", port: int = 0, path: str = "", timeout: int = 10, window: int = WINDOW_DEFAULT
+    ) -> GuestStream:
+        """Do what `connect` does, and return the stream itself."""
+        _, streams = await self._open(
+            (ExpectedStream("stream", window),),
+            "connect",
+            host=host,
+            port=port,
+            path=path,
+            timeout=timeout,
+            window=window,
+        )
+        return streams["stream"]
+
+    async def listen(
+        self, host: str = "", port: int = 0, path: str = "", window: int = WINDOW_DEFAULT
+    ) -> GuestListener:
+        """Listen in the guest, on TCP or at `path`, and take the connections here.
+
+        host: empty for 127.0.0.1. port: 0 for any.
+        """
+        value, streams = await self._open(
+            (ExpectedStream("stream", window, sends=False),),
+            "listen",
+            host=host,
+            port=port,
+            path=path,
+            window=window,
+        )
+
+        def read(shape: Shape) -> tuple[str, int]:
+            return ("", 0) if path else (shape.member("host").text(), shape.member("port").integer())
+
+        address = await self._shaped(read, value, streams)
+        expected = ExpectedStream("stream", window)
+        return GuestListener(self._connection, streams["stream"], expected, *address)
 
     # Filesystems
 

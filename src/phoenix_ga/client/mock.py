@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from phoenix_ga.client.errors import GuestRefused
 from phoenix_ga.wire.messages import NO_CODE, Request, decode_request, encode_error, encode_return
-from phoenix_ga.wire.units import RESET_BYTE, Line, Parser
+from phoenix_ga.wire.units import RESET_BYTE, Frame, Line, Parser
 
 
 class _Sign:
@@ -32,14 +32,24 @@ class MockTransport:
     answers with; bytes are sent as they are; SILENCE and HANG_UP do what they say; a function is
     called with the request (`.execute`, `.arguments`, `.tag`) and returns any of these. Commands
     not in it are refused. left_over: bytes that an earlier client left in the port. deaf_to: how many
-    `sync` get no answer.
+    `sync` get no answer. on_frame: is called with each frame that the client sends; the bytes that it
+    returns are sent.
 
-    requests: what was asked so far, `sync` left out. written: all bytes that were sent to the guest.
-    closed: whether the client closed it.
+    requests: what was asked so far, `sync` left out. frames: those that the client sent. written: all
+    bytes that were sent to the guest. closed: whether the client closed it.
     """
 
-    def __init__(self, answers: Mapping[str, Any] | None = None, *, left_over: bytes = b"", deaf_to: int = 0) -> None:
+    def __init__(
+        self,
+        answers: Mapping[str, Any] | None = None,
+        *,
+        left_over: bytes = b"",
+        deaf_to: int = 0,
+        on_frame: Callable[[Frame], bytes] | None = None,
+    ) -> None:
         self.answers = dict(answers or {})
+        self.frames: list[Frame] = []
+        self._on_frame = on_frame
         self.requests: list[Request] = []
         self.written = bytearray()
         self.closed = False
@@ -79,6 +89,10 @@ class MockTransport:
         for unit in self._parser:
             if isinstance(unit, Line):
                 self._answer(decode_request(unit.data))
+            elif isinstance(unit, Frame):
+                self.frames.append(unit)
+                if self._on_frame is not None:
+                    self.feed(self._on_frame(unit))
 
     async def close(self) -> None:
         """End the stream; see `Transport`."""

@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from phoenix_ga.client.connection import Trace
 from phoenix_ga.client.guest import CALL_TIMEOUT, CONNECT_TIMEOUT, Guest, connect
+from phoenix_ga.client.process import CompletedProcess, GuestProcess
 from phoenix_ga.client.transport import Transport
 from phoenix_ga.wire.units import LINE_LIMIT
 
 if TYPE_CHECKING:
-    from typing_extensions import Concatenate, ParamSpec
+    from types import TracebackType
+
+    from typing_extensions import Concatenate, ParamSpec, Self
 
     Parameters = ParamSpec("Parameters")
 
@@ -74,6 +77,142 @@ def _blocking(
     return blocking
 
 
+class _SyncObject:
+    """Something of a guest, used without asyncio. A context manager, as what it stands for."""
+
+    def __init__(self, thread: _LoopThread, inner: Any) -> None:
+        self._thread = thread
+        self._inner = inner
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._thread.run(self._inner.__aexit__(kind, error, traceback))
+
+
+class SyncStream(_SyncObject):
+    """A `GuestStream` without asyncio. Two threads may use it, one to read and one to write."""
+
+    @property
+    def message(self) -> dict[str, Any] | None:
+        """The guest's last words, when all was read; None before."""
+        message: dict[str, Any] | None = self._inner.message
+        return message
+
+    def read(self) -> bytes:
+        """Return what came, at least one byte; none at the end."""
+        data: bytes = self._thread.run(self._inner.read())
+        return data
+
+    def read_all(self, limit: int | None = None) -> bytes:
+        """Return all that comes; see `GuestStream.read_all`."""
+        data: bytes = self._thread.run(self._inner.read_all(limit))
+        return data
+
+    def write(self, data: bytes) -> None:
+        """Send all of `data`."""
+        self._thread.run(self._inner.write(data))
+
+    def end(self, message: dict[str, Any] | None = None) -> None:
+        """Send no more."""
+        self._thread.run(self._inner.end(message))
+
+    def reset(self) -> None:
+        """End both directions at once."""
+        self._thread.run(self._inner.reset())
+
+
+class SyncFile(_SyncObject):
+    """A `GuestFile` without asyncio."""
+
+    def tell(self) -> int:
+        """Return where the next byte is read or written."""
+        offset: int = self._inner.tell()
+        return offset
+
+    def seek(self, offset: int) -> None:
+        """Read from `offset` on."""
+        self._thread.run(self._inner.seek(offset))
+
+    def read(self, size: int = -1) -> bytes:
+        """Return at most `size` bytes; -1: all that are left."""
+        data: bytes = self._thread.run(self._inner.read(size))
+        return data
+
+    def write(self, data: bytes) -> int:
+        """Append to the file; return the number of bytes."""
+        size: int = self._thread.run(self._inner.write(data))
+        return size
+
+    def close(self) -> None:
+        """Close the file. One that was written is in its place then."""
+        self._thread.run(self._inner.close())
+
+
+class SyncProcess(_SyncObject):
+    """A `GuestProcess` without asyncio."""
+
+    def __init__(self, thread: _LoopThread, process: GuestProcess) -> None:
+        super().__init__(thread, process)
+        self.pid = process.pid
+        self.stdin = self.stdout = SyncStream(thread, process.stdout)
+        self.stderr = None if process.stderr is None else SyncStream(thread, process.stderr)
+
+    @property
+    def returncode(self) -> int | None:
+        """How it ended, as `subprocess` has it; None before all of `stdout` was read."""
+        returncode: int | None = self._inner.returncode
+        return returncode
+
+    def wait(self) -> int:
+        """Return how it ended. What it writes to stdout until then is dropped."""
+        returncode: int = self._thread.run(self._inner.wait())
+        return returncode
+
+    def communicate(self, input: bytes = b"", limit: int | None = None) -> CompletedProcess:
+        """Write `input`, read all that it writes, and return what became of it."""
+        completed: CompletedProcess = self._thread.run(self._inner.communicate(input, limit))
+        return completed
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal to its process group."""
+        self._thread.run(self._inner.send_signal(number))
+
+    def resize(self, rows: int, columns: int) -> None:
+        """Tell its terminal that the window has another size."""
+        self._thread.run(self._inner.resize(rows, columns))
+
+
+class SyncListener(_SyncObject):
+    """A `GuestListener` without asyncio."""
+
+    @property
+    def host(self) -> str:
+        """Where it listens; empty on a Unix socket."""
+        host: str = self._inner.host
+        return host
+
+    @property
+    def port(self) -> int:
+        """Where it listens; 0 on a Unix socket."""
+        port: int = self._inner.port
+        return port
+
+    def accept(self) -> SyncStream:
+        """Return the stream of the next connection."""
+        return SyncStream(self._thread, self._thread.run(self._inner.accept_stream()))
+
+    def close(self) -> None:
+        """Listen no more."""
+        self._thread.run(self._inner.close())
+
+
 class SyncGuest:
     """A guest to talk to without asyncio, made by `connect_sync`. May be used from many threads.
 
@@ -126,6 +265,42 @@ class SyncGuest:
     directory_list = _blocking(Guest.directory_list)
     get = _blocking(Guest.get)
     put = _blocking(Guest.put)
+    run = _blocking(Guest.run)
+    exec_signal = _blocking(Guest.exec_signal)
+    exec_resize = _blocking(Guest.exec_resize)
+
+    def file_get(self, *args: Any, **kwargs: Any) -> SyncStream:
+        """Open a stream of what is in a file; see `Guest.file_get`."""
+        return SyncStream(self._thread, self._thread.run(self._guest.file_get(*args, **kwargs)).stream)
+
+    def file_put(self, *args: Any, **kwargs: Any) -> SyncStream:
+        """Open a stream to a file that appears when all has come; see `Guest.file_put`."""
+        return SyncStream(self._thread, self._thread.run(self._guest.file_put(*args, **kwargs)))
+
+    def open(self, path: str, mode: str = "rb", perm: int = 0o644) -> SyncFile:
+        """Open a file as an object; see `Guest.open`."""
+        return SyncFile(self._thread, self._thread.run(self._guest.open(path, mode, perm)))
+
+    def exec(self, *args: Any, **kwargs: Any) -> SyncProcess:
+        """Start a program; see `Guest.exec`."""
+        return SyncProcess(self._thread, self._thread.run(self._guest.exec(*args, **kwargs)))
+
+    def popen(self, *argv: str, **options: Any) -> SyncProcess:
+        """Start a program; see `Guest.popen`."""
+        return self.exec(argv, **options)
+
+    def connect(self, *args: Any, **kwargs: Any) -> SyncStream:
+        """Connect to a socket that the guest can reach; see `Guest.connect`. Returns the stream itself."""
+        return self.connect_stream(*args, **kwargs)
+
+    def connect_stream(self, *args: Any, **kwargs: Any) -> SyncStream:
+        """Connect to a socket that the guest can reach; see `Guest.connect`."""
+        return SyncStream(self._thread, self._thread.run(self._guest.connect_stream(*args, **kwargs)))
+
+    def listen(self, *args: Any, **kwargs: Any) -> SyncListener:
+        """Listen in the guest; see `Guest.listen`."""
+        return SyncListener(self._thread, self._thread.run(self._guest.listen(*args, **kwargs)))
+
     fs_freeze = _blocking(Guest.fs_freeze)
     fs_unfreeze = _blocking(Guest.fs_unfreeze)
     get_freeze_status = _blocking(Guest.get_freeze_status)

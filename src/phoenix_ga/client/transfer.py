@@ -1,4 +1,4 @@
-"""Whole files in both directions, over commands that carry one piece each, several under way."""
+"""Whole files in both directions, holes and all, with a digest at the end."""
 
 from __future__ import annotations
 
@@ -8,29 +8,21 @@ import hashlib
 import os
 import stat
 import tempfile
-from collections import deque
-from collections.abc import Callable, Coroutine
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, BinaryIO, Final, Generic, Optional, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, Optional, TypeVar
 
 from phoenix_ga.client import deadline
-from phoenix_ga.client.errors import GuestError, GuestRefused, ProtocolViolation, TransferDamaged
-from phoenix_ga.client.models import FilePiece
+from phoenix_ga.client.errors import GuestError, GuestTimeout, StreamBroken, TransferDamaged
+from phoenix_ga.wire.streams import Skip
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
-
     from phoenix_ga.client.guest import Guest
 
-# Larger pieces gain little, and let other answers wait longer behind them.
-PIECE_SIZE: Final = 512 * 1024
-# One piece is read, one is on its way, one is written, and one is spare.
-PIECES_UNDER_WAY: Final = 4
-# How slow a disk may be before a digest or a flush is given up, in bytes a second.
+_PIECE_SIZE: Final = 1024 * 1024
+# How slow a disk may be before flushing a file is given up, in bytes a second.
 _SLOW_DISK: Final = 5_000_000
-# How long a failed transfer waits for its handle to be closed, in seconds.
-_CLOSE_TIMEOUT: Final = 2.0
 
 Progress = Callable[[int, Optional[int]], None]
 Result = TypeVar("Result")
@@ -38,136 +30,135 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Transferred:
-    """What was copied. size: in bytes. md5: in hex. verified: the guest computed the same digest."""
+    """What was copied.
+
+    size: in bytes. sha256: in hex, of the bytes that were sent, and of eight bytes (a big-endian number)
+    for each hole, its length; so of the file itself where it has no holes. verified: both sides have
+    computed it.
+    """
 
     size: int
-    md5: str
+    sha256: str
     verified: bool
-
-
-class Pipeline(Generic[Result]):
-    """Coroutines under way, begun in order and finished in order. Leaving it cancels the rest."""
-
-    def __init__(self) -> None:
-        self._tasks: deque[asyncio.Task[Result]] = deque()
-
-    def __len__(self) -> int:
-        return len(self._tasks)
-
-    def begin(self, work: Coroutine[Any, Any, Result]) -> None:
-        """Begin one more."""
-        self._tasks.append(asyncio.create_task(work))
-
-    async def next(self) -> Result:
-        """Return the result of the oldest. Raises what it raised."""
-        return await self._tasks.popleft()
-
-    async def __aenter__(self) -> Pipeline[Result]:
-        return self
-
-    async def __aexit__(self, *error: object) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
 async def get_file(
     guest: Guest, remote: str, local: str, mode: int | None, verify: bool, progress: Progress | None
 ) -> Transferred:
     """Copy `remote` of the guest to `local`. `Guest.get` tells of arguments and errors."""
-    status = await guest.file_stat(remote)
-    total = status.size if status.is_regular else None
-    if mode is None and status.is_regular:
-        mode = status.permissions & 0o777
-    digest = hashlib.md5(usedforsecurity=False)
+    digest = hashlib.sha256()
     size = 0
-    # A local name that cannot be written should not leave a handle behind in the guest.
-    with _whole_or_not_at_all(local, mode) as file:
-        async with _opened(guest, remote) as handle, Pipeline[FilePiece]() as pieces:
-            while True:
-                while len(pieces) < PIECES_UNDER_WAY:
-                    pieces.begin(guest.file_read(handle, PIECE_SIZE))
-                piece = await pieces.next()
-                if len(piece.data) > PIECE_SIZE or not (piece.data or piece.end):
-                    raise ProtocolViolation(f"file-read of {PIECE_SIZE} bytes gave {len(piece.data)}")
-                file.write(piece.data)
-                digest.update(piece.data)
-                size += len(piece.data)
+    source = await guest.file_get(remote, digest=verify, sparse=True)
+    async with source.stream as stream:
+        with _whole_or_not_at_all(local, source.mode & 0o777 if mode is None else mode) as file:
+            total = source.size or None
+            while piece := await _in_time(guest.timeout, stream.read_piece()):
+                if isinstance(piece, Skip):
+                    size += piece.length
+                    digest.update(piece.payload)
+                    _leave_out(file, piece.length)
+                else:
+                    size += len(piece)
+                    digest.update(piece)
+                    file.write(piece)
                 if progress is not None:
                     progress(size, total)
-                if piece.end:
-                    break
-            # The reads behind the end are refused; their answers must not meet the next call.
-            while len(pieces):
-                with suppress(GuestRefused):
-                    await pieces.next()
-        # The kernel makes up files in /proc and /sys as they are read: no two reads need be the same.
-        made_up = status.is_regular and status.size == 0 and size > 0
-        verified = verify and not made_up and (status.is_regular or stat.S_ISLNK(status.mode & 0o177777))
-        if verified:
-            await _verify(guest, remote, digest.hexdigest(), size)
-    return Transferred(size, digest.hexdigest(), verified)
+            _compare(remote, stream.message or {}, size, digest.hexdigest() if verify else "")
+            if file.seekable():
+                file.truncate()
+    return Transferred(size, digest.hexdigest(), verify)
 
 
 async def put_file(
     guest: Guest, local: str, remote: str, mode: int | None, verify: bool, progress: Progress | None
 ) -> Transferred:
     """Copy `local` to `remote` of the guest. `Guest.put` tells of arguments and errors."""
-    digest = hashlib.md5(usedforsecurity=False)
+    digest = hashlib.sha256()
     size = 0
     with _open_regular(local) as file:
         status = os.fstat(file.fileno())
         permissions = stat.S_IMODE(status.st_mode) & 0o777 if mode is None else mode
-        async with _opened(guest, remote, "w", permissions & 0o777) as handle, Pipeline[None]() as writes:
-            # A file that was there keeps its own permissions; what it gets may be more secret.
-            await guest.file_chmod(remote, permissions)
-            lengths: deque[int] = deque()
-            while True:
-                data = file.read(PIECE_SIZE)
-                if data:
-                    digest.update(data)
-                    writes.begin(guest.file_write(handle, data))
-                    lengths.append(len(data))
-                elif not lengths:
-                    break
-                if len(writes) >= PIECES_UNDER_WAY or not data:
-                    await writes.next()
-                    size += lengths.popleft()
+        async with await guest.file_put(remote, permissions, digest=verify) as stream:
+            try:
+                for piece in _pieces(file):
+                    if isinstance(piece, Skip):
+                        size += piece.length
+                        digest.update(piece.payload)
+                        await _in_time(guest.timeout, stream.skip(piece.length))
+                    else:
+                        size += len(piece)
+                        digest.update(piece)
+                        await _in_time(guest.timeout, stream.write(piece))
                     if progress is not None:
                         progress(size, status.st_size)
-            await _patient(guest, size).file_close(handle)
-    if permissions & 0o7000:
-        # The kernel clears set-user-ID and the like when a file is written.
-        await guest.file_chmod(remote, permissions)
-    if verify:
-        await _verify(guest, remote, digest.hexdigest(), size)
+                message: dict[str, Any] = {"size": size}
+                if verify:
+                    message["sha256"] = digest.hexdigest()
+                await _in_time(guest.timeout, stream.end(message))
+                # The guest brings it to its disk now.
+                limit = None if guest.timeout is None else guest.timeout + size / _SLOW_DISK
+                while await _in_time(limit, stream.read()):
+                    pass
+            except StreamBroken as error:
+                if error.code == errno.EBADMSG:
+                    raise TransferDamaged(f"{remote}: {error.text}") from None
+                raise
+            _compare(remote, stream.message or {}, size, digest.hexdigest() if verify else "")
     return Transferred(size, digest.hexdigest(), verify)
 
 
-def _patient(guest: Guest, size: int) -> Guest:
-    """Return the guest with time for work on `size` bytes on its disk."""
-    return guest if guest.timeout is None else guest.with_timeout(guest.timeout + size / _SLOW_DISK)
+def _compare(name: str, message: dict[str, Any], size: int, digest: str) -> None:
+    for member, here in (("size", size), ("sha256", digest)):
+        if here != "" and message.get(member) != here:
+            raise TransferDamaged(
+                f"{name}: {member} is {here} here, and {str(message.get(member))[:80]!r} in the guest: try again"
+            )
 
 
-async def _verify(guest: Guest, remote: str, digest: str, size: int) -> None:
-    theirs = await _patient(guest, size).get_file_md5sum(remote)
-    if theirs.lower() != digest:
-        raise TransferDamaged(f"{remote}: the digests differ; the file changed meanwhile, or was damaged: try again")
-
-
-@asynccontextmanager
-async def _opened(guest: Guest, *arguments: Any) -> AsyncIterator[int]:
-    """Open a file of the guest; where the body fails, or is cancelled, the handle is closed."""
-    opening = asyncio.create_task(guest.file_open(*arguments))
+async def _in_time(limit: float | None, step: Awaitable[Result]) -> Result:
+    """Await a step of a transfer, for `limit` seconds at most. Raises GuestTimeout."""
     try:
-        # A handle that is on its way when the caller gives up would stay open for ever.
-        yield await asyncio.shield(opening)
-    except BaseException:
-        with suppress(GuestError, asyncio.TimeoutError):
-            async with deadline.timeout(_CLOSE_TIMEOUT):
-                handle = await opening
-            await guest.with_timeout(_CLOSE_TIMEOUT).file_close(handle)
-        raise
+        async with deadline.timeout(limit):
+            return await step
+    except asyncio.TimeoutError as error:
+        if isinstance(error, GuestError):
+            raise
+        raise GuestTimeout(f"nothing moved for {limit:g} s") from None
+
+
+def _pieces(file: BinaryIO) -> Iterator[bytes | Skip]:
+    """Yield what is in a file, holes as they are."""
+    end = os.fstat(file.fileno()).st_size
+    offset = 0
+    while True:
+        hole = _hole_at(file.fileno(), offset, end)
+        if hole:
+            yield Skip(hole)
+            offset += hole
+        file.seek(offset)
+        data = file.read(_PIECE_SIZE)
+        if not data:
+            return
+        yield data
+        offset += len(data)
+
+
+def _hole_at(fd: int, offset: int, end: int) -> int:
+    try:
+        data = os.lseek(fd, offset, os.SEEK_DATA)
+    except OSError as error:
+        # Beyond the last data there is nothing but a hole, up to the end.
+        data = end if error.errno == errno.ENXIO else offset
+    return max(0, data - offset)
+
+
+def _leave_out(file: BinaryIO, length: int) -> None:
+    if file.seekable():
+        file.seek(length, os.SEEK_CUR)
+        return
+    zeros = bytes(min(length, _PIECE_SIZE))
+    while length:
+        length -= file.write(zeros[:length])
 
 
 def _open_regular(path: str) -> BinaryIO:

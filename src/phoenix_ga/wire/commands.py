@@ -7,7 +7,7 @@ come from this table. Add a command by adding a row here and its handler in
 
 from __future__ import annotations
 
-from phoenix_ga.wire.declaration import Argument, Command, Example
+from phoenix_ga.wire.declaration import INT64_MAX, Argument, Command, Example
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,6 +18,9 @@ READ_COUNT_MAX: Final = 4 * 1024 * 1024
 READ_COUNT_DEFAULT: Final = 4096
 PERMISSIONS_MAX: Final = 0o7777
 ID_MAX: Final = 2**32 - 2
+# What a receiver grants where nothing else is said, and the most that it may at once, in bytes.
+WINDOW_DEFAULT: Final = 1024 * 1024
+WINDOW_MAX: Final = 16 * 1024 * 1024
 AF_UNSPEC: Final = 0
 AF_INET: Final = 2
 AF_INET6: Final = 10
@@ -27,6 +30,23 @@ _PATH = "Absolute path in the guest."
 _IFNAME = Argument("ifname", str, "Name of the interface, such as `eth0`.")
 _CIDR = Argument("ip", str, "IPv4 or IPv6 address and prefix length, such as `192.0.2.10/24`.")
 
+_WINDOW = Argument(
+    "window",
+    int,
+    "How many bytes the agent may send on each stream before more are granted.",
+    default=WINDOW_DEFAULT,
+    maximum=WINDOW_MAX,
+)
+_DIGEST = Argument("digest", bool, "Compare the SHA-256 of both sides at the end.", default=True)
+_ROWS = Argument("rows", int, "Height of the terminal, in characters.", default=24, minimum=1, maximum=65535)
+_COLUMNS = Argument("columns", int, "Width of the terminal, in characters.", default=80, minimum=1, maximum=65535)
+_PID = Argument("pid", int, "The process ID that `exec` returned.", minimum=1, maximum=2**31 - 1)
+_HOST = Argument("host", str, "Name or address, as the guest sees it.", default="")
+_PORT = Argument("port", int, "TCP port.", default=0, maximum=65535)
+_SOCKET_PATH = Argument("path", str, "Path of a Unix socket, instead of `host` and `port`.", default="")
+
+_NO_PROCESS = ("ESRCH", "no process that `exec` started and that still runs has this number")
+_TOO_MANY_STREAMS = ("EAGAIN", "too many streams are open")
 _NO_FILE = ("ENOENT", "there is no such file or directory")
 _NO_HANDLE = ("EBADF", "the handle is not open, or not for this direction")
 _NO_INTERFACE = ("ENODEV", "there is no such interface")
@@ -339,6 +359,185 @@ COMMANDS: Final[tuple[Command, ...]] = (
             ),
         ),
         examples=(Example({"path": "/tmp/phoenix", "n": 1}, [_EXAMPLE_STAT], exact=False),),
+    ),
+    Command(
+        "file-get",
+        "streams:file_get",
+        "Send a regular file or a block device as a stream, at the speed of the port.",
+        arguments=(
+            Argument("path", str, _PATH),
+            Argument("offset", int, "Where to begin, in bytes.", default=0),
+            Argument("length", int, "How many bytes at most.", default=INT64_MAX, minimum=1),
+            _WINDOW,
+            _DIGEST,
+            Argument("sparse", bool, "Leave out holes: the client knows SKIP frames.", default=False),
+        ),
+        returns="`stream`: its number; `size` of the file in bytes, its permissions `mode`, and `mtime` in "
+        "nanoseconds since 1970. Closing message of the agent: `size`, how many bytes were sent, and `sha256` of "
+        "them in hex. The client sends nothing.",
+        errors=(_NO_FILE, ("ESPIPE", "it is neither a regular file nor a block device"), _TOO_MANY_STREAMS),
+        examples=(
+            Example(
+                {"path": _EXAMPLE_FILE, "window": 0},
+                {"size": 13, "mode": 416, "mtime": 1767225600000000000, "stream": 70007},
+                exact=False,
+            ),
+        ),
+    ),
+    Command(
+        "file-put",
+        "streams:file_put",
+        "Take a file as a stream. It appears at `path`, in the place of what was there, when all of it has come, "
+        "its digest is right, and it is on the disk; until then, and where anything fails, nothing changes.",
+        arguments=(
+            Argument("path", str, _PATH + " A symbolic link stays, and what it names is replaced."),
+            Argument("perm", int, "Its permissions, in decimal.", default=0o644, maximum=PERMISSIONS_MAX),
+            Argument(
+                "uid",
+                int,
+                "Its owner; -1 for that of the file that it replaces.",
+                default=-1,
+                minimum=-1,
+                maximum=ID_MAX,
+            ),
+            Argument(
+                "gid",
+                int,
+                "Its group; -1 for that of the file that it replaces.",
+                default=-1,
+                minimum=-1,
+                maximum=ID_MAX,
+            ),
+            _DIGEST,
+        ),
+        returns="`stream`: its number; `window`: how many bytes the client may send at first. Closing message of the "
+        "client: `size`, and `sha256` in hex where there is a digest; each may be left out. Of the agent, when the "
+        "file is in its place: the same two.",
+        errors=(
+            ("EISDIR", "it is a directory"),
+            ("EINVAL", "it is there, and no regular file"),
+            ("ENOENT", "there is no such directory"),
+            _TOO_MANY_STREAMS,
+        ),
+        examples=(Example({"path": "/tmp/phoenix/put.txt"}, {"window": 1048576, "stream": 70008}, exact=False),),
+        changes=True,
+    ),
+    Command(
+        "exec",
+        "streams:execute",
+        "Start a program, with streams for its stdin, stdout and stderr, or with a terminal. It is in a session "
+        "and a process group of its own. The group gets SIGTERM, or SIGHUP where it has a terminal, when the client "
+        "goes away or resets `stream`, and SIGKILL five seconds later.",
+        arguments=(
+            Argument(
+                "argv",
+                list,
+                "The program, searched in `PATH` where it has no slash, and its arguments. Empty: the login shell "
+                "of the user.",
+            ),
+            Argument("env", dict, "Environment variables, besides HOME, LOGNAME, PATH, SHELL and USER.", default={}),
+            Argument("user", str, "Name or number of the user; empty: the agent's own.", default=""),
+            Argument("directory", str, "Working directory; empty: the user's home.", default=""),
+            Argument("terminal", bool, "Give it a pseudo-terminal instead of pipes.", default=False),
+            _ROWS,
+            _COLUMNS,
+            _WINDOW,
+        ),
+        returns="`pid`; `stream`: the number of the stream of its stdin and stdout, or of its terminal; `stderr`: "
+        "that of its stderr, unless it has a terminal; `window`: how many bytes the client may send at first. "
+        "Closing message of the agent on `stream`, which ends it in both directions: `status`, its exit status, or "
+        "`signal`, the number of the one that ended it. What a process that it left behind writes later is not "
+        "sent.",
+        errors=(
+            ("ENOENT", "there is no such program, directory or user"),
+            ("EACCES", "the program can't be executed"),
+            ("EPERM", "the agent may not become that user"),
+            _TOO_MANY_STREAMS,
+        ),
+        examples=(
+            Example(
+                {"argv": ["sleep", "60"], "terminal": True, "window": 0},
+                {"pid": 4711, "window": 131072, "stream": 70009},
+                exact=False,
+            ),
+            Example(
+                {"argv": ["sh", "-c", "echo $GREETING"], "env": {"GREETING": "hello"}, "user": "nobody", "window": 0},
+                {"pid": 4712, "window": 131072, "stream": 70010, "stderr": 70011},
+                exact=False,
+            ),
+        ),
+        changes=True,
+    ),
+    Command(
+        "exec-resize",
+        "streams:execute_resize",
+        "Tell the terminal of a process that its window has another size.",
+        arguments=(_PID, _ROWS, _COLUMNS),
+        errors=(_NO_PROCESS, ("ENOTTY", "it has no terminal")),
+        examples=(Example({"pid": 4711, "rows": 50, "columns": 132}, True),),
+    ),
+    Command(
+        "exec-signal",
+        "streams:execute_signal",
+        "Send a signal to the process group of a process.",
+        arguments=(
+            _PID,
+            Argument("signal", int, "Number of the signal, as signal(7) has it.", minimum=1, maximum=64),
+        ),
+        errors=(_NO_PROCESS,),
+        examples=(Example({"pid": 4711, "signal": 15}, True),),
+        changes=True,
+    ),
+    Command(
+        "listen",
+        "streams:listen",
+        "Listen in the guest, on TCP or a Unix socket, and give each connection a stream.",
+        arguments=(
+            Argument("host", str, "Address to listen on; empty: 127.0.0.1.", default=""),
+            Argument("port", int, "TCP port; 0: any.", default=0, maximum=65535),
+            Argument("path", str, "Path of a Unix socket, instead of `host` and `port`.", default=""),
+            _WINDOW,
+        ),
+        returns="`stream`: the number of a stream on which the agent sends a line of JSON for each connection: "
+        "`stream`, the number of its stream, `window`, how many bytes the client may send on it at first, and "
+        "`host` and `port` of the peer; or `refused` and why. Resetting the first stream ends the listening, and "
+        "leaves the connections alone. With TCP also `host` and `port`, where it listens.",
+        errors=(
+            ("EADDRINUSE", "somebody listens there"),
+            ("EACCES", "the agent may not listen there"),
+            _TOO_MANY_STREAMS,
+        ),
+        examples=(
+            Example({"port": 8384, "window": 0}, {"host": "127.0.0.1", "port": 8384, "stream": 70012}, exact=False),
+        ),
+        changes=True,
+    ),
+    Command(
+        "connect",
+        "streams:connect",
+        "Connect to a TCP port that the guest can reach, or to a Unix socket in the guest.",
+        arguments=(
+            _HOST,
+            _PORT,
+            _SOCKET_PATH,
+            Argument("timeout", int, "How long to try each address, in seconds.", default=10, minimum=1, maximum=300),
+            _WINDOW,
+        ),
+        returns="`stream`: its number; `window`: how many bytes the client may send at first. An end in one "
+        "direction leaves the other one open.",
+        errors=(
+            ("ECONNREFUSED", "nobody listens there"),
+            ("ETIMEDOUT", "no answer came"),
+            ("EADDRNOTAVAIL", "the name is unknown"),
+            ("ENOENT", "there is no such socket"),
+            _TOO_MANY_STREAMS,
+        ),
+        examples=(
+            Example(
+                {"host": "127.0.0.1", "port": 8384, "window": 0}, {"window": 131072, "stream": 70013}, exact=False
+            ),
+        ),
+        changes=True,
     ),
     Command(
         "fs-freeze",

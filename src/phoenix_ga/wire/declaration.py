@@ -13,7 +13,13 @@ if TYPE_CHECKING:
 
 INT64_MAX: Final = 2**63 - 1
 
-TYPE_NAMES: Final[dict[type, str]] = {str: "string", int: "integer", bool: "boolean"}
+TYPE_NAMES: Final[dict[type, str]] = {
+    str: "string",
+    int: "integer",
+    bool: "boolean",
+    list: "array of strings",
+    dict: "object of strings",
+}
 
 
 class ArgumentError(ValueError):
@@ -23,7 +29,7 @@ class ArgumentError(ValueError):
 class Argument:
     """One argument of a command.
 
-    name: as on the wire. kind: `str`, `int` or `bool`. help: its meaning and unit.
+    name: as on the wire. kind: `str`, `int`, `bool`, or `list` or `dict` of `str`. help: its meaning and unit.
     required: it has no default. default: what an absent one means. minimum, maximum: of an
     integer, inclusive. choices: the values allowed.
     """
@@ -36,7 +42,7 @@ class Argument:
         kind: type,
         help: str,
         *,
-        default: str | int | bool | None = None,
+        default: str | int | bool | list[str] | dict[str, str] | None = None,
         minimum: int = 0,
         maximum: int = INT64_MAX,
         choices: tuple[str | int, ...] = (),
@@ -61,7 +67,18 @@ class Argument:
             raise ArgumentError(f"argument '{self.name}' must be one of {allowed}")
         if self.kind is int and not self.minimum <= value <= self.maximum:
             raise ArgumentError(f"argument '{self.name}' must be from {self.minimum} to {self.maximum}")
-        if self.kind is str and "\0" in value:
+        if self.kind is str:
+            self._check_text(value)
+        elif self.kind is list or self.kind is dict:
+            for text in value:
+                self._check_text(text)
+                if self.kind is dict:
+                    self._check_text(value[text])
+
+    def _check_text(self, text: Any) -> None:
+        if type(text) is not str:
+            raise ArgumentError(f"argument '{self.name}' must be a{_article(self.kind)}")
+        if "\0" in text:
             raise ArgumentError(f"argument '{self.name}' must not hold a NUL character")
 
 

@@ -18,9 +18,6 @@ if TYPE_CHECKING:
 
     from phoenix_ga.wire.units import Frame
 
-# What a receiver grants where nothing else is said, and the most that one may, in bytes.
-WINDOW_DEFAULT: Final = 1024 * 1024
-WINDOW_MAX: Final = 16 * 1024 * 1024
 # The longest closing message and reason, in bytes.
 MESSAGE_MAX: Final = 64 * 1024
 _CREDIT_MAX: Final = 2**31 - 1
@@ -43,7 +40,7 @@ class Stream:
     no window or, here, `sends` False.
     """
 
-    __slots__ = ("_room", "_ungranted", "credit", "id", "receiving", "sending", "skips", "window")
+    __slots__ = ("_room", "_skipped", "_ungranted", "credit", "id", "receiving", "sending", "skips", "window")
 
     def __init__(self, id: int, *, credit: int, window: int, sends: bool = True, skips: bool = False) -> None:
         self.id = id
@@ -54,6 +51,7 @@ class Stream:
         self.skips = skips
         self._room = window
         self._ungranted = 0
+        self._skipped = False
 
     def __repr__(self) -> str:
         ways = "".join(sign for sign, there in ((">", self.sending), ("<", self.receiving)) if there)
@@ -134,6 +132,7 @@ class Stream:
         if len(payload) > self._room:
             raise StreamViolation(f"{len(payload)} bytes where there is room for {self._room}")
         self._room -= len(payload)
+        self._skipped = self._skipped and not payload
         return Data(payload)
 
     def _receive_window(self, payload: bytes) -> Credit:
@@ -151,6 +150,10 @@ class Stream:
         (length,) = _LENGTH.unpack(payload)
         if length > _LENGTH_MAX:
             raise StreamViolation("a skip that is longer than any file")
+        # Zeros take no credit, so nothing else bounds how many of these come.
+        if self._skipped:
+            raise StreamViolation("two skips in a row")
+        self._skipped = True
         return Skip(length)
 
 

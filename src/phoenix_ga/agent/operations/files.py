@@ -180,12 +180,13 @@ def close(file: OpenFile) -> None:
         if file.writable and file.regular:
             os.fsync(file.fd)
             if file.made_in:
-                _sync_directory(file.made_in)
+                sync_directory(file.made_in)
     finally:
         os.close(file.fd)
 
 
-def _sync_directory(path: bytes) -> None:
+def sync_directory(path: bytes) -> None:
+    """Bring the entries of a directory to the disk."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(fd)

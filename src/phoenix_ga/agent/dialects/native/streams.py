@@ -1,0 +1,112 @@
+"""Commands that open streams."""
+
+from __future__ import annotations
+
+import os
+import stat
+from errno import EINVAL, ESPIPE
+
+from phoenix_ga.agent.dispatch import Opened
+from phoenix_ga.agent.operations import files
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from phoenix_ga.agent.context import Context
+
+
+def file_get(
+    context: Context, path: str, offset: int, length: int, window: int, digest: bool, sparse: bool
+) -> Opened:
+    from phoenix_ga.agent.endpoints.file import FileSource
+
+    file = files.open_to_read(path)
+    try:
+        status = os.fstat(file.fd)
+        if not (stat.S_ISREG(status.st_mode) or stat.S_ISBLK(status.st_mode)):
+            raise OSError(ESPIPE, "it is no regular file and no block device; exec can read it with cat", path)
+        os.set_blocking(file.fd, True)
+        source = FileSource(file.fd, offset, length, digest, sparse)
+    except BaseException:
+        os.close(file.fd)
+        raise
+    answer = {"size": status.st_size, "mode": stat.S_IMODE(status.st_mode), "mtime": status.st_mtime_ns}
+    return Opened(answer, {"stream": source}, window)
+
+
+def file_put(context: Context, path: str, perm: int, uid: int, gid: int, digest: bool) -> Opened:
+    from phoenix_ga.agent.endpoints.file import FileSink
+    from phoenix_ga.agent.operations.replacement import Replacement
+
+    sink = FileSink(Replacement(path, perm, uid, gid), digest)
+    return Opened({"window": sink.window}, {"stream": sink}, 0)
+
+
+def execute(
+    context: Context,
+    argv: list[str],
+    env: dict[str, str],
+    user: str,
+    directory: str,
+    terminal: bool,
+    rows: int,
+    columns: int,
+    window: int,
+) -> Opened:
+    from phoenix_ga.agent.endpoints.process import Process
+    from phoenix_ga.agent.operations.processes import spawn
+
+    for name in env:
+        if not name or "=" in name:
+            raise OSError(EINVAL, f"{name!r} is no name of an environment variable")
+    process = Process(spawn(argv, env, user, directory, (rows, columns) if terminal else None))
+    endpoints: dict[str, Any] = {"stream": process.main}
+    if process.error is not None:
+        endpoints["stderr"] = process.error
+    return Opened({"pid": process.pid, "window": process.main.window}, endpoints, window)
+
+
+def execute_signal(context: Context, pid: int, signal: int) -> bool:
+    from phoenix_ga.agent.endpoints.process import find_process
+
+    find_process(pid).signal(signal)
+    return True
+
+
+def execute_resize(context: Context, pid: int, rows: int, columns: int) -> bool:
+    from phoenix_ga.agent.endpoints.process import find_process
+
+    find_process(pid).resize(rows, columns)
+    return True
+
+
+def connect(context: Context, host: str, port: int, path: str, timeout: int, window: int) -> Opened:
+    from phoenix_ga.agent.endpoints.socket import SocketEndpoint
+    from phoenix_ga.agent.operations import sockets
+
+    _check_address(host, port, path)
+    endpoint = SocketEndpoint(
+        sockets.connect_unix(path, timeout) if path else sockets.connect_tcp(host, port, timeout)
+    )
+    return Opened({"window": endpoint.window}, {"stream": endpoint}, window)
+
+
+def listen(context: Context, host: str, port: int, path: str, window: int) -> Opened:
+    from phoenix_ga.agent.endpoints.socket import ListeningEndpoint
+    from phoenix_ga.agent.operations import sockets
+
+    if path:
+        _check_address(host, port, path)
+        endpoint = ListeningEndpoint(sockets.listen_unix(path), window, files.encode_path(path))
+        return Opened({}, {"stream": endpoint}, window)
+    listener = sockets.listen_tcp(host or "127.0.0.1", port)
+    address = listener.getsockname()
+    return Opened(
+        {"host": address[0], "port": address[1]}, {"stream": ListeningEndpoint(listener, window, b"")}, window
+    )
+
+
+def _check_address(host: str, port: int, path: str) -> None:
+    if bool(path) == bool(host or port) or (host and not port):
+        raise OSError(EINVAL, "give either 'host' and 'port', or 'path'")

@@ -1,0 +1,1 @@
+"""The guest's ends of streams: files, processes and sockets."""

@@ -1,0 +1,256 @@
+"""Starting processes: with pipes or a pseudo-terminal, as any user, in a session of their own."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import pwd
+import termios
+from struct import Struct
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal
+    from collections.abc import Mapping, Sequence
+    from typing import Final
+else:
+    # The module `signal` would load `enum`.
+    import _signal as signal
+
+_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_TERM: Final = "xterm-256color"
+_UMASK: Final = 0o022
+_FIRST_ERROR_WINS: Final = (errno.ENOENT, errno.ENOTDIR)
+# What Python ignores, and children should not.
+_IGNORED: Final = (signal.SIGPIPE, signal.SIGXFSZ)
+_WINSIZE: Final = Struct("HHHH")  # struct winsize of ioctl_tty(2): rows, columns, and two unused
+
+
+class Spawned:
+    """A process that was started.
+
+    pid: also its process group. stdin, stdout, stderr: our ends, non-blocking; with a terminal, the
+    first two are its master side, and there is no stderr (-1).
+    """
+
+    __slots__ = ("pid", "stderr", "stdin", "stdout")
+
+    def __init__(self, pid: int, stdin: int, stdout: int, stderr: int) -> None:
+        self.pid = pid
+        self.stdin = stdin
+        self.stdout = stdout
+        self.stderr = stderr
+
+
+class Account:
+    """Whom a process runs as, from the user database of the guest (passwd(5)).
+
+    user: a name or a number; empty: whoever the agent runs as. Raises OSError (ENOENT) where there is
+    no such user.
+    """
+
+    def __init__(self, user: str) -> None:
+        try:
+            if not user:
+                entry = pwd.getpwuid(os.geteuid())
+            elif user.isdecimal():
+                entry = pwd.getpwuid(int(user))
+            else:
+                entry = pwd.getpwnam(user)
+        except (KeyError, OverflowError):
+            raise OSError(errno.ENOENT, f"there is no user {user!r}") from None
+        self.name = entry.pw_name
+        self.uid = entry.pw_uid
+        self.gid = entry.pw_gid
+        self.home = entry.pw_dir
+        self.shell = entry.pw_shell or "/bin/sh"
+        self.changes = bool(user)
+        self.groups = os.getgrouplist(self.name, self.gid) if self.changes else []
+
+    def environment(self) -> dict[str, str]:
+        """Return what login(1) would set."""
+        return {
+            "HOME": self.home,
+            "LOGNAME": self.name,
+            "PATH": _PATH,
+            "SHELL": self.shell,
+            "USER": self.name,
+        }
+
+
+def spawn(
+    argv: Sequence[str],
+    environment: Mapping[str, str],
+    user: str = "",
+    directory: str = "",
+    terminal: tuple[int, int] | None = None,
+) -> Spawned:
+    """Start a program and return when it runs.
+
+    argv: the program, searched in PATH where it has no slash, and its arguments; none: the login
+    shell of the user. environment: added to that of the user. directory: empty for the user's home.
+    terminal: rows and columns of a pseudo-terminal; None for three pipes.
+
+    Raises OSError: what execve(2) or chdir(2) said, ENOENT where there is no such user, EPERM where
+    the agent may not become that user.
+    """
+    account = Account(user)
+    variables = account.environment()
+    if terminal is not None:
+        variables["TERM"] = _TERM
+    variables.update(environment)
+    shell = os.path.basename(account.shell)
+    arguments = [_encode(word) for word in argv] or [_encode("-" + shell)]
+    programs = [_encode(account.shell)] if not argv else _candidates(arguments[0], _encode(variables["PATH"]))
+    variables_encoded = {_encode(name): _encode(value) for name, value in variables.items()}
+    place = _encode(directory or account.home)
+    # Where home is not there, a program that did not ask for it runs all the same.
+    fallback = b"" if directory else b"/"
+    ours, theirs = _make_terminal(terminal) if terminal is not None else _make_pipes()
+    report_read, report_write = os.pipe2(os.O_CLOEXEC)
+    try:
+        # A signal that comes to the child before its program runs would be taken for one of ours.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        try:
+            pid = os.fork()
+            if pid == 0:
+                _become(programs, arguments, variables_encoded, account, place, fallback, theirs, report_write)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    except BaseException:
+        os.close(report_read)
+        _close(ours)
+        raise
+    finally:
+        os.close(report_write)
+        _close(theirs)
+    try:
+        report = os.read(report_read, 64)
+    finally:
+        os.close(report_read)
+    if report:
+        os.waitpid(pid, 0)
+        _close(ours)
+        step, number = report.decode().split()
+        raise OSError(int(number), os.strerror(int(number)), _step_name(step, argv, account, directory))
+    return Spawned(pid, ours[0], ours[1], ours[2] if terminal is None else -1)
+
+
+def set_terminal_size(fd: int, rows: int, columns: int) -> None:
+    """Tell a pseudo-terminal how large its window is; the foreground processes get SIGWINCH."""
+    fcntl.ioctl(fd, termios.TIOCSWINSZ, _WINSIZE.pack(rows, columns, 0, 0))
+
+
+def _encode(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _candidates(program: bytes, path: bytes) -> list[bytes]:
+    if b"/" in program:
+        return [program]
+    return [os.path.join(directory, program) for directory in path.split(b":") if directory]
+
+
+def _make_pipes() -> tuple[list[int], list[int]]:
+    """Return our ends and the child's of pipes for stdin, stdout and stderr."""
+    pipes: list[tuple[int, int]] = []
+    try:
+        for _ in range(3):
+            pipes.append(os.pipe2(os.O_CLOEXEC))
+    except OSError:
+        for pair in pipes:
+            _close(pair)
+        raise
+    (child_in, our_in), (our_out, child_out), (our_error, child_error) = pipes
+    ours = [our_in, our_out, our_error]
+    for fd in ours:
+        os.set_blocking(fd, False)
+    return ours, [child_in, child_out, child_error]
+
+
+def _make_terminal(size: tuple[int, int]) -> tuple[list[int], list[int]]:
+    master, slave = os.openpty()
+    os.set_blocking(master, False)
+    set_terminal_size(master, *size)
+    return [master, master], [slave, slave, slave]
+
+
+def _close(fds: Sequence[int]) -> None:
+    for fd in set(fds):
+        os.close(fd)
+
+
+def _become(
+    programs: Sequence[bytes],
+    arguments: list[bytes],
+    environment: Mapping[bytes, bytes],
+    account: Account,
+    directory: bytes,
+    fallback: bytes,
+    fds: Sequence[int],
+    report: int,
+) -> None:
+    """In the child: turn into the program, or report why not. Never returns."""
+    step = b"start"
+    try:
+        os.setsid()
+        if fds[0] == fds[1]:
+            fcntl.ioctl(fds[0], termios.TIOCSCTTY, 0)
+        for number, fd in enumerate(fds):
+            os.dup2(fd, number)
+        _be_killable()
+        os.umask(_UMASK)
+        step = b"user"
+        if account.changes:
+            os.setgroups(account.groups)
+            os.setresgid(account.gid, account.gid, account.gid)
+            os.setresuid(account.uid, account.uid, account.uid)
+        step = b"directory"
+        try:
+            os.chdir(directory)
+        except OSError:
+            if not fallback:
+                raise
+            os.chdir(fallback)
+        step = b"program"
+        for number in _IGNORED:
+            signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        _execute(programs, arguments, environment)
+    except OSError as error:
+        os.write(report, b"%s %d" % (step, error.errno or errno.EINVAL))
+    except BaseException:
+        os.write(report, b"%s %d" % (step, errno.EINVAL))
+    finally:
+        os._exit(127)
+
+
+def _be_killable() -> None:
+    # The agent itself should survive a lack of memory, but not what it runs for others.
+    try:
+        fd = os.open("/proc/self/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
+        os.write(fd, b"0")
+        os.close(fd)
+    except OSError:
+        pass
+
+
+def _execute(programs: Sequence[bytes], arguments: list[bytes], environment: Mapping[bytes, bytes]) -> None:
+    """Replace this process by the first of `programs` that can be run. Raises OSError."""
+    problem = OSError(errno.ENOENT, "")
+    for program in programs:
+        try:
+            os.execve(program, arguments, environment)
+        except OSError as error:
+            if problem.errno in _FIRST_ERROR_WINS:
+                problem = error
+    raise problem
+
+
+def _step_name(step: str, argv: Sequence[str], account: Account, directory: str) -> str:
+    if step == "user":
+        return f"becoming the user {account.name}"
+    if step == "directory":
+        return directory or account.home
+    return argv[0] if argv else account.shell

@@ -1,0 +1,101 @@
+"""A file that takes the place of another whole, or not at all."""
+
+from __future__ import annotations
+
+import os
+import stat
+from errno import EINVAL, EISDIR, ENOENT, EOPNOTSUPP
+
+from phoenix_ga.agent.operations.files import encode_path, sync_directory
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
+_SUFFIX: Final = b".phoenix-part"
+# What a name may be long on all filesystems, less what a temporary one adds.
+_NAME_MAX: Final = 200
+_UNSUPPORTED: Final = (EISDIR, EINVAL, ENOENT, EOPNOTSUPP)
+
+
+class Replacement:
+    """A new file on its way to `path`. Its name appears when it is whole and on the disk.
+
+    Where the filesystem can (O_TMPFILE), it has no name before, so that nothing is left of it when
+    the machine stops. mode: its permissions. uid, gid: its owner, -1 for that of the file in whose
+    place it comes, or the agent's own. A symbolic link at `path` stays, and what it names is replaced.
+    Methods raise OSError.
+    """
+
+    def __init__(self, path: str, mode: int, uid: int, gid: int) -> None:
+        self._target = os.path.realpath(encode_path(path))
+        self._directory, name = os.path.split(self._target)
+        try:
+            old = os.stat(self._target)
+        except FileNotFoundError:
+            pass
+        else:
+            if stat.S_ISDIR(old.st_mode):
+                raise OSError(EISDIR, os.strerror(EISDIR), path)
+            if not stat.S_ISREG(old.st_mode):
+                raise OSError(EINVAL, "it is no regular file; file-write writes to it as it is", path)
+            uid = old.st_uid if uid < 0 else uid
+            gid = old.st_gid if gid < 0 else gid
+        if path.endswith("/") or not name:
+            raise OSError(EISDIR, os.strerror(EISDIR), path)
+        self._mode = mode
+        self._owner = uid, gid
+        self._temporary = os.path.join(
+            self._directory, b".%s.%s%s" % (name[:_NAME_MAX], os.urandom(6).hex().encode(), _SUFFIX)
+        )
+        self._named = False
+        self.size = 0
+        self._fd = self._open()
+
+    def _open(self) -> int:
+        try:
+            return os.open(self._directory, os.O_WRONLY | os.O_TMPFILE | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            if error.errno not in _UNSUPPORTED:
+                raise
+        fd = os.open(self._temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        self._named = True
+        return fd
+
+    def write(self, data: bytes) -> None:
+        """Append `data`."""
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(self._fd, rest) :]
+        self.size += len(data)
+
+    def skip(self, length: int) -> None:
+        """Append `length` zeros, as a hole."""
+        self.size += length
+        os.lseek(self._fd, self.size, os.SEEK_SET)
+
+    def commit(self) -> None:
+        """Bring the file to the disk, then to its place. `abandon` is to be called all the same."""
+        # A hole at the end is there only with its length.
+        os.ftruncate(self._fd, self.size)
+        os.fchown(self._fd, *self._owner)
+        # After the owner: changing it takes away the set-ID bits.
+        os.fchmod(self._fd, self._mode)
+        os.fsync(self._fd)
+        if not self._named:
+            # With a directory given, though it is of no use here, os.link follows the link.
+            os.link(f"/proc/self/fd/{self._fd}", self._temporary, src_dir_fd=self._fd)
+            self._named = True
+        os.rename(self._temporary, self._target)
+        self._named = False
+        sync_directory(self._directory)
+
+    def abandon(self) -> None:
+        """Close the file, and remove it where it did not get to its place. Never raises."""
+        try:
+            if self._named:
+                os.unlink(self._temporary)
+        except OSError:
+            pass
+        finally:
+            os.close(self._fd)

@@ -1,0 +1,281 @@
+"""Programs in the guest, as its real agent runs them: whatever they do, nothing hangs and nothing is left."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from phoenix_ga.client import (
+    CompletedProcess,
+    Guest,
+    GuestRefused,
+    GuestTimeout,
+    MockTransport,
+    ProcessFailed,
+    ProtocolViolation,
+    StreamBroken,
+    connect,
+)
+from tests.client.conftest import Talk
+from tests.support import AgentProcess, wait_for
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left(agent: AgentProcess) -> Iterator[None]:
+    descriptors = Path(f"/proc/{agent.process.pid}/fd")
+    before = len(os.listdir(descriptors))
+    yield
+    wait_for(lambda: not children(agent))
+    wait_for(lambda: len(os.listdir(descriptors)) <= before)
+
+
+def children(agent: AgentProcess) -> list[str]:
+    tasks = Path(f"/proc/{agent.process.pid}/task").glob("*/children")
+    return [pid for task in tasks for pid in task.read_text().split()]
+
+
+def converse(endpoint: str, conversation: Callable[[Guest], Awaitable[None]]) -> None:
+    async def connected() -> None:
+        async with connect(endpoint) as guest:
+            await conversation(guest)
+
+    asyncio.run(connected())
+
+
+def shell(script: str) -> list[str]:
+    return ["sh", "-c", script]
+
+
+def test_a_program_runs_as_with_subprocess(talk: Talk, endpoint: str) -> None:
+    completed = talk(endpoint, "run", shell("cat; echo oops >&2; exit 3"), input=b"hello")
+    assert completed == CompletedProcess(tuple(shell("cat; echo oops >&2; exit 3")), 3, b"hello", b"oops\n")
+    with pytest.raises(ProcessFailed, match="sh ended with status 3"):
+        completed.check_returncode()
+
+
+@pytest.mark.parametrize(("script", "returncode"), [("exit 0", 0), ("exit 255", 255), ("kill -9 $$", -9)])
+def test_how_it_ended_is_told(talk: Talk, endpoint: str, script: str, returncode: int) -> None:
+    assert talk(endpoint, "run", shell(script)).returncode == returncode
+
+
+def test_a_failure_can_be_an_exception(talk: Talk, endpoint: str) -> None:
+    with pytest.raises(ProcessFailed, match="sh was ended by SIGKILL"):
+        talk(endpoint, "run", shell("kill -9 $$"), check=True)
+
+
+def test_much_goes_in_and_out_at_once(talk: Talk, endpoint: str) -> None:
+    data = os.urandom(20_000_000)
+    completed = talk(endpoint, "run", shell("tee /dev/stderr"), input=data)
+    assert completed.stdout == data
+    assert completed.stderr == data
+
+
+def test_what_it_is_started_with(talk: Talk, endpoint: str, tmp_path: Path) -> None:
+    script = 'echo "$0 $GREETING $HOME $USER $SHELL"; pwd; umask; cat /proc/self/oom_score_adj; tty'
+    result = talk(endpoint, "run", shell(script), env={"GREETING": "hällo"}, directory=str(tmp_path))
+    home, user, login_shell = os.environ.get("HOME", "/root"), "root", "/bin/bash"
+    lines = result.stdout.decode().splitlines()
+    assert lines[1:] == [str(tmp_path), "0022", "0", "not a tty"]
+    if os.geteuid() == 0:
+        assert lines[0] == f"sh hällo {home} {user} {login_shell}"
+
+
+@pytest.mark.root
+def test_another_user_is_another_user_entirely(talk: Talk, endpoint: str) -> None:
+    script = "id -u; id -g; id -G; echo $USER; grep CapEff /proc/self/status; kill -0 1 2>&1 || true"
+    lines = talk(endpoint, "run", shell(script), user="nobody").stdout.decode().splitlines()
+    assert lines[:4] == ["65534", "65534", "65534", "nobody"]
+    assert lines[4].split() == ["CapEff:", "0000000000000000"]
+    assert talk(endpoint, "run", shell("id -u"), user="65534").stdout == b"65534\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "text"),
+    [
+        ({"argv": ["no-such-program"]}, FileNotFoundError, "no-such-program"),
+        ({"argv": ["/etc/passwd"]}, PermissionError, "/etc/passwd"),
+        ({"argv": ["true"], "user": "no-such-user"}, FileNotFoundError, "no user 'no-such-user'"),
+        ({"argv": ["true"], "directory": "/no/such"}, FileNotFoundError, "/no/such"),
+        ({"argv": ["true"], "env": {"A=B": "c"}}, OSError, "no name of an environment variable"),
+    ],
+)
+def test_what_cannot_be_started_says_why(
+    talk: Talk, endpoint: str, options: dict[str, Any], error: type[Exception], text: str
+) -> None:
+    with pytest.raises(error, match=text) as caught:
+        talk(endpoint, "run", **options)
+    assert isinstance(caught.value, GuestRefused)
+
+
+def test_output_is_there_as_it_is_written(endpoint: str) -> None:
+    async def conversation(guest: Guest) -> None:
+        async with await guest.popen("sh", "-c", "echo one; read x; echo two $x") as process:
+            assert await process.stdout.read() == b"one\n"
+            await process.stdin.write(b"three\n")
+            assert await process.stdout.read() == b"two three\n"
+            assert await process.wait() == 0
+
+    converse(endpoint, conversation)
+
+
+def test_a_terminal_has_a_size_and_job_control(endpoint: str) -> None:
+    async def conversation(guest: Guest) -> None:
+        argv = shell("stty size; trap 'stty size; exit 5' WINCH; echo ready; while :; do sleep 0.1; done")
+        async with await guest.exec(argv, terminal=True, rows=30, columns=100) as process:
+            assert process.stderr is None
+            seen = b""
+            while b"ready" not in seen:
+                seen += await process.stdout.read()
+            await process.resize(50, 132)
+            seen += await process.stdout.read_all()
+            assert seen.split() == [b"30", b"100", b"ready", b"50", b"132"]
+            assert process.returncode == 5
+
+    converse(endpoint, conversation)
+
+
+def test_a_control_character_ends_what_runs_in_a_terminal(endpoint: str) -> None:
+    async def conversation(guest: Guest) -> None:
+        async with await guest.exec(shell("echo ready; sleep 60"), terminal=True) as process:
+            assert b"ready" in await process.stdout.read()
+            await process.stdin.write(b"\x03")
+            assert await process.wait() == -signal.SIGINT
+
+    converse(endpoint, conversation)
+
+
+def test_signals_reach_the_whole_group(endpoint: str) -> None:
+    async def conversation(guest: Guest) -> None:
+        async with await guest.exec(shell("sleep 60 | sleep 60; true")) as process:
+            await asyncio.sleep(0.2)
+            await process.terminate()
+            assert await process.wait() == -signal.SIGTERM
+            with pytest.raises(ProcessLookupError):
+                await process.kill()
+
+    converse(endpoint, conversation)
+
+
+def test_only_what_was_started_here_can_be_signalled(talk: Talk, endpoint: str, agent: AgentProcess) -> None:
+    with pytest.raises(ProcessLookupError):
+        talk(endpoint, "exec_signal", agent.process.pid, signal.SIGTERM)
+
+
+ODD_CHILDREN = {
+    "never reads its stdin": "sleep 0.3",
+    "closes its stdin": "exec 0<&-; sleep 0.3",
+    "closes its stdout early": "exec 1>&-; sleep 0.3",
+    "closes all": "exec 0<&- 1>&- 2>&-; sleep 0.3",
+    "ends at once": "true",
+}
+
+
+@pytest.mark.parametrize("script", ODD_CHILDREN.values(), ids=ODD_CHILDREN.keys())
+def test_a_child_that_takes_no_input_hangs_nobody(talk: Talk, endpoint: str, script: str) -> None:
+    completed = talk(endpoint, "run", shell(script), input=bytes(3_000_000), options={"timeout": 10})
+    assert (completed.returncode, completed.stdout, completed.stderr) == (0, b"", b"")
+
+
+def test_a_daemon_that_holds_the_pipes_hangs_nobody(talk: Talk, endpoint: str) -> None:
+    start = time.monotonic()
+    completed = talk(endpoint, "run", shell("setsid sleep 77 & echo started $!"))
+    assert completed.stdout.startswith(b"started ")
+    assert time.monotonic() - start < 10
+    os.kill(int(completed.stdout.split()[1]), signal.SIGKILL)
+
+
+def test_all_that_was_written_before_the_end_is_sent(talk: Talk, endpoint: str) -> None:
+    script = "head -c 3000000 /dev/zero; head -c 60000 /dev/zero >&2; exit 9"
+    completed = talk(endpoint, "run", shell(script))
+    assert (len(completed.stdout), len(completed.stderr), completed.returncode) == (3_000_000, 60_000, 9)
+
+
+def test_a_time_limit_ends_the_process(talk: Talk, endpoint: str) -> None:
+    with pytest.raises(GuestTimeout, match="sleep did not end within"):
+        talk(endpoint, "run", ["sleep", "60"], timeout=0.2)
+
+
+def test_output_without_end_is_limited(talk: Talk, endpoint: str) -> None:
+    with pytest.raises(StreamBroken, match="more than 1000000 bytes"):
+        talk(endpoint, "run", ["cat", "/dev/zero"], limit=1_000_000)
+
+
+@pytest.mark.parametrize("how", ["close", "cancel", "reset"])
+@pytest.mark.parametrize("terminal", [False, True], ids=["pipes", "terminal"])
+def test_a_process_ends_with_its_client(agent: AgentProcess, endpoint: str, how: str, terminal: bool) -> None:
+    async def conversation(guest: Guest) -> None:
+        process = await guest.exec(shell("sleep 60 & sleep 60"), terminal=terminal)
+        wait_for(lambda: bool(children(agent)))
+        if how == "cancel":
+            waiting = asyncio.create_task(process.wait())
+            await asyncio.sleep(0.1)
+            waiting.cancel()
+        elif how == "reset":
+            await process.stdout.reset()
+            await asyncio.sleep(0.5)
+            assert await guest.ping()
+
+    converse(endpoint, conversation)
+    wait_for(lambda: not children(agent))
+
+
+def test_one_that_does_not_want_to_end_is_made_to(agent: AgentProcess, endpoint: str) -> None:
+    async def conversation(guest: Guest) -> None:
+        process = await guest.exec(shell("trap '' TERM HUP; echo ready; while :; do sleep 1; done"))
+        assert await process.stdout.read() == b"ready\n"
+
+    converse(endpoint, conversation)
+    assert children(agent)
+    wait_for(lambda: not children(agent))
+
+
+def test_a_slow_reader_stops_its_own_stream_and_nothing_else(agent: AgentProcess, endpoint: str) -> None:
+    async def conversation(guest: Guest) -> None:
+        async with await guest.exec(["cat", "/dev/zero"]) as endless:
+            before = agent.memory()
+            assert (await guest.run(["echo", "quick"])).stdout == b"quick\n"
+            await asyncio.sleep(0.3)
+            assert agent.memory() - before < 8 << 20
+            assert len(await endless.stdout.read()) > 0
+
+    converse(endpoint, conversation)
+
+
+@pytest.mark.parametrize("rounds", [200, pytest.param(10_000, marks=pytest.mark.soak)])
+def test_many_short_programs_leave_nothing_behind(agent: AgentProcess, endpoint: str, rounds: int) -> None:
+    async def conversation(guest: Guest) -> None:
+        for _ in range(20):
+            await guest.run(["true"])
+        before = agent.memory()
+        for _ in range(rounds):
+            assert (await guest.run(["true"])).returncode == 0
+        assert agent.memory() - before < 2 << 20
+
+    converse(endpoint, conversation)
+
+
+@pytest.mark.parametrize(
+    "message", [{}, {"status": 256}, {"status": -1}, {"signal": 0}, {"status": "0"}, {"signal": 1.5}]
+)
+def test_a_guest_that_lies_about_the_end_is_found_out(message: dict[str, Any], tmp_path: Path) -> None:
+    from phoenix_ga.wire.messages import Request, encode_return
+    from phoenix_ga.wire.streams import Stream
+
+    def answer(request: Request) -> bytes:
+        opened = {"pid": 1, "window": 0, "stream": 3, "stderr": 4}
+        ends = Stream(3, credit=0, window=0).end(message) + Stream(4, credit=0, window=0).end({})
+        return b"".join(encode_return(opened, request.tag)) + ends
+
+    async def conversation() -> None:
+        async with connect(MockTransport({"exec": answer})) as guest:
+            with pytest.raises(ProtocolViolation):
+                await guest.run(["true"])
+
+    asyncio.run(conversation())
