@@ -22,6 +22,10 @@ PACKAGES = (
     "procps",
     "strace",
     "socat",
+    "openssh-server",
+    "rsync",
+    "git",
+    "apt",
     "lvm2",
     "dmsetup",
     "fdisk",
@@ -41,8 +45,9 @@ EXCLUDED_PATHS = (
     "/usr/share/bug/*",
 )
 
-#: Units that cost boot time and do nothing for a guest that lives for minutes.
+#: Units that cost boot time and do nothing for a guest that lives for minutes; a test starts sshd itself.
 MASKED_UNITS = (
+    "ssh.service",
     "apt-daily.timer",
     "apt-daily-upgrade.timer",
     "dpkg-db-backup.timer",

@@ -75,6 +75,7 @@ def test_every_command_that_changes_the_guest_says_so() -> None:
         "file-write",
         "file-close",
         "get-file-md5sum",
+        "get-file-sha256sum",
         "file-stat",
         "directory-list",
         "file-get",

@@ -16,7 +16,24 @@ from phoenix_ga.wire.commands import BY_NAME
 from tests.cli.conftest import Run, command_line, environment
 from tests.cli.scripted_agent import ScriptedAgent
 
-VERBS = ("ping", "info", "commands", "raw", "cp", "freeze", "thaw", "freeze-status")
+VERBS = (
+    "cat",
+    "commands",
+    "cp",
+    "exec",
+    "forward",
+    "freeze",
+    "freeze-status",
+    "info",
+    "ping",
+    "proxy",
+    "raw",
+    "sha256sum",
+    "shell",
+    "ssh-config",
+    "tee",
+    "thaw",
+)
 
 
 def test_help_tells_of_every_verb_and_every_exit_status(run: Run) -> None:
@@ -31,7 +48,11 @@ def test_help_tells_of_every_verb_and_every_exit_status(run: Run) -> None:
 def test_the_help_of_each_verb_ends_in_a_worked_example(run: Run, verb: str) -> None:
     text = run(verb, "--help").stdout
     assert "Example" in text
-    assert text.splitlines()[-1].strip().startswith(("$ phoenixctl " + verb, "$ echo"))
+    assert (
+        text.splitlines()[-1]
+        .strip()
+        .startswith(("$ phoenixctl " + verb, "$ echo", "$ ssh", "$ generate-config | phoenixctl"))
+    )
 
 
 def test_help_loads_no_library_that_it_does_not_need() -> None:

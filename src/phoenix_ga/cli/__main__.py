@@ -8,11 +8,14 @@ from typing import Any, NoReturn
 import click
 
 from phoenix_ga import __version__
+from phoenix_ga.cli.content import cat, sha256sum, tee
 from phoenix_ga.cli.context import Options
 from phoenix_ga.cli.copy import cp
 from phoenix_ga.cli.filesystems import freeze, freeze_status, thaw
+from phoenix_ga.cli.forwarding import forward, proxy, ssh_config
 from phoenix_ga.cli.output import escape
 from phoenix_ga.cli.ping import ping
+from phoenix_ga.cli.processes import execute, shell
 from phoenix_ga.cli.raw import raw
 from phoenix_ga.cli.system import commands, info
 
@@ -40,7 +43,7 @@ class _Program(click.Group):
             sys.exit(USAGE)
         except click.ClickException as error:
             _complain(error.format_message())
-            sys.exit(USAGE)
+            sys.exit(max(error.exit_code, USAGE))
         except (KeyboardInterrupt, click.Abort):
             sys.exit(INTERRUPTED)
         except BrokenPipeError:
@@ -97,6 +100,7 @@ Exit status:
   2    wrong usage
   124  no answer in time
   125  no connection, the link was lost, or the guest broke the protocol
+  126, 127, 128 and more, or any: that of the program, with exec and shell
   130  interrupted by Ctrl-C
 
 \b
@@ -116,7 +120,24 @@ def program(context: click.Context, timeout: float | None, as_json: bool, verbos
     context.obj = Options(timeout, as_json, verbose)
 
 
-for _command in (ping, info, commands, raw, cp, freeze, thaw, freeze_status):
+for _command in (
+    ping,
+    info,
+    commands,
+    raw,
+    execute,
+    shell,
+    cp,
+    cat,
+    tee,
+    sha256sum,
+    forward,
+    proxy,
+    ssh_config,
+    freeze,
+    thaw,
+    freeze_status,
+):
     program.add_command(_command)
 
 

@@ -192,6 +192,13 @@ class Connection:
             await _end(reader)
             await self._transport.close()
 
+    async def wait_closed(self) -> None:
+        """Wait for the end of the conversation. Raises LinkLost or ProtocolViolation, unless `close` ended it."""
+        if self._reader is not None:
+            await asyncio.wait({self._reader})
+        if self._broken is not None and self._reader is not None:
+            raise self._broken
+
     async def _ask(self, waiting: _Waiting) -> tuple[Any, dict[str, GuestStream]]:
         request = waiting.request
         if self._broken is not None:

@@ -68,6 +68,10 @@ class Guest:
         """End the connection; calls under way raise LinkLost. May be called twice."""
         await self._connection.close()
 
+    async def wait_closed(self) -> None:
+        """Wait for the end of the connection. Raises what ended it, if that was not `close`."""
+        await self._connection.wait_closed()
+
     async def __aenter__(self) -> Guest:
         return self
 
@@ -171,6 +175,10 @@ class Guest:
     async def get_file_md5sum(self, path: str) -> str:
         """Return the MD5 digest of a file, in hex."""
         return await self._read(Shape.text, "get-file-md5sum", path=path)
+
+    async def get_file_sha256sum(self, path: str) -> str:
+        """Return the SHA-256 digest of a file, in hex."""
+        return await self._read(Shape.text, "get-file-sha256sum", path=path)
 
     async def file_chown(self, path: str, uid: int = 0, gid: int = 0) -> None:
         """Change owner and group of a file, by number."""

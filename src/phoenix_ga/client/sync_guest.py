@@ -247,6 +247,7 @@ class SyncGuest:
         return SyncGuest(self._thread, self._guest.with_timeout(timeout))
 
     close = _blocking(Guest.close)
+    wait_closed = _blocking(Guest.wait_closed)
     execute = _blocking(Guest.execute)
     ping = _blocking(Guest.ping)
     sync = _blocking(Guest.sync)
@@ -258,6 +259,7 @@ class SyncGuest:
     file_write = _blocking(Guest.file_write)
     file_close = _blocking(Guest.file_close)
     get_file_md5sum = _blocking(Guest.get_file_md5sum)
+    get_file_sha256sum = _blocking(Guest.get_file_sha256sum)
     file_chown = _blocking(Guest.file_chown)
     file_chmod = _blocking(Guest.file_chmod)
     file_stat = _blocking(Guest.file_stat)

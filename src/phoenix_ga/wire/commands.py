@@ -308,6 +308,21 @@ COMMANDS: Final[tuple[Command, ...]] = (
         examples=(Example({"path": _EXAMPLE_FILE}, "6cd3556deb0da54bca060b4c39479839"),),
     ),
     Command(
+        "get-file-sha256sum",
+        "files:get_file_sha256sum",
+        "Compute the SHA-256 digest of a file or a block device, following symbolic links.",
+        arguments=(Argument("path", str, _PATH),),
+        returns="The digest in hex.",
+        errors=(
+            _NO_FILE,
+            ("EISDIR", "it is a directory"),
+            ("EINVAL", "it is a FIFO, a socket or a character device"),
+        ),
+        examples=(
+            Example({"path": _EXAMPLE_FILE}, "315f5bdb76d078c43b8ac0064e4a0164612b1fce77c869345bfc94c75894edd3"),
+        ),
+    ),
+    Command(
         "file-chown",
         "files:file_chown",
         "Change owner and group of a file; a symbolic link is followed.",

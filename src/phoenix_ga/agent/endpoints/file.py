@@ -6,18 +6,9 @@ import os
 from errno import EBADMSG, EINVAL
 from stat import S_ISREG
 
+from phoenix_ga.agent.operations.files import new_sha256
 from phoenix_ga.agent.streams import Endpoint
 from phoenix_ga.wire.streams import Data, Skip
-
-try:
-    # OpenSSL, which hashlib loads, would take more memory than the whole agent.
-    from _sha256 import sha256  # type: ignore[import-not-found]
-except ImportError:
-    try:
-        # Where Python 3.12 has put it.
-        from _sha2 import sha256  # type: ignore[import-not-found]
-    except ImportError:
-        from hashlib import sha256
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -115,7 +106,7 @@ class FileSource(_FileEndpoint):
         self._offset = offset
         self._end = offset + length
         self._start = offset
-        self._digest = sha256() if digest else None
+        self._digest = new_sha256() if digest else None
         self._sparse = sparse and S_ISREG(os.fstat(fd).st_mode)
         self._skipped = False
         self._pieces: deque[Piece] = deque()
@@ -193,7 +184,7 @@ class FileSink(_FileEndpoint):
     def __init__(self, replacement: Replacement, digest: bool) -> None:
         super().__init__()
         self._replacement = replacement
-        self._digest = sha256() if digest else None
+        self._digest = new_sha256() if digest else None
         self._pending: list[Data | Skip] = []
         self._message: dict[str, Any] | None = None
         self._finishing = False

@@ -16,7 +16,7 @@ from errno import E2BIG, EAGAIN, EBADF, EEXIST, EINVAL, EISDIR, EMFILE, ENXIO, E
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from typing import Final
+    from typing import Any, Final
 
 # How long a write to a FIFO or a device waits for somebody to take the data, in seconds.
 _WRITE_TIMEOUT: Final = 30.0
@@ -199,15 +199,38 @@ def sync_directory(path: bytes) -> None:
 
 
 def md5(path: str) -> str:
-    """Return the MD5 digest, in hex, of a regular file or a block device.
-
-    Raises OSError (EINVAL) on a FIFO, a socket or a character device, which may have no end.
-    """
+    """Return the MD5 digest, in hex, of a regular file or a block device. Raises OSError as `sha256` does."""
     try:
         # The module hashlib loads all of OpenSSL, for a digest that protects nothing.
         from _md5 import md5 as new_md5  # type: ignore[import-not-found]
     except ImportError:
         from hashlib import md5 as new_md5
+    return _digest(path, new_md5(usedforsecurity=False))
+
+
+def sha256(path: str) -> str:
+    """Return the SHA-256 digest, in hex, of a regular file or a block device.
+
+    Raises OSError (EINVAL) on a FIFO, a socket or a character device, which may have no end.
+    """
+    return _digest(path, new_sha256())
+
+
+def new_sha256() -> Any:
+    """Return a new SHA-256, with the methods of hashlib's."""
+    try:
+        # OpenSSL, which hashlib loads, would take as much memory as half of the agent.
+        from _sha256 import sha256  # type: ignore[import-not-found]
+    except ImportError:
+        try:
+            # Where Python 3.12 has put it.
+            from _sha2 import sha256  # type: ignore[import-not-found]
+        except ImportError:
+            from hashlib import sha256
+    return sha256()
+
+
+def _digest(path: str, digest: Any) -> str:
     name = encode_path(path)
     fd = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     try:
@@ -216,7 +239,6 @@ def md5(path: str) -> str:
             raise OSError(EISDIR, os.strerror(EISDIR), path)
         if not (stat.S_ISREG(mode) or stat.S_ISBLK(mode)):
             raise OSError(EINVAL, "it is no regular file and no block device", path)
-        digest = new_md5(usedforsecurity=False)
         piece = bytearray(_DIGEST_PIECE)
         while size := os.readv(fd, [piece]):
             digest.update(memoryview(piece)[:size])

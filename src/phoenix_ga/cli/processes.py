@@ -1,0 +1,138 @@
+"""The verbs `exec` and `shell`: programs in the guest."""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import TYPE_CHECKING
+
+import click
+
+from phoenix_ga.cli.context import Options
+
+if TYPE_CHECKING:
+    from phoenix_ga.client import Guest
+
+_USER = click.option("-u", "--user", default="", metavar="USER", help="Run it as this user of the guest.")
+_DIRECTORY = click.option(
+    "-w", "--directory", default="", metavar="DIR", help="Run it in this directory; else in the user's home."
+)
+_ENVIRONMENT = click.option(
+    "-e", "--env", "environment", multiple=True, metavar="NAME=VALUE", help="Set an environment variable."
+)
+
+
+@click.command(
+    "exec",
+    epilog="""\b
+Its output goes to stdout and stderr as it comes. The exit status is that of the program, or 128
+and the number of the signal that ended it, 127 where there is no such program, and 126 where it
+can't be executed. Ctrl-C is sent to the program; a second one within a second ends phoenixctl,
+and the program with it.
+
+\b
+Examples:
+  $ phoenixctl exec unix:/run/web1.sock -- systemctl status nginx
+  $ phoenixctl exec -i unix:/run/web1.sock -- sh -c 'cat > /tmp/list' < list
+  $ phoenixctl exec -it -u postgres unix:/run/web1.sock -- psql
+""",
+)
+@click.argument("endpoint", metavar="GUEST")
+@click.argument("argv", metavar="-- PROGRAM [ARG]...", nargs=-1, required=True, type=click.UNPROCESSED)
+@click.option("-i", "--interactive", is_flag=True, help="Give it this program's standard input.")
+@click.option("-t", "--tty", is_flag=True, help="Give it a terminal.")
+@_USER
+@_DIRECTORY
+@_ENVIRONMENT
+@click.pass_obj
+def execute(
+    options: Options,
+    endpoint: str,
+    argv: tuple[str, ...],
+    interactive: bool,
+    tty: bool,
+    user: str,
+    directory: str,
+    environment: tuple[str, ...],
+) -> int:
+    """Run a program in the guest."""
+    return _run(options, endpoint, argv, interactive, tty, user, directory, environment)
+
+
+@click.command(
+    epilog="""\b
+Leaving the shell gives its exit status. The terminal is as before afterwards, whatever happens.
+
+\b
+Example:
+  $ phoenixctl shell unix:/run/web1.sock
+"""
+)
+@click.argument("endpoint", metavar="GUEST")
+@_USER
+@_DIRECTORY
+@_ENVIRONMENT
+@click.pass_obj
+def shell(options: Options, endpoint: str, user: str, directory: str, environment: tuple[str, ...]) -> int:
+    """Open a login shell in the guest, on this terminal."""
+    return _run(options, endpoint, (), True, True, user, directory, environment)
+
+
+def _run(
+    options: Options,
+    endpoint: str,
+    argv: tuple[str, ...],
+    interactive: bool,
+    with_terminal: bool,
+    user: str,
+    directory: str,
+    environment: tuple[str, ...],
+) -> int:
+    from phoenix_ga.cli import terminal
+    from phoenix_ga.cli.attend import attend
+    from phoenix_ga.client import GuestRefused
+
+    variables = dict(_split_variable(word) for word in environment)
+    if with_terminal and "TERM" in os.environ:
+        variables.setdefault("TERM", os.environ["TERM"])
+
+    async def work(guest: Guest) -> int:
+        rows, columns = terminal.size()
+        process = await guest.exec(
+            argv,
+            env=variables,
+            user=user,
+            directory=directory,
+            terminal=with_terminal,
+            rows=rows,
+            columns=columns,
+        )
+        async with process:
+            return await attend(process, interactive, with_terminal)
+
+    try:
+        return options.ask(endpoint, work)
+    except GuestRefused as error:
+        kind = {errno.ENOENT: _NotFound, errno.EACCES: _NotExecutable}.get(error.code)
+        if kind is None:
+            raise
+        raise kind(f"the guest refused: {error}") from None
+
+
+class _NotStarted(click.ClickException):
+    """The program did not start; the exit status is what a shell would return."""
+
+
+class _NotFound(_NotStarted):
+    exit_code = 127
+
+
+class _NotExecutable(_NotStarted):
+    exit_code = 126
+
+
+def _split_variable(word: str) -> tuple[str, str]:
+    name, equals, value = word.partition("=")
+    if not (name and equals):
+        raise click.UsageError(f"{word!r} is not of the form NAME=VALUE.")
+    return name, value

@@ -1,0 +1,87 @@
+"""Standard input and output beside an event loop, whatever they are: a file, a pipe or a terminal.
+
+Reading or writing them may block for ever, so that is done in a thread that does not keep the program
+from ending.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import queue
+import threading
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
+
+Result = TypeVar("Result")
+
+STDIN: Final = 0
+STDOUT: Final = 1
+STDERR: Final = 2
+_READ_SIZE: Final = 64 * 1024
+
+
+class _Thread:
+    """Runs one call after the other for an event loop."""
+
+    def __init__(self) -> None:
+        self._calls: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        threading.Thread(target=self._work, daemon=True).start()
+
+    async def run(self, call: Callable[..., Result], *arguments: Any) -> Result:
+        """Return what `call` returns; raise what it raises. Cancelled, it forgets the result."""
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[Result] = loop.create_future()
+
+        def work() -> None:
+            try:
+                result = call(*arguments)
+            except BaseException as error:
+                self._tell(loop, done, done.set_exception, error)
+            else:
+                self._tell(loop, done, done.set_result, result)
+
+        self._calls.put(work)
+        return await done
+
+    def _work(self) -> None:
+        while True:
+            self._calls.get()()
+
+    @staticmethod
+    def _tell(
+        loop: asyncio.AbstractEventLoop, done: asyncio.Future[Any], settle: Callable[[Any], None], value: Any
+    ) -> None:
+        try:
+            loop.call_soon_threadsafe(lambda: None if done.done() else settle(value))
+        except RuntimeError:
+            pass  # The loop is closed: nobody waits any more.
+
+
+class Input:
+    """What comes on a file descriptor."""
+
+    def __init__(self, fd: int = STDIN) -> None:
+        self._fd = fd
+        self._thread = _Thread()
+
+    async def read(self) -> bytes:
+        """Return what comes, none at the end. Raises OSError."""
+        return await self._thread.run(os.read, self._fd, _READ_SIZE)
+
+
+class Output:
+    """What goes to a file descriptor."""
+
+    def __init__(self, fd: int = STDOUT) -> None:
+        self._fd = fd
+        self._thread = _Thread()
+
+    async def write(self, data: bytes) -> None:
+        """Write all of `data`. Raises OSError, BrokenPipeError where nobody reads any more."""
+        await self._thread.run(self._write, data)
+
+    def _write(self, data: bytes) -> None:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(self._fd, rest) :]

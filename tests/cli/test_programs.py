@@ -1,0 +1,168 @@
+"""`exec` and `shell`: a program in the guest behaves as one of this host would."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import select
+import signal
+import struct
+import subprocess
+import termios
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Run, command_line, environment
+from tests.support import AgentProcess, wait_for
+
+
+@pytest.mark.parametrize(
+    ("script", "status"), [("exit 0", 0), ("exit 3", 3), ("exit 255", 255), ("kill -TERM $$", 128 + 15)]
+)
+def test_the_exit_status_is_passed_on(run: Run, endpoint: str, script: str, status: int) -> None:
+    assert run("exec", endpoint, "--", "sh", "-c", script).returncode == status
+
+
+def test_output_goes_where_it_belongs(run: Run, endpoint: str) -> None:
+    result = run("exec", endpoint, "--", "sh", "-c", "echo out; echo err >&2")
+    assert (result.stdout, result.stderr) == ("out\n", "err\n")
+
+
+def test_input_is_given_where_it_is_asked_for(run: Run, endpoint: str) -> None:
+    assert run("exec", "-i", endpoint, "--", "tr", "a-z", "A-Z", input="hello").stdout == "HELLO"
+    assert run("exec", endpoint, "--", "cat", input="not for you").stdout == ""
+
+
+def test_arguments_are_words_and_no_shell_looks_at_them(run: Run, endpoint: str) -> None:
+    assert run("exec", endpoint, "--", "printf", "%s|", "$HOME", "a b", "-u", "*").stdout == "$HOME|a b|-u|*|"
+
+
+def test_where_and_with_what_it_runs(run: Run, endpoint: str, tmp_path: Path) -> None:
+    result = run("exec", "-w", tmp_path, "-e", "A=b=c", "-e", "D=", endpoint, "--", "sh", "-c", 'pwd; echo "$A$D"')
+    assert result.stdout == f"{tmp_path}\nb=c\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "hint"),
+    [
+        (["--", "no-such-program"], 127, "no-such-program: No such file or directory"),
+        (["--", "/etc/passwd"], 126, "/etc/passwd: Permission denied"),
+        (["-u", "no-such-user", "--", "true"], 127, "no user 'no-such-user'"),
+        ([], 2, "Missing argument"),
+        (["-e", "NONSENSE", "--", "true"], 2, "NAME=VALUE"),
+    ],
+)
+def test_what_does_not_start_says_why(run: Run, endpoint: str, words: list[str], status: int, hint: str) -> None:
+    result = run("exec", endpoint, *words)
+    assert result.returncode == status
+    assert hint in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_ctrl_c_is_sent_to_the_program(endpoint: str) -> None:
+    script = "trap 'echo interrupted; exit 9' INT; echo ready; while :; do sleep 0.05; done"
+    process = subprocess.Popen(
+        command_line("exec", endpoint, "--", "sh", "-c", script), stdout=subprocess.PIPE, text=True, env=environment()
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGINT)
+    rest, _ = process.communicate(timeout=10)
+    assert (rest, process.returncode) == ("interrupted\n", 9)
+
+
+def test_a_second_ctrl_c_ends_a_program_that_does_not_want_to(endpoint: str, tmp_path: Path) -> None:
+    script = f"trap '' INT; echo $$ > {tmp_path}/pid; echo ready; while :; do sleep 0.05; done"
+    process = subprocess.Popen(
+        command_line("exec", endpoint, "--", "sh", "-c", script), stdout=subprocess.PIPE, text=True, env=environment()
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=10)
+    assert process.returncode == 130
+    pid = (tmp_path / "pid").read_text().strip()
+    wait_for(lambda: not Path(f"/proc/{pid}").exists())
+
+
+def test_a_reader_that_has_gone_ends_the_program(endpoint: str) -> None:
+    script = " ".join(command_line("exec", endpoint, "--", "cat", "/dev/zero")) + " | head -c 100000 | wc -c"
+    result = subprocess.run(["sh", "-c", script], capture_output=True, text=True, env=environment(), timeout=20)
+    assert result.stdout.strip() == "100000"
+    assert result.stderr == ""
+
+
+class Typist:
+    """Runs phoenixctl on a terminal of its own, and types."""
+
+    def __init__(self, *words: str, rows: int = 33, columns: int = 101) -> None:
+        self.master, self.slave = pty.openpty()
+        self.resize(rows, columns)
+        self.before = termios.tcgetattr(self.slave)
+        self.process = subprocess.Popen(
+            command_line(*words),
+            stdin=self.slave,
+            stdout=self.slave,
+            stderr=self.slave,
+            env={**environment(TERM="vt100"), "COLUMNS": ""},
+            start_new_session=True,
+        )
+        self.seen = b""
+
+    def resize(self, rows: int, columns: int) -> None:
+        fcntl.ioctl(self.slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+    def type(self, keys: bytes) -> None:
+        os.write(self.master, keys)
+
+    def wait_for(self, text: bytes) -> None:
+        deadline = time.monotonic() + 20
+        while text not in self.seen:
+            assert time.monotonic() < deadline, self.seen
+            if select.select([self.master], [], [], 0.1)[0]:
+                self.seen += os.read(self.master, 65536)
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        os.close(self.master)
+        os.close(self.slave)
+
+
+def test_a_shell_is_interactive_and_leaves_the_terminal_as_it_was(endpoint: str) -> None:
+    typist = Typist("shell", endpoint, "-e", "PS1=prompt")
+    try:
+        typist.type(b"stty size; echo $TERM; sleep 60\r")
+        typist.wait_for(b"33 101")
+        typist.wait_for(b"vt100")
+        typist.type(b"\x03")
+        typist.type(b"echo again$((1 + 1))\r")
+        typist.wait_for(b"again2")
+        typist.resize(40, 120)
+        typist.process.send_signal(signal.SIGWINCH)
+        time.sleep(0.3)
+        typist.type(b"stty size\r")
+        typist.wait_for(b"40 120")
+        typist.type(b"exit 6\r")
+        assert typist.process.wait(20) == 6
+        assert termios.tcgetattr(typist.slave) == typist.before
+    finally:
+        typist.close()
+
+
+def test_a_shell_that_loses_its_guest_leaves_the_terminal_as_it_was(endpoint: str, tmp_path: Path) -> None:
+    with AgentProcess(tmp_path) as agent:
+        typist = Typist("shell", f"unix:{agent.socket_path}")
+        try:
+            typist.type(b"echo up$((1 + 1))\r")
+            typist.wait_for(b"up2")
+            agent.process.kill()
+            assert typist.process.wait(20) == 125
+            assert termios.tcgetattr(typist.slave) == typist.before
+        finally:
+            typist.close()
