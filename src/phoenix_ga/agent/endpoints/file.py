@@ -6,7 +6,7 @@ import os
 from errno import EBADMSG, EINVAL
 from stat import S_ISREG
 
-from phoenix_ga.agent.operations.files import new_sha256
+from phoenix_ga.agent.linux.digest import new_sha256
 from phoenix_ga.agent.streams import Endpoint
 from phoenix_ga.wire.streams import Data, Skip
 

@@ -213,21 +213,10 @@ def sha256(path: str) -> str:
 
     Raises OSError (EINVAL) on a FIFO, a socket or a character device, which may have no end.
     """
+    # Needs sockets, which an agent that computes no digest does without.
+    from phoenix_ga.agent.linux.digest import new_sha256
+
     return _digest(path, new_sha256())
-
-
-def new_sha256() -> Any:
-    """Return a new SHA-256, with the methods of hashlib's."""
-    try:
-        # OpenSSL, which hashlib loads, would take as much memory as half of the agent.
-        from _sha256 import sha256  # type: ignore[import-not-found]
-    except ImportError:
-        try:
-            # Where Python 3.12 has put it.
-            from _sha2 import sha256  # type: ignore[import-not-found]
-        except ImportError:
-            from hashlib import sha256
-    return sha256()
 
 
 def _digest(path: str, digest: Any) -> str:
