@@ -6,7 +6,7 @@ streams that have something to send take turns.
 
 from __future__ import annotations
 
-from errno import EAGAIN, EPROTO
+from errno import EAGAIN, EIO, EPROTO
 
 from phoenix_ga.wire.streams import Credit, Data, End, Reset, Skip, Stream, StreamViolation
 
@@ -88,7 +88,11 @@ class OpenStream:
 
     def start(self) -> None:
         """Let the endpoint begin. To be called when the answer that names the stream was sent."""
-        self.endpoint.start(self)
+        self._streams.guarded(self, self.endpoint.start, self)
+
+    def watch(self, fd: int, callback: Callable[[int], None], events: int) -> None:
+        """Call back as `Loop.watch` does; what goes wrong in it ends the stream, and not the agent."""
+        self.loop.watch(fd, lambda happened: self._streams.guarded(self, callback, happened), events)
 
     def ready(self) -> None:
         """There is something to pull."""
@@ -182,11 +186,11 @@ class Streams:
             self.reset(opened, f"protocol violation: {error}", EPROTO)
             return
         if isinstance(event, (Data, Skip)):
-            opened.endpoint.received(event)
+            self.guarded(opened, opened.endpoint.received, event)
         elif isinstance(event, Credit):
             self.ready(opened)
         elif isinstance(event, End):
-            opened.endpoint.ended(event.message)
+            self.guarded(opened, opened.endpoint.ended, event.message)
             self.close_if_over(opened)
         elif isinstance(event, Reset):
             self._close(opened)
@@ -236,6 +240,14 @@ class Streams:
         for opened in list(self._open.values()):
             self._close(opened)
 
+    def guarded(self, opened: OpenStream, call: Callable[..., Any], *arguments: Any) -> Any:
+        """Return what a call of an endpoint returns; where it raises, end that stream and nothing else."""
+        try:
+            return call(*arguments)
+        except Exception as error:
+            self.reset(opened, f"internal error: {type(error).__name__}: {error}", EIO)
+            return None
+
     def _pump_soon(self) -> None:
         if not self._scheduled:
             self._scheduled = True
@@ -251,7 +263,7 @@ class Streams:
         # Without credit, it comes again when some is granted.
         if not stream.sending or not stream.credit:
             return
-        piece = opened.endpoint.pull(min(stream.credit, FRAME_SIZE))
+        piece = self.guarded(opened, opened.endpoint.pull, min(stream.credit, FRAME_SIZE))
         if isinstance(piece, Skip):
             self.send(stream.skip(piece.length))
         elif piece:
@@ -264,4 +276,4 @@ class Streams:
         if self._open.pop(opened.stream.id, None) is not None:
             self._windows -= opened.endpoint.window
             opened.stream.sending = opened.stream.receiving = False
-            opened.endpoint.closed(self.loop, self.workers)
+            self.guarded(opened, opened.endpoint.closed, self.loop, self.workers)

@@ -45,7 +45,7 @@ class DescriptorEndpoint(Endpoint):
     def start(self, stream: OpenStream) -> None:
         self._stream = stream
         for fd in {self._source, self._sink} - {-1}:
-            stream.loop.watch(fd, self._happened, READABLE | WRITABLE)
+            stream.watch(fd, self._happened, READABLE | WRITABLE)
             self._watched.add(fd)
 
     def pull(self, size: int) -> Piece:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 # What tells of a new connection is shorter.
 _NEWS_SIZE: Final = 512
+# How long to wait where a connection could not be taken, in seconds.
+_RETRY_PAUSE: Final = 1.0
 
 
 class SocketEndpoint(DescriptorEndpoint):
@@ -66,7 +68,7 @@ class ListeningEndpoint(Endpoint):
 
     def start(self, stream: OpenStream) -> None:
         self._stream = stream
-        stream.loop.watch(self._listener.fileno(), lambda events: stream.ready(), READABLE)
+        stream.watch(self._listener.fileno(), lambda events: stream.ready(), READABLE)
 
     def pull(self, size: int) -> Piece:
         assert self._stream is not None
@@ -74,8 +76,11 @@ class ListeningEndpoint(Endpoint):
             return b""
         try:
             fd, address = self._listener._accept()  # type: ignore[attr-defined]
+        except BlockingIOError:
+            return b""
         except OSError:
-            # There is none now, or it is gone already, or no file descriptor is left for it.
+            # It is gone already, or no file descriptor is left for it.
+            self._stream.loop.call_later(_RETRY_PAUSE, self._stream.ready)
             return b""
         connection = _socket.socket(fileno=fd)
         connection.setblocking(False)

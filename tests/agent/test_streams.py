@@ -1,0 +1,254 @@
+"""The agent's side of streams, spoken to in frames made by hand."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from phoenix_ga import __version__
+from phoenix_ga.agent.loop import Loop
+from phoenix_ga.agent.streams import Endpoint, Streams
+from phoenix_ga.agent.workers import Workers
+from phoenix_ga.wire.frames import DATA, END, RESET, SKIP, WINDOW, encode_header
+from phoenix_ga.wire.messages import decode_answer, encode_request
+from phoenix_ga.wire.streams import Reset, Stream
+from phoenix_ga.wire.units import Frame, Line, Parser
+from tests.support import AgentProcess, wait_for
+
+
+class FrameClient:
+    """Speaks lines and frames over a socket."""
+
+    def __init__(self, agent: AgentProcess) -> None:
+        self.client = agent.connect()
+        self._parser = Parser()
+
+    def unit(self) -> Line | Frame:
+        """Return the next line or frame."""
+        while (unit := self._parser.next_unit()) is None:
+            data = self.client.socket.recv(1 << 20)
+            assert data, "the agent closed the connection"
+            self._parser.receive(data)
+        assert isinstance(unit, (Line, Frame)), unit
+        return unit
+
+    def frame(self) -> Frame:
+        unit = self.unit()
+        assert isinstance(unit, Frame), unit
+        return unit
+
+    def open(self, execute: str, **arguments: object) -> dict[str, Any]:
+        """Return the answer to a command, which comes before all frames."""
+        self.client.send(encode_request(execute, arguments, "open"))
+        unit = self.unit()
+        assert isinstance(unit, Line), unit
+        answer = decode_answer(unit.data)
+        assert answer.error is None, answer.error and answer.error.text
+        value: dict[str, Any] = answer.value
+        return value
+
+    def send(self, type: int, stream: int, payload: bytes = b"") -> None:
+        self.client.send(encode_header(type, stream, len(payload)) + payload)
+
+    def wait_for_reset(self, stream: int) -> tuple[str, int]:
+        """Return why the agent reset the stream."""
+        while (frame := self.frame()).type != RESET:
+            pass
+        assert frame.stream == stream
+        event = Stream(stream, credit=0, window=0).receive(frame)
+        assert isinstance(event, Reset)
+        return event.error.text, event.error.code
+
+
+@pytest.fixture
+def client(agent: AgentProcess) -> Iterator[FrameClient]:
+    client = FrameClient(agent)
+    yield client
+    client.client.close()
+
+
+@pytest.fixture
+def big(tmp_path: Path) -> Path:
+    path = tmp_path / "big"
+    path.write_bytes(os.urandom(3_000_000))
+    return path
+
+
+def test_no_more_comes_than_was_granted(client: FrameClient, big: Path) -> None:
+    stream = client.open("file-get", path=str(big), window=100_000)["stream"]
+    received = b""
+    while len(received) < 100_000:
+        received += client.frame().payload
+    assert len(received) == 100_000
+    client.client.ask("ping", "after")
+    unit = client.unit()
+    assert isinstance(unit, Line), "more came than was granted"
+    client.send(WINDOW, stream, (5).to_bytes(4, "big"))
+    assert client.frame().payload == big.read_bytes()[100_000:100_005]
+
+
+def test_an_answer_waits_for_few_frames_only(client: FrameClient, big: Path) -> None:
+    client.open("file-get", path=str(big), window=3_000_000, digest=False)
+    client.client.ask("ping", "now")
+    frames = 0
+    while not isinstance(client.unit(), Line):
+        frames += 1
+    # What the socket held already, and one frame.
+    assert frames * 65536 < 1_000_000
+
+
+def test_streams_take_turns(client: FrameClient, tmp_path: Path) -> None:
+    with (tmp_path / "endless").open("wb") as file:
+        file.truncate(1 << 34)
+    lines = [
+        encode_request("file-get", {"path": str(tmp_path / "endless"), "window": 16 << 20, "digest": False}, number)
+        for number in range(4)
+    ]
+    client.client.send(b"".join(lines))
+    received: dict[int, int] = {}
+    while sum(received.values()) < 40 << 20:
+        unit = client.unit()
+        if isinstance(unit, Frame):
+            received[unit.stream] = received.get(unit.stream, 0) + len(unit.payload)
+    assert len(received) == 4
+    assert max(received.values()) <= 2 * min(received.values())
+
+
+CHEATS: dict[str, tuple[int, bytes]] = {
+    "more than there is room for": (DATA, bytes(200_000)),
+    "a skip to a process": (SKIP, bytes(8)),
+    "a malformed window": (WINDOW, b"x"),
+    "more credit than there can be": (WINDOW, b"\xff" * 4),
+    "a closing message that is no object": (END, b"[]"),
+    "an unknown type": (77, b""),
+}
+
+
+@pytest.mark.parametrize(("type", "payload"), CHEATS.values(), ids=CHEATS.keys())
+def test_a_client_that_cheats_loses_that_stream_only(
+    agent: AgentProcess, client: FrameClient, type: int, payload: bytes
+) -> None:
+    good = client.open("exec", argv=["cat"])
+    bad = client.open("exec", argv=["sleep", "60"])
+    client.send(type, bad["stream"], payload)
+    text, code = client.wait_for_reset(bad["stream"])
+    assert code == errno.EPROTO
+    assert "protocol violation" in text
+    client.send(DATA, good["stream"], b"still here")
+    while (frame := client.frame()).type != DATA:
+        pass
+    assert (frame.stream, frame.payload) == (good["stream"], b"still here")
+    wait_for(lambda: not Path(f"/proc/{bad['pid']}").exists())
+
+
+def test_frames_of_no_stream_are_dropped(client: FrameClient) -> None:
+    client.send(DATA, 5, b"x")
+    gone = client.open("exec", argv=["true"])["stream"]
+    ended = 0
+    while ended < 2:
+        ended += client.frame().type == END
+    for type in (DATA, WINDOW, END, RESET, SKIP, 99):
+        client.send(type, gone, b"xxxxxxxx")
+    client.client.ask("ping", "t")
+    unit = client.unit()
+    assert isinstance(unit, Line)
+    assert decode_answer(unit.data).value == __version__
+
+
+def test_sync_ends_the_streams_of_whoever_was_there(agent: AgentProcess, client: FrameClient, big: Path) -> None:
+    pid = client.open("exec", argv=["sleep", "60"])["pid"]
+    client.open("file-put", path=str(big) + ".new")
+    client.open("file-get", path=str(big), window=1000)
+    client.client.send(encode_request("sync", {"id": 3}))
+    while not isinstance(client.unit(), Line):
+        pass
+    wait_for(lambda: not Path(f"/proc/{pid}").exists())
+    files = Path(f"/proc/{agent.process.pid}/fd")
+    wait_for(lambda: not any(str(big) in os.readlink(link) for link in files.iterdir()))
+    assert os.listdir(big.parent).count("big.new") == 0
+
+
+def test_the_limits_of_streams_are_clear_errors(tmp_path: Path) -> None:
+    with AgentProcess(tmp_path, "--max-streams", "3") as agent:
+        client = FrameClient(agent)
+        client.open("exec", argv=["sleep", "60"])
+        client.client.send(encode_request("exec", {"argv": ["sleep", "61"]}))
+        unit = client.unit()
+        assert isinstance(unit, Line)
+        error = decode_answer(unit.data).error
+        assert error is not None
+        assert error.code == errno.EAGAIN
+        assert "3 streams are open" in error.text
+        # What was started for nothing is ended.
+        children = Path(f"/proc/{agent.process.pid}/task").glob("*/children")
+        wait_for(lambda: sum(len(task.read_text().split()) for task in children) <= 1)
+        client.client.close()
+
+
+def test_windows_are_bounded_in_sum(client: FrameClient, tmp_path: Path) -> None:
+    for number in range(64):
+        client.open("file-put", path=str(tmp_path / f"file{number}"))
+    client.client.send(encode_request("file-put", {"path": str(tmp_path / "one-more")}))
+    unit = client.unit()
+    assert isinstance(unit, Line)
+    error = decode_answer(unit.data).error
+    assert error is not None
+    assert error.code == errno.EAGAIN
+    assert sorted(os.listdir(tmp_path)) == ["agent.log", "agent.sock", "phoenix-ga.conf"]
+
+
+def test_a_file_with_a_wrong_digest_stays_as_it_was(client: FrameClient, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("old")
+    stream = client.open("file-put", path=str(tmp_path / "file"))["stream"]
+    client.send(DATA, stream, b"new")
+    client.send(END, stream, b'{"sha256": "0000"}')
+    text, code = client.wait_for_reset(stream)
+    assert code == errno.EBADMSG
+    assert "the file stays as it was" in text
+    assert (tmp_path / "file").read_text() == "old"
+
+
+@pytest.mark.root
+def test_a_full_disk_ends_the_stream_with_its_errno(client: FrameClient, tmp_path: Path) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    assert os.system(f"mount -t tmpfs -o size=256k none {small}") == 0
+    try:
+        (small / "file").write_text("old")
+        stream = client.open("file-put", path=str(small / "file"))["stream"]
+        client.send(DATA, stream, bytes(256 * 1024))
+        client.send(DATA, stream, bytes(256 * 1024))
+        assert client.wait_for_reset(stream)[1] == errno.ENOSPC
+        assert (small / "file").read_text() == "old"
+        wait_for(lambda: os.listdir(small) == ["file"])
+    finally:
+        os.system(f"umount -l {small}")
+
+
+def test_an_endpoint_that_fails_ends_its_stream_and_not_the_agent() -> None:
+    class Broken(Endpoint):
+        window = 10
+
+        def pull(self, size: int) -> bytes:
+            raise RuntimeError("broken")
+
+        received = ended = closed = pull  # type: ignore[assignment]
+
+    loop = Loop()
+    sent: list[bytes] = []
+    channel = SimpleNamespace(send=sent.extend, output_size=0)
+    streams = Streams(loop, Workers(1), cast(Any, channel), 10, lambda: 1)
+    for frame in (Frame(DATA, 1, b"x"), Frame(END, 1, b"")):
+        streams.open(Broken(), 100).start()
+        streams.receive(frame)
+        assert len(streams) == 0
+    streams.open(Broken(), 100).ready()
+    streams.pump()
+    assert len(streams) == 0
+    assert len(sent) == 3
