@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -212,6 +213,61 @@ def test_a_file_with_a_wrong_digest_stays_as_it_was(client: FrameClient, tmp_pat
     assert code == errno.EBADMSG
     assert "the file stays as it was" in text
     assert (tmp_path / "file").read_text() == "old"
+
+
+def test_what_was_kept_of_a_file_is_continued(client: FrameClient, tmp_path: Path) -> None:
+    target, part = tmp_path / "file", tmp_path / ".file.token-1.phoenix-part"
+    stream = client.open("file-put", path=str(target), part="token-1")["stream"]
+    client.send(DATA, stream, b"first half, and more")
+    client.send(RESET, stream)
+    wait_for(lambda: part.exists() and part.read_bytes() == b"first half, and more")
+    stream = client.open("file-put", path=str(target), part="token-1", offset=11)["stream"]
+    client.send(DATA, stream, b" second half")
+    client.send(END, stream, b'{"size": 23, "sha256": "%s"}' % hashlib.sha256(b" second half").hexdigest().encode())
+    while client.frame().type != END:
+        pass
+    assert target.read_bytes() == b"first half, second half"
+    assert not part.exists()
+
+
+def test_what_is_wrong_is_not_kept(client: FrameClient, tmp_path: Path) -> None:
+    stream = client.open("file-put", path=str(tmp_path / "file"), part="x")["stream"]
+    client.send(DATA, stream, b"damaged")
+    client.send(END, stream, b'{"sha256": "0000"}')
+    client.wait_for_reset(stream)
+    wait_for(lambda: not (tmp_path / ".file.x.phoenix-part").exists())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        ({"part": "../x"}, errno.EINVAL),
+        ({"part": "x" * 33}, errno.EINVAL),
+        ({"offset": 1}, errno.EINVAL),
+        ({"part": "x", "offset": 1}, errno.ENODATA),
+        ({"part": "link"}, errno.ELOOP),
+        ({"part": "hard"}, errno.EINVAL),
+    ],
+)
+def test_what_cannot_be_continued(
+    client: FrameClient, tmp_path: Path, arguments: dict[str, object], code: int
+) -> None:
+    (tmp_path / "other").write_text("not ours")
+    (tmp_path / ".file.link.phoenix-part").symlink_to("other")
+    (tmp_path / ".file.hard.phoenix-part").hardlink_to(tmp_path / "other")
+    client.client.send(encode_request("file-put", {"path": str(tmp_path / "file"), **arguments}))
+    unit = client.unit()
+    assert isinstance(unit, Line)
+    error = decode_answer(unit.data).error
+    assert error is not None
+    assert error.code == code
+    assert (tmp_path / "other").read_text() == "not ours"
+
+
+def test_the_digest_of_the_start_of_a_file(client: FrameClient, big: Path) -> None:
+    for length in (0, 1, 262_144, 1_000_001, 99_999_999):
+        digest = client.client.call("get-file-sha256sum", path=str(big), length=length)
+        assert digest == hashlib.sha256(big.read_bytes()[:length]).hexdigest()
 
 
 @pytest.mark.root

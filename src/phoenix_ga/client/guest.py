@@ -176,9 +176,9 @@ class Guest:
         """Return the MD5 digest of a file, in hex."""
         return await self._read(Shape.text, "get-file-md5sum", path=path)
 
-    async def get_file_sha256sum(self, path: str) -> str:
-        """Return the SHA-256 digest of a file, in hex."""
-        return await self._read(Shape.text, "get-file-sha256sum", path=path)
+    async def get_file_sha256sum(self, path: str, length: int = INT64_MAX) -> str:
+        """Return the SHA-256 digest of the first `length` bytes of a file, in hex."""
+        return await self._read(Shape.text, "get-file-sha256sum", path=path, length=length)
 
     async def file_chown(self, path: str, uid: int = 0, gid: int = 0) -> None:
         """Change owner and group of a file, by number."""
@@ -228,14 +228,31 @@ class Guest:
         return await self._shaped(lambda shape: FileStream.read(shape, streams["stream"]), value, streams)
 
     async def file_put(
-        self, path: str, perm: int = 0o644, uid: int = -1, gid: int = -1, digest: bool = True
+        self,
+        path: str,
+        perm: int = 0o644,
+        uid: int = -1,
+        gid: int = -1,
+        digest: bool = True,
+        part: str = "",
+        offset: int = 0,
     ) -> GuestStream:
         """Open a stream to a file that appears when all has come; `put` copies one whole.
 
         uid, gid: -1 for those of the file that it replaces. digest: compare the SHA-256 of both sides.
+        part: a name under which the guest keeps what has come, where the rest does not. offset: how much
+        of what was kept is taken over, in bytes.
         """
         _, streams = await self._open(
-            (ExpectedStream("stream"),), "file-put", path=path, perm=perm, uid=uid, gid=gid, digest=digest
+            (ExpectedStream("stream"),),
+            "file-put",
+            path=path,
+            perm=perm,
+            uid=uid,
+            gid=gid,
+            digest=digest,
+            part=part,
+            offset=offset,
         )
         return streams["stream"]
 

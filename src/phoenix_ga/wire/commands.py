@@ -311,7 +311,10 @@ COMMANDS: Final[tuple[Command, ...]] = (
         "get-file-sha256sum",
         "files:get_file_sha256sum",
         "Compute the SHA-256 digest of a file or a block device, following symbolic links.",
-        arguments=(Argument("path", str, _PATH),),
+        arguments=(
+            Argument("path", str, _PATH),
+            Argument("length", int, "How many bytes of it, from the start.", default=INT64_MAX),
+        ),
         returns="The digest in hex.",
         errors=(
             _NO_FILE,
@@ -424,6 +427,14 @@ COMMANDS: Final[tuple[Command, ...]] = (
                 maximum=ID_MAX,
             ),
             _DIGEST,
+            Argument(
+                "part",
+                str,
+                "Keep what has come where the file does not get to its place, beside it as "
+                "`.NAME.PART.phoenix-part`: at most 32 letters, digits and hyphens. Empty: keep nothing.",
+                default="",
+            ),
+            Argument("offset", int, "Continue the part that was kept, behind so many bytes of it.", default=0),
         ),
         returns="`stream`: its number; `window`: how many bytes the client may send at first. Closing message of the "
         "client: `size`, and `sha256` in hex where there is a digest; each may be left out. Of the agent, when the "
@@ -432,6 +443,7 @@ COMMANDS: Final[tuple[Command, ...]] = (
             ("EISDIR", "it is a directory"),
             ("EINVAL", "it is there, and no regular file"),
             ("ENOENT", "there is no such directory"),
+            ("ENODATA", "less was kept of the part"),
             _TOO_MANY_STREAMS,
         ),
         examples=(Example({"path": "/tmp/phoenix/put.txt"}, {"window": 1048576, "stream": 70008}, exact=False),),

@@ -231,6 +231,7 @@ class FileSink(_FileEndpoint):
             message["sha256"] = self._digest.hexdigest()
         for name, value in message.items():
             if self._message.get(name, value) != value:
+                self._replacement.refuse()
                 text = f"{name} is {value} here, {self._message[name]} was sent; the file stays as it was"
                 raise OSError(EBADMSG, text)
         self._replacement.commit()

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 # How long a write to a FIFO or a device waits for somebody to take the data, in seconds.
 _WRITE_TIMEOUT: Final = 30.0
+INT64_MAX: Final = 2**63 - 1
 # Directories on the way to the one that was asked for.
 _PARENT_MODE: Final = 0o755
 _DIGEST_PIECE: Final = 256 * 1024
@@ -208,18 +209,18 @@ def md5(path: str) -> str:
     return _digest(path, new_md5(usedforsecurity=False))
 
 
-def sha256(path: str) -> str:
-    """Return the SHA-256 digest, in hex, of a regular file or a block device.
+def sha256(path: str, length: int = INT64_MAX) -> str:
+    """Return the SHA-256 digest, in hex, of the first `length` bytes of a regular file or a block device.
 
     Raises OSError (EINVAL) on a FIFO, a socket or a character device, which may have no end.
     """
     # Needs sockets, which an agent that computes no digest does without.
     from phoenix_ga.agent.linux.digest import new_sha256
 
-    return _digest(path, new_sha256())
+    return _digest(path, new_sha256(), length)
 
 
-def _digest(path: str, digest: Any) -> str:
+def _digest(path: str, digest: Any, length: int = INT64_MAX) -> str:
     name = encode_path(path)
     fd = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     try:
@@ -229,8 +230,9 @@ def _digest(path: str, digest: Any) -> str:
         if not (stat.S_ISREG(mode) or stat.S_ISBLK(mode)):
             raise OSError(EINVAL, "it is no regular file and no block device", path)
         piece = bytearray(_DIGEST_PIECE)
-        while size := os.readv(fd, [piece]):
+        while length and (size := os.readv(fd, [memoryview(piece)[:length]])):
             digest.update(memoryview(piece)[:size])
+            length -= size
         return str(digest.hexdigest())
     finally:
         os.close(fd)

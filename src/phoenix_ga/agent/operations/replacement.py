@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from errno import EINVAL, EISDIR, ENOENT, EOPNOTSUPP
+from errno import EINVAL, EISDIR, ENODATA, ENOENT, EOPNOTSUPP
 
 from phoenix_ga.agent.operations.files import encode_path, sync_directory
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 _SUFFIX: Final = b".phoenix-part"
 # What a name may be long on all filesystems, less what a temporary one adds.
 _NAME_MAX: Final = 200
+_PART_CHARACTERS: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-"
+_PART_MAX: Final = 32
 _UNSUPPORTED: Final = (EISDIR, EINVAL, ENOENT, EOPNOTSUPP)
 
 
@@ -25,9 +27,13 @@ class Replacement:
     the machine stops. mode: its permissions. uid, gid: its owner, -1 for that of the file in whose
     place it comes, or the agent's own. A symbolic link at `path` stays, and what it names is replaced.
     Methods raise OSError.
+
+    part: where it is not empty, what was written is kept when the file does not get to its place,
+    beside `path` as `.NAME.PART.phoenix-part`, so that it can be continued. offset: how much of what
+    was kept is taken over, in bytes; ENODATA where there is less.
     """
 
-    def __init__(self, path: str, mode: int, uid: int, gid: int) -> None:
+    def __init__(self, path: str, mode: int, uid: int, gid: int, part: str = "", offset: int = 0) -> None:
         self._target = os.path.realpath(encode_path(path))
         self._directory, name = os.path.split(self._target)
         try:
@@ -45,12 +51,14 @@ class Replacement:
             raise OSError(EISDIR, os.strerror(EISDIR), path)
         self._mode = mode
         self._owner = uid, gid
-        self._temporary = os.path.join(
-            self._directory, b".%s.%s%s" % (name[:_NAME_MAX], os.urandom(6).hex().encode(), _SUFFIX)
-        )
+        if part.strip(_PART_CHARACTERS) or len(part) > _PART_MAX:
+            raise OSError(EINVAL, f"the name of a part is at most {_PART_MAX} letters, digits and hyphens")
+        self._keep = bool(part)
+        middle = (part or os.urandom(6).hex()).encode()
+        self._temporary = os.path.join(self._directory, b".%s.%s%s" % (name[:_NAME_MAX], middle, _SUFFIX))
         self._named = False
-        self.size = 0
-        self._fd = self._open()
+        self.size = offset
+        self._fd = self._open_part(offset) if part else self._open()
 
     def _open(self) -> int:
         try:
@@ -60,6 +68,22 @@ class Replacement:
                 raise
         fd = os.open(self._temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         self._named = True
+        return fd
+
+    def _open_part(self, offset: int) -> int:
+        fd = os.open(self._temporary, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
+        self._named = True
+        try:
+            status = os.fstat(fd)
+            if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
+                raise OSError(EINVAL, "what was kept of it is no file of ours", self._temporary)
+            if status.st_size < offset:
+                raise OSError(ENODATA, f"only {status.st_size} bytes of it were kept, not {offset}")
+            os.ftruncate(fd, offset)
+            os.lseek(fd, offset, os.SEEK_SET)
+        except BaseException:
+            os.close(fd)
+            raise
         return fd
 
     def write(self, data: bytes) -> None:
@@ -90,10 +114,14 @@ class Replacement:
         self._named = False
         sync_directory(self._directory)
 
+    def refuse(self) -> None:
+        """What was written is wrong: keep nothing of it."""
+        self._keep = False
+
     def abandon(self) -> None:
-        """Close the file, and remove it where it did not get to its place. Never raises."""
+        """Close the file, and remove it where it did not get to its place, unless it is kept. Never raises."""
         try:
-            if self._named:
+            if self._named and not self._keep:
                 os.unlink(self._temporary)
         except OSError:
             pass

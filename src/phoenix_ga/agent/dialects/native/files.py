@@ -57,8 +57,8 @@ def get_file_md5sum(context: Context, path: str) -> str:
     return files.md5(path)
 
 
-def get_file_sha256sum(context: Context, path: str) -> str:
-    return files.sha256(path)
+def get_file_sha256sum(context: Context, path: str, length: int) -> str:
+    return files.sha256(path, length)
 
 
 def file_chown(context: Context, path: str, uid: int, gid: int) -> bool:

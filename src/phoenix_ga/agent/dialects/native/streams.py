@@ -35,11 +35,15 @@ def file_get(
     return Opened(answer, {"stream": source}, window)
 
 
-def file_put(context: Context, path: str, perm: int, uid: int, gid: int, digest: bool) -> Opened:
+def file_put(
+    context: Context, path: str, perm: int, uid: int, gid: int, digest: bool, part: str, offset: int
+) -> Opened:
     from phoenix_ga.agent.endpoints.file import FileSink
     from phoenix_ga.agent.operations.replacement import Replacement
 
-    sink = FileSink(Replacement(path, perm, uid, gid), digest)
+    if offset and not part:
+        raise OSError(EINVAL, "an offset needs the name of the part that is continued")
+    sink = FileSink(Replacement(path, perm, uid, gid, part, offset), digest)
     return Opened({"window": sink.window}, {"stream": sink}, 0)
 
 
