@@ -248,6 +248,23 @@ def test_a_slow_reader_stops_its_own_stream_and_nothing_else(agent: AgentProcess
     converse(endpoint, conversation)
 
 
+@pytest.mark.parametrize("seconds", [2, pytest.param(60, marks=[pytest.mark.soak, pytest.mark.timeout(120)])])
+def test_endless_output_leaves_nothing_behind(agent: AgentProcess, endpoint: str, seconds: float) -> None:
+    async def conversation(guest: Guest) -> None:
+        await guest.run(["true"])
+        before = agent.memory()
+        received = 0
+        async with await guest.exec(["head", "-c", str(100 << 30), "/dev/zero"]) as process:
+            deadline = time.monotonic() + seconds
+            while time.monotonic() < deadline:
+                received += len(await process.stdout.read())
+        assert received > 50_000_000 * seconds
+        assert await guest.ping()
+        assert agent.memory() - before < 2 << 20
+
+    converse(endpoint, conversation)
+
+
 @pytest.mark.parametrize("rounds", [200, pytest.param(10_000, marks=pytest.mark.soak)])
 def test_many_short_programs_leave_nothing_behind(agent: AgentProcess, endpoint: str, rounds: int) -> None:
     async def conversation(guest: Guest) -> None:

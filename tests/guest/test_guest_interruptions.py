@@ -140,6 +140,17 @@ def test_a_put_that_is_cut_off_leaves_the_old_file_or_the_new_one(
         versions.check(machine)
 
 
+def test_a_process_ends_with_a_client_that_hardly_came(machine: Machine) -> None:
+    async def come_and_go() -> None:
+        async with connect(str(machine.socket(AGENT_PORT))) as guest:
+            await guest.exec(["sleep", "4711"])
+
+    for _ in range(5):
+        asyncio.run(come_and_go())
+        # No other client comes, whose `sync` would end it as well.
+        machine.run("until ! pgrep -f '[s]leep 4711'; do sleep 0.1; done", timeout=5)
+
+
 def snapshot_job(machine: Machine, command: str) -> Callable[[], None]:
     """Return what saves, loads or deletes a snapshot of the machine and its root disk."""
     (root,) = (

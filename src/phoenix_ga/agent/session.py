@@ -288,6 +288,7 @@ class Conversation:
         self._peer = peer
         self._settled = settled
         self._stuck: Timer | None = None
+        self._late_look: Timer | None = None
         self._parser = Parser(dispatcher.context.config.line_limit)
         self._session = Session(loop, dispatcher, channel, peer, self._serve)
         self._synced_at = 0.0
@@ -320,23 +321,34 @@ class Conversation:
 
     def leave(self) -> None:
         """The client was seen to go: drop its answers, and those to what it sent before."""
-        if monotonic() - self._synced_at > ARRIVAL_TIME:
-            self._renew()
-            self._session.muted = True
-            self._exhausted_before = self._channel.exhausted
-            # The session before may have been waiting for its client to read.
-            self._serve()
-            self._tell_if_settled()
+        if monotonic() - self._synced_at <= ARRIVAL_TIME:
+            # It may be the one before who said `sync` that went.
+            if self._late_look is None:
+                self._late_look = self._loop.call_later(2 * ARRIVAL_TIME, self._leave_unless_connected)
+            return
+        self._renew()
+        self._session.muted = True
+        self._exhausted_before = self._channel.exhausted
+        # The session before may have been waiting for its client to read.
+        self._serve()
+        self._tell_if_settled()
 
     def hang_up(self) -> None:
         """Nobody is there: drop the answers, and the half of a request."""
-        if self._stuck is not None:
-            self._stuck.cancel()
-            self._stuck = None
+        for timer in (self._stuck, self._late_look):
+            if timer is not None:
+                timer.cancel()
+        self._stuck = self._late_look = None
         self._parser.reset()
         self._renew()
         self._serve()
         self._tell_if_settled()
+
+    def _leave_unless_connected(self) -> None:
+        self._late_look = None
+        self._channel.look()
+        if not self._channel.connected:
+            self.leave()
 
     def _tell_if_settled(self) -> None:
         if not self.busy:
