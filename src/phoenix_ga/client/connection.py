@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from errno import EPROTO
 from itertools import count
@@ -42,8 +42,8 @@ class ExpectedStream:
     """A stream that an answer is to name.
 
     member: of the answer, that has its number. window: how many bytes the guest may send at first; 0:
-    it sends none. sends: this side sends. skips: the guest may leave out zeros. ends_both: what the
-    guest ends ends in both directions.
+    it sends none. sends: this side sends. skips: the guest may leave out zeros. ends_both, look: as
+    `GuestStream` has them.
     """
 
     member: str
@@ -51,6 +51,7 @@ class ExpectedStream:
     sends: bool = True
     skips: bool = False
     ends_both: bool = False
+    look: Callable[[bytes], None] | None = None
 
 
 class _Waiting:
@@ -95,6 +96,8 @@ class Connection:
         self._reader: asyncio.Task[None] | None = None
         self._broken: GuestError | None = None
         self._kept: set[asyncio.Task[None]] = set()
+        self._posted = bytearray()
+        self._posting = False
 
     def __repr__(self) -> str:
         state = "closed" if self._broken is not None else "open"
@@ -207,10 +210,8 @@ class Connection:
         self._waiting[request.tag] = waiting
         try:
             await self._write(line)
-        except OSError as error:
-            if self._broken is not None:
-                raise _for(self._broken, request) from error
-            raise LinkLost(f"the link broke: {error.strerror or error}", request) from error
+        except GuestError as error:
+            raise _for(error, request) from error
         result = await waiting.answered
         waiting.taken = True
         return result
@@ -227,17 +228,44 @@ class Connection:
             await stream.reset()
 
     async def _write(self, data: bytes) -> None:
+        """Send bytes; returns when there is room for more. Raises what ended the conversation."""
         async with self._write_turn:
+            if self._broken is not None:
+                raise self._broken
             if self._trace is not None:
                 self._trace("sent", data)
-            await self._transport.write(data)
+            try:
+                await self._transport.write(data)
+            except OSError as error:
+                lost = _link_broke(error)
+                # Not every link that takes nothing also ends for the reader.
+                self._fail(lost)
+                await self._transport.close()
+                raise self._broken or lost from error
+
+    def _post(self, data: bytes) -> None:
+        """Send bytes for which nobody waits."""
+        self._posted += data
+        if self._posted and not self._posting and self._broken is None:
+            self._posting = True
+            self.keep(asyncio.get_running_loop().create_task(self._send_posted()))
+
+    async def _send_posted(self) -> None:
+        try:
+            while self._posted:
+                data, self._posted = bytes(self._posted), bytearray()
+                await self._write(data)
+        except GuestError:
+            pass  # Everybody meets it.
+        finally:
+            self._posting = False
 
     async def _receive(self) -> bytes:
         """Return received bytes. Raises LinkLost at the end of the stream."""
         try:
             data = await self._transport.read()
         except OSError as error:
-            raise LinkLost(f"the link broke: {error.strerror or error}") from error
+            raise _link_broke(error) from error
         if not data:
             raise LinkLost("the guest's side closed the connection")
         if self._trace is not None:
@@ -329,7 +357,7 @@ class Connection:
             found.answered.set_result((answer.value, streams))
         else:
             for stream in found.streams:
-                self._post(stream.reset)
+                stream.drop("nobody waits for it any more")
 
     def _open_streams(self, value: Any, expected: Sequence[ExpectedStream]) -> dict[str, GuestStream]:
         """Return the streams that the guest tells of. Raises ShapeError, and then has opened none."""
@@ -340,7 +368,9 @@ class Connection:
             if not 0 < number < 2**32 or number in self._streams or not 0 <= credit <= WINDOW_MAX:
                 raise ShapeError(f"stream {number} with the window {credit} can't be opened")
             wire = Stream(number, credit=credit, window=each.window, sends=each.sends, skips=each.skips)
-            streams[each.member] = GuestStream(wire, self._write, self._forget_stream, each.ends_both)
+            streams[each.member] = GuestStream(
+                wire, self._write, self._post, self._forget_stream, each.ends_both, each.look
+            )
         if len({stream.id for stream in streams.values()}) < len(streams):
             raise ShapeError("two streams have one number")
         self._had_streams |= bool(expected)
@@ -355,19 +385,7 @@ class Connection:
         try:
             stream.receive(frame)
         except StreamViolation as error:
-            reset = Stream(frame.stream, credit=0, window=0).reset(str(error), EPROTO)
-            self._post(lambda: self._write(reset))
-
-    def _post(self, sending: Callable[[], Awaitable[None]]) -> None:
-        """Send something for which nobody waits."""
-
-        async def send() -> None:
-            try:
-                await sending()
-            except (GuestError, OSError):
-                pass  # The reader finds out as well.
-
-        self.keep(asyncio.get_running_loop().create_task(send()))
+            self._post(Stream(frame.stream, credit=0, window=0).reset(str(error), EPROTO))
 
     def _fail(self, error: GuestError) -> None:
         """Let all calls, those to come included, meet `error`."""
@@ -394,6 +412,10 @@ def _refuse(answered: asyncio.Future[Any], error: GuestError) -> None:
         answered.set_exception(error)
         # Whoever waited may be gone; asyncio would complain that nobody looked.
         answered.exception()
+
+
+def _link_broke(error: OSError) -> LinkLost:
+    return LinkLost(f"the link broke: {error.strerror or error}")
 
 
 def _for(error: GuestError, request: Request) -> GuestError:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from phoenix_ga.client.shapes import Shape
 from phoenix_ga.client.streams import GuestStream
+from phoenix_ga.client.transfer import finish, in_time
 
 if TYPE_CHECKING:
     from phoenix_ga.client.guest import Guest
@@ -39,7 +40,7 @@ class GuestFile:
         self._guest = guest
         self._sink = sink
         self._source: GuestStream | None = None
-        self._rest = b""
+        self._rest = bytearray()
         self._offset = 0
         self._closed = False
         self.path = path
@@ -81,15 +82,13 @@ class GuestFile:
         """Return at most `size` bytes, fewer only at the end of the file; -1: all that are left."""
         if self._source is None:
             raise io.UnsupportedOperation("the file is not open for reading")
-        pieces = bytearray(self._rest)
-        while size < 0 or len(pieces) < size:
-            data = await self._source.read()
-            if not data:
+        while size < 0 or len(self._rest) < size:
+            piece = await in_time(self._guest.timeout, self._source.read())
+            if not piece:
                 break
-            pieces += data
-        end = len(pieces) if size < 0 else size
-        self._rest = bytes(pieces[end:])
-        data = bytes(pieces[:end])
+            self._rest += piece
+        data = bytes(self._rest if size < 0 else self._rest[:size])
+        del self._rest[: len(data)]
         self._offset += len(data)
         return data
 
@@ -97,7 +96,7 @@ class GuestFile:
         """Append to the file; return the number of bytes."""
         if self._sink is None:
             raise io.UnsupportedOperation("the file is not open for writing")
-        await self._sink.write(data)
+        await in_time(self._guest.timeout, self._sink.write(data))
         self._offset += len(data)
         return len(data)
 
@@ -109,9 +108,7 @@ class GuestFile:
         await self._end_source()
         if self._sink is not None:
             async with self._sink as sink:
-                await sink.end({"size": self._offset})
-                while await sink.read():
-                    pass
+                await finish(self._guest, self.path, sink, self._offset)
 
     async def abandon(self) -> None:
         """Close the file. One that was written is dropped, and what was in its place stays."""
@@ -121,6 +118,6 @@ class GuestFile:
             await self._sink.reset()
 
     async def _end_source(self) -> None:
-        source, self._source, self._rest = self._source, None, b""
+        source, self._source, self._rest = self._source, None, bytearray()
         if source is not None:
             await source.reset()

@@ -17,7 +17,7 @@ from phoenix_ga.client.files import FileStream, GuestFile
 from phoenix_ga.client.models import FilePiece, FileStatus, NetworkInterface, Route, SystemInformation
 from phoenix_ga.client.process import CompletedProcess, GuestProcess
 from phoenix_ga.client.shapes import Shape, ShapeError
-from phoenix_ga.client.sockets import GuestListener, StreamPair, make_pair
+from phoenix_ga.client.sockets import Backlog, GuestListener, StreamPair, make_pair
 from phoenix_ga.client.streams import GuestStream
 from phoenix_ga.client.transfer import Progress, Transferred, get_file, put_file
 from phoenix_ga.client.transport import Transport
@@ -410,8 +410,9 @@ class Guest:
 
         host: empty for 127.0.0.1. port: 0 for any.
         """
+        backlog = Backlog(self._connection, window)
         value, streams = await self._open(
-            (ExpectedStream("stream", window, sends=False),),
+            (ExpectedStream("stream", window, sends=False, look=backlog.take),),
             "listen",
             host=host,
             port=port,
@@ -423,8 +424,7 @@ class Guest:
             return ("", 0) if path else (shape.member("host").text(), shape.member("port").integer())
 
         address = await self._shaped(read, value, streams)
-        expected = ExpectedStream("stream", window)
-        return GuestListener(self._connection, streams["stream"], expected, *address)
+        return GuestListener(self._connection, streams["stream"], backlog, *address)
 
     # Filesystems
 

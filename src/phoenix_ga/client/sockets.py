@@ -6,16 +6,14 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from phoenix_ga.client.errors import GuestError
+from phoenix_ga.client.connection import Connection, ExpectedStream
+from phoenix_ga.client.errors import GuestError, StreamBroken
 from phoenix_ga.client.shapes import Shape, ShapeError
 from phoenix_ga.client.streams import GuestStream
 from phoenix_ga.wire.json_text import JsonError, decode_json
 from phoenix_ga.wire.streams import StreamViolation
-
-if TYPE_CHECKING:
-    from phoenix_ga.client.connection import Connection, ExpectedStream
 
 StreamPair = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
@@ -23,6 +21,8 @@ StreamPair = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 _HIGH: Final = 256 * 1024
 # What tells of a connection is never longer.
 _NEWS_MAX: Final = 4096
+# So many connections may wait to be accepted; each may send a window of data meanwhile.
+BACKLOG: Final = 64
 
 
 class _GuestTransport(asyncio.Transport):
@@ -155,61 +155,22 @@ class Accepted:
     port: int
 
 
-class GuestListener:
-    """A socket that is listened on in the guest, made by `Guest.listen`: iterate over its connections.
+class Backlog:
+    """The connections that a guest tells of on the stream of `listen` and that nobody has accepted yet.
 
-    host, port: where it listens; empty and 0 on a Unix socket. Leaving it as a context manager ends
-    the listening; connections go on.
+    window: how many bytes the guest may send on each at first.
     """
 
-    def __init__(
-        self, connection: Connection, stream: GuestStream, expected: ExpectedStream, host: str, port: int
-    ) -> None:
+    def __init__(self, connection: Connection, window: int) -> None:
         self._connection = connection
-        self._stream = stream
-        self._expected = expected
-        self._accepted: deque[tuple[GuestStream, str, int]] = deque()
+        self._expected = ExpectedStream("stream", window)
         self._news = bytearray()
-        stream.intercept(self._take)
-        self.host = host
-        self.port = port
+        self.waiting: deque[tuple[GuestStream, str, int]] = deque()
 
-    async def __aenter__(self) -> GuestListener:
-        return self
-
-    async def __aexit__(self, *error: object) -> None:
-        await self.close()
-
-    async def close(self) -> None:
-        """Listen no more."""
-        await self._stream.reset()
-        for stream, _, _ in self._accepted:
-            await stream.reset()
-
-    def __aiter__(self) -> GuestListener:
-        return self
-
-    async def __anext__(self) -> Accepted:
-        stream, host, port = await self._next()
-        reader, writer = make_pair(stream, self._connection.keep)
-        return Accepted(reader, writer, host, port)
-
-    async def accept_stream(self) -> GuestStream:
-        """Return the next connection as a stream."""
-        stream, _, _ = await self._next()
-        return stream
-
-    async def _next(self) -> tuple[GuestStream, str, int]:
-        while not self._accepted:
-            if not await self._stream.read():
-                raise StopAsyncIteration
-        return self._accepted.popleft()
-
-    def _take(self, data: bytes) -> None:
+    def take(self, data: bytes) -> None:
         """Open the streams that a line tells of, before frames of theirs are looked at."""
-        self._news += data
-        while b"\n" in self._news:
-            line, _, self._news = self._news.partition(b"\n")
+        *lines, self._news = (self._news + data).split(b"\n")
+        for line in lines:
             self._adopt(bytes(line))
         if len(self._news) > _NEWS_MAX:
             raise StreamViolation("no end of what is told of a connection")
@@ -223,6 +184,62 @@ class GuestListener:
             host, port = "", 0
             if type(value) is dict and "host" in value:
                 host, port = shape.member("host").text(), shape.member("port").integer()
-            self._accepted.append((self._connection.adopt_stream(value, self._expected), host, port))
+            stream = self._connection.adopt_stream(value, self._expected)
         except (JsonError, ShapeError) as error:
             raise StreamViolation(str(error)) from None
+        if len(self.waiting) < BACKLOG:
+            self.waiting.append((stream, host, port))
+        else:
+            stream.drop("too many connections wait to be accepted")
+
+
+class GuestListener:
+    """A socket that is listened on in the guest, made by `Guest.listen`: iterate over its connections.
+
+    host, port: where it listens; empty and 0 on a Unix socket. Leaving it as a context manager ends
+    the listening; connections go on, but those that were not accepted.
+    """
+
+    def __init__(self, connection: Connection, stream: GuestStream, backlog: Backlog, host: str, port: int) -> None:
+        self._connection = connection
+        self._stream = stream
+        self._backlog = backlog
+        self.host = host
+        self.port = port
+
+    async def __aenter__(self) -> GuestListener:
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Listen no more."""
+        await self._stream.reset()
+        while self._backlog.waiting:
+            stream, _, _ = self._backlog.waiting.popleft()
+            await stream.reset()
+
+    def __aiter__(self) -> GuestListener:
+        return self
+
+    async def __anext__(self) -> Accepted:
+        accepted = await self._next()
+        if accepted is None:
+            raise StopAsyncIteration
+        stream, host, port = accepted
+        reader, writer = make_pair(stream, self._connection.keep)
+        return Accepted(reader, writer, host, port)
+
+    async def accept_stream(self) -> GuestStream:
+        """Return the next connection as a stream. Raises StreamBroken where the guest listens no more."""
+        accepted = await self._next()
+        if accepted is None:
+            raise StreamBroken("the guest listens no more")
+        return accepted[0]
+
+    async def _next(self) -> tuple[GuestStream, str, int] | None:
+        while not self._backlog.waiting:
+            if not await self._stream.read():
+                return None
+        return self._backlog.waiting.popleft()

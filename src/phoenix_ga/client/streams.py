@@ -14,6 +14,8 @@ from phoenix_ga.wire.units import Frame
 # An answer waits for one frame at most, so bulk data goes in small ones.
 FRAME_SIZE: Final = 64 * 1024
 _SMALL: Final = 4096
+# Holes take no credit, so something else has to bound how many wait to be read.
+PIECES_MAX: Final = 65536
 
 Write = Callable[[bytes], Awaitable[None]]
 Piece = Union[bytes, Skip]
@@ -24,23 +26,33 @@ class GuestStream:
 
     message: the guest's last words, when all was read; None before. Reading and writing raise
     StreamBroken where the guest resets the stream, and LinkLost where the connection ends. Leaving it
-    as a context manager resets it, unless both directions have ended. ends_both: what the guest ends
-    ends in both directions.
+    as a context manager resets it, unless both directions have ended.
+
+    write: sends bytes and waits for room; post: sends them without. forget: is called when the stream
+    is over. ends_both: what the guest ends ends in both directions. look: sees data as it comes, before
+    what comes after it is looked at.
     """
 
     def __init__(
-        self, stream: Stream, write: Write, forget: Callable[[GuestStream], None], ends_both: bool = False
+        self,
+        stream: Stream,
+        write: Write,
+        post: Callable[[bytes], None],
+        forget: Callable[[GuestStream], None],
+        ends_both: bool = False,
+        look: Callable[[bytes], None] | None = None,
     ) -> None:
         self._stream = stream
         self._ends_both = ends_both
         self._write = write
+        self._post = post
         self._forget = forget
+        self._look = look
         self._received: deque[Piece] = deque()
         self._news: asyncio.Future[None] | None = None
         self._room: asyncio.Future[None] | None = None
         self._end: dict[str, Any] | None = None
         self._error: GuestError | None = None
-        self._intercept: Callable[[bytes], None] | None = None
         self.message: dict[str, Any] | None = None
 
     def __repr__(self) -> str:
@@ -55,10 +67,6 @@ class GuestStream:
     def has_ended(self) -> bool:
         """Whether the guest has sent its last; it may still be there to be read."""
         return self._end is not None
-
-    def intercept(self, look: Callable[[bytes], None]) -> None:
-        """Let `look` see data as it comes, before what comes after it is looked at."""
-        self._intercept = look
 
     async def __aenter__(self) -> GuestStream:
         return self
@@ -97,9 +105,8 @@ class GuestStream:
                 self._news = None
         piece = self._received.popleft()
         if not isinstance(piece, Skip):
-            grant = self._stream.consumed(len(piece))
-            if grant:
-                await self._write(grant)
+            # To wait here would be to lose the piece where the wait is cancelled.
+            self._post(self._stream.consumed(len(piece)))
         return piece
 
     async def write(self, data: bytes | bytearray | memoryview) -> None:
@@ -134,23 +141,26 @@ class GuestStream:
 
     async def reset(self, text: str = "the client lost interest") -> None:
         """End both directions at once, where that has not happened. Never raises a GuestError."""
-        if self._stream.over:
-            return
-        frame = self._stream.reset(text)
-        self._fail(StreamBroken("the stream was closed"))
-        try:
-            await self._write(frame)
-        except (GuestError, OSError):
-            pass  # Whoever is gone needs no reset.
+        self.drop(text)
+        # What is asked next is sent after it.
+        await asyncio.sleep(0)
 
     # For the connection
+
+    def drop(self, text: str) -> None:
+        """Do what `reset` does, without waiting: a guest that takes nothing holds up nobody who leaves."""
+        if not self._stream.over:
+            self._post(self._stream.reset(text))
+            self._fail(StreamBroken("the stream was closed"))
 
     def receive(self, frame: Frame) -> None:
         """Take a frame of this stream. Raises StreamViolation."""
         try:
             event = self._stream.receive(frame)
-            if isinstance(event, Data) and self._intercept is not None:
-                self._intercept(event.payload)
+            if isinstance(event, Data) and self._look is not None:
+                self._look(event.payload)
+            if isinstance(event, Skip) and len(self._received) >= PIECES_MAX:
+                raise StreamViolation("more holes than there is room for")
         except StreamViolation as error:
             self._fail(StreamBroken(f"the guest broke the protocol: {error}"))
             raise
@@ -184,7 +194,7 @@ class GuestStream:
         self._fail(error)
 
     def _fail(self, error: GuestError) -> None:
-        if self._error is None and self._end is None:
+        if self._error is None:
             self._error = error
         self._stream.sending = self._stream.receiving = False
         _wake(self._news)

@@ -19,6 +19,7 @@ from phoenix_ga.wire.streams import Skip
 
 if TYPE_CHECKING:
     from phoenix_ga.client.guest import Guest
+    from phoenix_ga.client.streams import GuestStream
 
 _PIECE_SIZE: Final = 1024 * 1024
 # How slow a disk may be before flushing a file is given up, in bytes a second.
@@ -48,15 +49,16 @@ async def get_file(
     """Copy `remote` of the guest to `local`. `Guest.get` tells of arguments and errors."""
     digest = hashlib.sha256()
     size = 0
-    source = await guest.file_get(remote, digest=verify, sparse=True)
+    # A device has no holes: what it held would shine through, and a pipe would take zeros for ever.
+    source = await guest.file_get(remote, digest=verify, sparse=not _is_special(local))
     async with source.stream as stream:
         with _whole_or_not_at_all(local, source.mode & 0o777 if mode is None else mode) as file:
             total = source.size or None
-            while piece := await _in_time(guest.timeout, stream.read_piece()):
+            while piece := await in_time(guest.timeout, stream.read_piece()):
                 if isinstance(piece, Skip):
                     size += piece.length
                     digest.update(piece.payload)
-                    _leave_out(file, piece.length)
+                    _leave_out(file, piece.length, local)
                 else:
                     size += len(piece)
                     digest.update(piece)
@@ -64,8 +66,6 @@ async def get_file(
                 if progress is not None:
                     progress(size, total)
             _compare(remote, stream.message or {}, size, digest.hexdigest() if verify else "")
-            if file.seekable():
-                file.truncate()
     return Transferred(size, digest.hexdigest(), verify)
 
 
@@ -79,43 +79,45 @@ async def put_file(
         status = os.fstat(file.fileno())
         permissions = stat.S_IMODE(status.st_mode) & 0o777 if mode is None else mode
         async with await guest.file_put(remote, permissions, digest=verify) as stream:
-            try:
-                for piece in _pieces(file):
-                    if isinstance(piece, Skip):
-                        size += piece.length
-                        digest.update(piece.payload)
-                        await _in_time(guest.timeout, stream.skip(piece.length))
-                    else:
-                        size += len(piece)
-                        digest.update(piece)
-                        await _in_time(guest.timeout, stream.write(piece))
-                    if progress is not None:
-                        progress(size, status.st_size)
-                message: dict[str, Any] = {"size": size}
-                if verify:
-                    message["sha256"] = digest.hexdigest()
-                await _in_time(guest.timeout, stream.end(message))
-                # The guest brings it to its disk now.
-                limit = None if guest.timeout is None else guest.timeout + size / _SLOW_DISK
-                while await _in_time(limit, stream.read()):
-                    pass
-            except StreamBroken as error:
-                if error.code == errno.EBADMSG:
-                    raise TransferDamaged(f"{remote}: {error.text}") from None
-                raise
-            _compare(remote, stream.message or {}, size, digest.hexdigest() if verify else "")
+            for piece in _pieces(file):
+                if isinstance(piece, Skip):
+                    size += piece.length
+                    digest.update(piece.payload)
+                    await in_time(guest.timeout, stream.skip(piece.length))
+                else:
+                    size += len(piece)
+                    digest.update(piece)
+                    await in_time(guest.timeout, stream.write(piece))
+                if progress is not None:
+                    progress(size, status.st_size)
+            await finish(guest, remote, stream, size, digest.hexdigest() if verify else "")
     return Transferred(size, digest.hexdigest(), verify)
+
+
+async def finish(guest: Guest, name: str, stream: GuestStream, size: int, digest: str = "") -> None:
+    """End a file that is put, and wait until the guest has it on its disk. digest: empty for none."""
+    try:
+        await in_time(guest.timeout, stream.end({"size": size, "sha256": digest} if digest else {"size": size}))
+        limit = None if guest.timeout is None else guest.timeout + size / _SLOW_DISK
+        # Data has no place here, and must not make it last.
+        await in_time(limit, stream.read_all(0))
+    except StreamBroken as error:
+        if error.code == errno.EBADMSG:
+            raise TransferDamaged(f"{name}: {error.text}") from None
+        raise
+    _compare(name, stream.message or {}, size, digest)
 
 
 def _compare(name: str, message: dict[str, Any], size: int, digest: str) -> None:
     for member, here in (("size", size), ("sha256", digest)):
-        if here != "" and message.get(member) != here:
-            raise TransferDamaged(
-                f"{name}: {member} is {here} here, and {str(message.get(member))[:80]!r} in the guest: try again"
-            )
+        there = message.get(member)
+        if here != "" and (type(there) is not type(here) or there != here):
+            # Anything else may be too large, or nested too deeply, to be shown.
+            shown = repr(there)[:80] if isinstance(there, (int, str)) else "nothing of the kind"
+            raise TransferDamaged(f"{name}: {member} is {here} here, and {shown} in the guest: try again")
 
 
-async def _in_time(limit: float | None, step: Awaitable[Result]) -> Result:
+async def in_time(limit: float | None, step: Awaitable[Result]) -> Result:
     """Await a step of a transfer, for `limit` seconds at most. Raises GuestTimeout."""
     try:
         async with deadline.timeout(limit):
@@ -152,13 +154,13 @@ def _hole_at(fd: int, offset: int, end: int) -> int:
     return max(0, data - offset)
 
 
-def _leave_out(file: BinaryIO, length: int) -> None:
-    if file.seekable():
-        file.seek(length, os.SEEK_CUR)
-        return
-    zeros = bytes(min(length, _PIECE_SIZE))
-    while length:
-        length -= file.write(zeros[:length])
+def _leave_out(file: BinaryIO, length: int, path: str) -> None:
+    end = file.tell() + length
+    try:
+        file.truncate(end)
+    except (OSError, OverflowError):
+        raise OSError(errno.EFBIG, f"no room for a file of {end} bytes", path) from None
+    file.seek(end)
 
 
 def _open_regular(path: str) -> BinaryIO:
@@ -173,6 +175,11 @@ def _open_regular(path: str) -> BinaryIO:
     raise OSError(errno.EINVAL, "is no regular file", path)
 
 
+def _is_special(path: str) -> bool:
+    """Tell whether there is something that is no regular file."""
+    return os.path.exists(path) and not os.path.isfile(path)
+
+
 @contextmanager
 def _whole_or_not_at_all(path: str, mode: int | None) -> Iterator[BinaryIO]:
     """Open a new file that takes the place of `path` where the body succeeds, and is removed where not.
@@ -180,7 +187,7 @@ def _whole_or_not_at_all(path: str, mode: int | None) -> Iterator[BinaryIO]:
     What is there and no regular file, such as a device, is written to as it is.
     """
     target = os.path.realpath(path)
-    if os.path.exists(target) and not os.path.isfile(target):
+    if _is_special(target):
         with open(target, "wb") as device:
             yield device
         return
