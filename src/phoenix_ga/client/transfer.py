@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, Optional, TypeVar
 
 from phoenix_ga.client import deadline
 from phoenix_ga.client.errors import GuestError, GuestTimeout, StreamBroken, TransferDamaged
+from phoenix_ga.wire.declaration import INT64_MAX
 from phoenix_ga.wire.streams import Skip
 
 if TYPE_CHECKING:
@@ -55,14 +56,11 @@ async def get_file(
         with _whole_or_not_at_all(local, source.mode & 0o777 if mode is None else mode) as file:
             total = source.size or None
             while piece := await in_time(guest.timeout, stream.read_piece()):
-                if isinstance(piece, Skip):
-                    size += piece.length
-                    digest.update(piece.payload)
-                    _leave_out(file, piece.length, local)
-                else:
-                    size += len(piece)
-                    digest.update(piece)
-                    file.write(piece)
+                size += piece.length if isinstance(piece, Skip) else len(piece)
+                if size > INT64_MAX:
+                    raise StreamBroken("the guest sent more than a file can hold")
+                digest.update(piece.payload if isinstance(piece, Skip) else piece)
+                _append(file, piece, local)
                 if progress is not None:
                     progress(size, total)
             _compare(remote, stream.message or {}, size, digest.hexdigest() if verify else "")
@@ -154,13 +152,17 @@ def _hole_at(fd: int, offset: int, end: int) -> int:
     return max(0, data - offset)
 
 
-def _leave_out(file: BinaryIO, length: int, path: str) -> None:
-    end = file.tell() + length
+def _append(file: BinaryIO, piece: bytes | Skip, path: str) -> None:
+    """Write a piece behind what is there. path: for errors."""
     try:
-        file.truncate(end)
-    except (OSError, OverflowError):
-        raise OSError(errno.EFBIG, f"no room for a file of {end} bytes", path) from None
-    file.seek(end)
+        if isinstance(piece, Skip):
+            # Told now where the filesystem has no files so large.
+            file.seek(file.truncate(file.tell() + piece.length))
+        else:
+            file.write(piece)
+    except OSError as error:
+        error.filename = path
+        raise
 
 
 def _open_regular(path: str) -> BinaryIO:
