@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import itertools
 import json
 import os
@@ -185,13 +186,33 @@ class AgentProcess:
         pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE")
 
+    def open_files(self, below: Path) -> list[str]:
+        """Return what the agent has open below a directory; a file without a name counts as one there."""
+        names = []
+        for link in Path(f"/proc/{self.process.pid}/fd").iterdir():
+            # It may be closed meanwhile.
+            with contextlib.suppress(FileNotFoundError):
+                names.append(os.readlink(link))
+        return [name for name in names if name.startswith(f"{below}/")]
+
+    def children(self) -> list[str]:
+        """Return the process IDs of what the agent has started and not waited for."""
+        pids = []
+        for task in Path(f"/proc/{self.process.pid}/task").iterdir():
+            # A thread may end meanwhile.
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                pids += (task / "children").read_text().split()
+        return pids
+
     def wake_ups(self) -> int:
         """Return how often any thread of the agent has gone to sleep so far."""
         total = 0
         for task in Path(f"/proc/{self.process.pid}/task").iterdir():
-            for line in (task / "status").read_text().splitlines():
-                if line.startswith("voluntary_ctxt_switches"):
-                    total += int(line.split()[1])
+            # A thread may end meanwhile.
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                for line in (task / "status").read_text().splitlines():
+                    if line.startswith("voluntary_ctxt_switches"):
+                        total += int(line.split()[1])
         return total
 
     def stop(self) -> int:

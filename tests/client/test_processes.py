@@ -32,13 +32,8 @@ def nothing_is_left(agent: AgentProcess) -> Iterator[None]:
     descriptors = Path(f"/proc/{agent.process.pid}/fd")
     before = len(os.listdir(descriptors))
     yield
-    wait_for(lambda: not children(agent))
+    wait_for(lambda: not agent.children())
     wait_for(lambda: len(os.listdir(descriptors)) <= before)
-
-
-def children(agent: AgentProcess) -> list[str]:
-    tasks = Path(f"/proc/{agent.process.pid}/task").glob("*/children")
-    return [pid for task in tasks for pid in task.read_text().split()]
 
 
 def converse(endpoint: str, conversation: Callable[[Guest], Awaitable[None]]) -> None:
@@ -143,7 +138,7 @@ def test_a_terminal_has_a_size_and_job_control(endpoint: str) -> None:
 
 def test_a_control_character_ends_what_runs_in_a_terminal(endpoint: str) -> None:
     async def conversation(guest: Guest) -> None:
-        async with await guest.exec(shell("echo ready; sleep 60"), terminal=True) as process:
+        async with await guest.exec(shell("echo ready; exec sleep 60"), terminal=True) as process:
             assert b"ready" in await process.stdout.read()
             await process.stdin.write(b"\x03")
             assert await process.wait() == -signal.SIGINT
@@ -212,7 +207,7 @@ def test_output_without_end_is_limited(talk: Talk, endpoint: str) -> None:
 def test_a_process_ends_with_its_client(agent: AgentProcess, endpoint: str, how: str, terminal: bool) -> None:
     async def conversation(guest: Guest) -> None:
         process = await guest.exec(shell("sleep 60 & sleep 60"), terminal=terminal)
-        wait_for(lambda: bool(children(agent)))
+        wait_for(lambda: bool(agent.children()))
         if how == "cancel":
             waiting = asyncio.create_task(process.wait())
             await asyncio.sleep(0.1)
@@ -223,7 +218,7 @@ def test_a_process_ends_with_its_client(agent: AgentProcess, endpoint: str, how:
             assert await guest.ping()
 
     converse(endpoint, conversation)
-    wait_for(lambda: not children(agent))
+    wait_for(lambda: not agent.children())
 
 
 def test_one_that_does_not_want_to_end_is_made_to(agent: AgentProcess, endpoint: str) -> None:
@@ -232,8 +227,8 @@ def test_one_that_does_not_want_to_end_is_made_to(agent: AgentProcess, endpoint:
         assert await process.stdout.read() == b"ready\n"
 
     converse(endpoint, conversation)
-    assert children(agent)
-    wait_for(lambda: not children(agent))
+    assert agent.children()
+    wait_for(lambda: not agent.children())
 
 
 def test_a_slow_reader_stops_its_own_stream_and_nothing_else(agent: AgentProcess, endpoint: str) -> None:
