@@ -16,6 +16,7 @@ from phoenix_ga.client.errors import GuestError, GuestTimeout, ProtocolViolation
 from phoenix_ga.client.files import FileStream, GuestFile
 from phoenix_ga.client.models import FilePiece, FileStatus, NetworkInterface, Route, SystemInformation
 from phoenix_ga.client.process import CompletedProcess, GuestProcess
+from phoenix_ga.client.resume import resume_get, resume_put
 from phoenix_ga.client.shapes import Shape, ShapeError
 from phoenix_ga.client.sockets import Backlog, GuestListener, StreamPair, make_pair
 from phoenix_ga.client.streams import GuestStream
@@ -270,15 +271,19 @@ class Guest:
         *,
         mode: int | None = None,
         verify: bool = True,
+        resume: bool = False,
         progress: Progress | None = None,
     ) -> Transferred:
         """Copy a file of the guest to this host. The local file appears whole or not at all.
 
         Holes stay holes. mode: permissions of the local file; None: as in the guest. verify: compare the
-        SHA-256 of both sides.
+        SHA-256 of both sides. resume: go on where an earlier get of the same file stopped, and keep what
+        has come where this one stops; it always verifies.
         progress: is called with the bytes copied so far, and all that there are or None. Raises
         OSError for the local file, TransferDamaged, and what every method raises.
         """
+        if resume:
+            return await resume_get(self, remote, os.fspath(local), mode, progress)
         return await get_file(self, remote, os.fspath(local), mode, verify, progress)
 
     async def put(
@@ -288,13 +293,16 @@ class Guest:
         *,
         mode: int | None = None,
         verify: bool = True,
+        resume: bool = False,
         progress: Progress | None = None,
     ) -> Transferred:
         """Copy a regular file of this host to the guest, where it appears whole or not at all.
 
-        Holes stay holes. mode: permissions of the file in the guest; None: as here. verify, progress
-        and errors: as with `get`.
+        Holes stay holes. mode: permissions of the file in the guest; None: as here. verify, resume,
+        progress and errors: as with `get`.
         """
+        if resume:
+            return await resume_put(self, os.fspath(local), remote, mode, progress)
         return await put_file(self, os.fspath(local), remote, mode, verify, progress)
 
     # Processes

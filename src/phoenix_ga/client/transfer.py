@@ -19,12 +19,13 @@ from phoenix_ga.wire.declaration import INT64_MAX
 from phoenix_ga.wire.streams import Skip
 
 if TYPE_CHECKING:
+    from phoenix_ga.client.files import FileStream
     from phoenix_ga.client.guest import Guest
     from phoenix_ga.client.streams import GuestStream
 
 _PIECE_SIZE: Final = 1024 * 1024
 # How slow a disk may be before flushing a file is given up, in bytes a second.
-_SLOW_DISK: Final = 5_000_000
+SLOW_DISK: Final = 5_000_000
 
 Progress = Callable[[int, Optional[int]], None]
 Result = TypeVar("Result")
@@ -48,55 +49,84 @@ async def get_file(
     guest: Guest, remote: str, local: str, mode: int | None, verify: bool, progress: Progress | None
 ) -> Transferred:
     """Copy `remote` of the guest to `local`. `Guest.get` tells of arguments and errors."""
-    digest = hashlib.sha256()
-    size = 0
     # A device has no holes: what it held would shine through, and a pipe would take zeros for ever.
-    source = await guest.file_get(remote, digest=verify, sparse=not _is_special(local))
-    async with source.stream as stream:
+    source = await guest.file_get(remote, digest=verify, sparse=not is_special(local))
+    async with source.stream:
         with _whole_or_not_at_all(local, source.mode & 0o777 if mode is None else mode) as file:
-            total = source.size or None
-            while piece := await in_time(guest.timeout, stream.read_piece()):
-                size += piece.length if isinstance(piece, Skip) else len(piece)
-                if size > INT64_MAX:
-                    raise StreamBroken("the guest sent more than a file can hold")
-                digest.update(piece.payload if isinstance(piece, Skip) else piece)
-                _append(file, piece, local)
-                if progress is not None:
-                    progress(size, total)
-            _compare(remote, stream.message or {}, size, digest.hexdigest() if verify else "")
-    return Transferred(size, digest.hexdigest(), verify)
+            size, digest = await receive(guest, remote, source, file, local, 0, verify, progress)
+    return Transferred(size, digest, verify)
+
+
+async def receive(
+    guest: Guest,
+    remote: str,
+    source: FileStream,
+    file: BinaryIO,
+    local: str,
+    start: int,
+    verify: bool,
+    progress: Progress | None,
+) -> tuple[int, str]:
+    """Write what comes behind the first `start` bytes of `file`; return its size then, and the digest of that."""
+    digest = hashlib.sha256()
+    size = start
+    while piece := await in_time(guest.timeout, source.stream.read_piece()):
+        size += piece.length if isinstance(piece, Skip) else len(piece)
+        if size > INT64_MAX:
+            raise StreamBroken("the guest sent more than a file can hold")
+        digest.update(piece.payload if isinstance(piece, Skip) else piece)
+        _append(file, piece, local)
+        if progress is not None:
+            progress(size, source.size or None)
+    _compare(remote, source.stream.message or {}, size - start, digest.hexdigest() if verify else "")
+    return size, digest.hexdigest()
 
 
 async def put_file(
     guest: Guest, local: str, remote: str, mode: int | None, verify: bool, progress: Progress | None
 ) -> Transferred:
     """Copy `local` to `remote` of the guest. `Guest.put` tells of arguments and errors."""
-    digest = hashlib.sha256()
-    size = 0
-    with _open_regular(local) as file:
+    with open_regular(local) as file:
         status = os.fstat(file.fileno())
         permissions = stat.S_IMODE(status.st_mode) & 0o777 if mode is None else mode
         async with await guest.file_put(remote, permissions, digest=verify) as stream:
-            for piece in _pieces(file):
-                if isinstance(piece, Skip):
-                    size += piece.length
-                    digest.update(piece.payload)
-                    await in_time(guest.timeout, stream.skip(piece.length))
-                else:
-                    size += len(piece)
-                    digest.update(piece)
-                    await in_time(guest.timeout, stream.write(piece))
-                if progress is not None:
-                    progress(size, status.st_size)
-            await finish(guest, remote, stream, size, digest.hexdigest() if verify else "")
-    return Transferred(size, digest.hexdigest(), verify)
+            size, digest = await send(guest, remote, stream, file, 0, verify, progress)
+    return Transferred(size, digest, verify)
+
+
+async def send(
+    guest: Guest,
+    remote: str,
+    stream: GuestStream,
+    file: BinaryIO,
+    start: int,
+    verify: bool,
+    progress: Progress | None,
+) -> tuple[int, str]:
+    """Send what is behind the first `start` bytes of `file`; return its size, and the digest of that."""
+    digest = hashlib.sha256()
+    size = start
+    total = os.fstat(file.fileno()).st_size
+    for piece in _pieces(file, start):
+        if isinstance(piece, Skip):
+            size += piece.length
+            digest.update(piece.payload)
+            await in_time(guest.timeout, stream.skip(piece.length))
+        else:
+            size += len(piece)
+            digest.update(piece)
+            await in_time(guest.timeout, stream.write(piece))
+        if progress is not None:
+            progress(size, total)
+    await finish(guest, remote, stream, size, digest.hexdigest() if verify else "")
+    return size, digest.hexdigest()
 
 
 async def finish(guest: Guest, name: str, stream: GuestStream, size: int, digest: str = "") -> None:
     """End a file that is put, and wait until the guest has it on its disk. digest: empty for none."""
     try:
         await in_time(guest.timeout, stream.end({"size": size, "sha256": digest} if digest else {"size": size}))
-        limit = None if guest.timeout is None else guest.timeout + size / _SLOW_DISK
+        limit = None if guest.timeout is None else guest.timeout + size / SLOW_DISK
         # Data has no place here, and must not make it last.
         await in_time(limit, stream.read_all(0))
     except StreamBroken as error:
@@ -126,10 +156,9 @@ async def in_time(limit: float | None, step: Awaitable[Result]) -> Result:
         raise GuestTimeout(f"nothing moved for {limit:g} s") from None
 
 
-def _pieces(file: BinaryIO) -> Iterator[bytes | Skip]:
-    """Yield what is in a file, holes as they are."""
+def _pieces(file: BinaryIO, offset: int) -> Iterator[bytes | Skip]:
+    """Yield what is in a file behind `offset`, holes as they are."""
     end = os.fstat(file.fileno()).st_size
-    offset = 0
     while True:
         hole = _hole_at(file.fileno(), offset, end)
         if hole:
@@ -165,7 +194,8 @@ def _append(file: BinaryIO, piece: bytes | Skip, path: str) -> None:
         raise
 
 
-def _open_regular(path: str) -> BinaryIO:
+def open_regular(path: str) -> BinaryIO:
+    """Open a file to read it. Raises OSError where it is no regular file."""
     # Opening a FIFO waits for a writer, unless asked not to.
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     mode = os.fstat(fd).st_mode
@@ -177,7 +207,7 @@ def _open_regular(path: str) -> BinaryIO:
     raise OSError(errno.EINVAL, "is no regular file", path)
 
 
-def _is_special(path: str) -> bool:
+def is_special(path: str) -> bool:
     """Tell whether there is something that is no regular file."""
     return os.path.exists(path) and not os.path.isfile(path)
 
@@ -189,7 +219,7 @@ def _whole_or_not_at_all(path: str, mode: int | None) -> Iterator[BinaryIO]:
     What is there and no regular file, such as a device, is written to as it is.
     """
     target = os.path.realpath(path)
-    if _is_special(target):
+    if is_special(target):
         with open(target, "wb") as device:
             yield device
         return
