@@ -26,8 +26,8 @@ else:
     # The module `collections` would load much that is not needed here.
     from _collections import deque
 
-# An answer waits for one frame at most, so bulk data goes in small ones.
-FRAME_SIZE: Final = 64 * 1024
+# An answer waits for one frame at most; but each frame costs as much Python, whatever its size.
+FRAME_SIZE: Final = 128 * 1024
 # So many frames are sent before others get their turn on the loop.
 _FRAMES_PER_TURN: Final = 16
 # What all streams of a client may keep in memory, in bytes.
