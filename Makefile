@@ -6,7 +6,7 @@ RUN := $(VENV)/bin/python
 PYTEST := $(RUN) -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-fast soak pyz docs lint format clean
+.PHONY: help setup run test test-fast soak bench pyz docs lint format clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,10 @@ test-fast: $(VENV)/ready ## Run the tests that need no guest.
 soak: setup ## Run the long repetitions.
 	@$(RUN) -m lab build
 	$(PYTEST) -m soak --timeout 3600
+
+bench: setup ## Measure beside qemu-ga and the bare port (QUICK=1: roughly; DOCS=1: write docs/benchmarks.md).
+	@$(RUN) -m lab build
+	@$(RUN) -m bench $(if $(QUICK),--quick) $(if $(DOCS),--docs)
 
 pyz: $(VENV)/ready ## Build dist/phoenix-ga.pyz, the agent in one file.
 	@$(RUN) -m tools.build_pyz

@@ -1,0 +1,104 @@
+"""The same simple client for both agents: one request, then its answer."""
+
+from __future__ import annotations
+
+import base64
+import json
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from bench.port import Port, PortError, Traffic
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How an agent calls things. closes: reading up to the end closes the handle."""
+
+    sync: str
+    ping: str
+    open: str
+    read: str
+    write: str
+    close: str
+    handle: str
+    text: str
+    closes: bool
+
+
+PHOENIX_DIALECT: Final = Dialect(
+    "sync", "ping", "file-open", "file-read", "file-write", "file-close", "handle_id", "bufb64", closes=True
+)
+QEMU_DIALECT: Final = Dialect(
+    "guest-sync-delimited",
+    "guest-ping",
+    "guest-file-open",
+    "guest-file-read",
+    "guest-file-write",
+    "guest-file-close",
+    "handle",
+    "buf-b64",
+    closes=False,
+)
+
+
+class Agent:
+    """An agent behind a port. Making one starts a conversation anew."""
+
+    def __init__(self, path: Path, dialect: Dialect, traffic: Traffic) -> None:
+        self.port = Port(path, traffic)
+        self.dialect = dialect
+        number = secrets.randbits(32)
+        self.port.send(b"\xff" + _line(dialect.sync, {"id": number}))
+        # Before the answer there may be what an earlier client has left, half a frame included.
+        while not self.port.line().endswith(b'\xff{"return": %d}' % number):
+            pass
+
+    def __enter__(self) -> Agent:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.port.close()
+
+    def call(self, execute: str, **arguments: object) -> Any:
+        """Return what a command returned. Raises PortError where it failed."""
+        self.port.traffic.requests += 1
+        self.port.send(_line(execute, arguments))
+        answer = json.loads(self.port.line())
+        if "return" not in answer:
+            raise PortError(f"{execute}: {answer.get('error')}")
+        return answer["return"]
+
+    def ping(self) -> None:
+        """Ask, and wait for the answer."""
+        self.call(self.dialect.ping)
+
+    def open(self, path: str, mode: str) -> int:
+        """Open a file of the guest, with the mode `r` or `w`, and return its handle."""
+        handle: int = self.call(self.dialect.open, path=path, mode=mode)
+        return handle
+
+    def read_all(self, handle: int, piece: int) -> bytes:
+        """Read a file up to its end, `piece` bytes at a time, and close it."""
+        pieces = []
+        while True:
+            answer = self.call(self.dialect.read, **{self.dialect.handle: handle}, count=piece)
+            pieces.append(base64.b64decode(answer[self.dialect.text]))
+            if answer["eof"]:
+                break
+        if not self.dialect.closes:
+            self.call(self.dialect.close, **{self.dialect.handle: handle})
+        return b"".join(pieces)
+
+    def write_all(self, handle: int, data: bytes, piece: int) -> None:
+        """Write a file, `piece` bytes at a time, and close it."""
+        for start in range(0, len(data), piece):
+            text = base64.b64encode(data[start : start + piece]).decode()
+            self.call(self.dialect.write, **{self.dialect.handle: handle, self.dialect.text: text})
+        self.call(self.dialect.close, **{self.dialect.handle: handle})
+
+
+def _line(execute: str, arguments: dict[str, Any]) -> bytes:
+    request = {"execute": execute, "arguments": arguments} if arguments else {"execute": execute}
+    return json.dumps(request).encode() + b"\n"

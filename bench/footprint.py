@@ -1,0 +1,69 @@
+"""What the agents take from a guest that does nothing: memory, wake-ups and CPU time."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Mapping
+
+from bench.goals import PHOENIX, QEMU
+from bench.guest import BenchGuest, Usage
+from bench.measures import Measure
+from bench.settings import KIBI, MEGA, Settings
+
+_PEERS = (PHOENIX, QEMU)
+# Threads that the last requests have left end within this time, in seconds.
+_SETTLE = 3.0
+_MILLISECONDS_A_TICK = 10
+
+
+def usages(guest: BenchGuest) -> dict[str, Usage]:
+    """What each agent has used so far."""
+    return {peer: guest.usage(peer) for peer in _PEERS}
+
+
+def measure_idle(guest: BenchGuest, settings: Settings) -> list[Measure]:
+    """Wake-ups and CPU time of a minute in which nobody asks anything, by whether the host is connected."""
+    measures = []
+    for connected in (False, True):
+        with contextlib.ExitStack() as stack:
+            if connected:
+                for agent in guest.agents().values():
+                    stack.enter_context(agent)
+            time.sleep(_SETTLE)
+            before = usages(guest)
+            time.sleep(settings.idle_seconds)
+            after = usages(guest)
+        measures += _idle(before, after, connected, settings.idle_seconds)
+    return measures
+
+
+def _idle(before: Mapping[str, Usage], after: Mapping[str, Usage], connected: bool, seconds: float) -> list[Measure]:
+    wakeups, milliseconds = {}, {}
+    for peer in _PEERS:
+        minutes = (after[peer].seconds - before[peer].seconds) / 60
+        wakeups[peer] = [(after[peer].wakeups - before[peer].wakeups) / minutes]
+        milliseconds[peer] = [(after[peer].ticks - before[peer].ticks) * _MILLISECONDS_A_TICK / minutes]
+    key, title = ("open", "host connected") if connected else ("closed", "host not connected")
+    note = f"all threads, over {seconds:g} s"
+    return [
+        Measure(f"wakeups-{key}", f"idle wake-ups, {title}", "a minute", wakeups, note),
+        Measure(f"cpu-{key}", f"idle CPU time, {title}", "ms a minute", milliseconds, f"{note}; in steps of 10 ms"),
+    ]
+
+
+def measure_memory(guest: BenchGuest, before: Mapping[str, Usage]) -> list[Measure]:
+    """Resident memory: `before` anything was asked, now, and how much it grew."""
+    after = usages(guest)
+    traffic = guest.traffic[PHOENIX]
+    note = f"{traffic.size / MEGA:.0f} MB moved and {traffic.requests} requests, of our agent"
+
+    def megas(used: Mapping[str, Usage]) -> dict[str, list[float]]:
+        return {peer: [used[peer].resident * KIBI / MEGA] for peer in _PEERS}
+
+    growth = {peer: [megas(after)[peer][0] - megas(before)[peer][0]] for peer in _PEERS}
+    return [
+        Measure("rss", "resident memory before the run", "MB", megas(before)),
+        Measure("rss-after", "resident memory after the run", "MB", megas(after), note),
+        Measure("rss-growth", "growth of resident memory", "MB", growth, note),
+    ]
