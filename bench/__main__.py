@@ -52,7 +52,8 @@ def main() -> int:
     settings = dataclasses.replace(settings, **{name: value for name, value in given.items() if value is not None})
     # As an exception it takes the guest down on its way out.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    console = Console()
+    # The tables need some room, wherever they are read.
+    console = Console() if sys.stdout.isatty() else Console(width=140)
     try:
         report = measure(settings, options.only or list(SECTIONS), console)
         console.print(measure_table(report.measures), goal_table(report.verdicts), missed(report.verdicts))

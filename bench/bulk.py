@@ -16,6 +16,8 @@ from bench.port import Port, PortError
 from bench.settings import KIBI, MEGA, Settings
 from phoenix_ga.client import connect
 
+#: As dd does it, from a file and to one.
+RAW_FILE = "raw port and a file"
 #: The port with many elements in a system call, which is more than dd can do.
 RAW_VECTORS = "raw port, readv/writev"
 _DEFAULT_PIECE = 1024
@@ -28,7 +30,10 @@ _TARGET = f"{DIRECTORY}/put"
 def measure_bulk(guest: BenchGuest, settings: Settings, measured: Sequence[Measure]) -> list[Measure]:
     """Throughput of a file in each direction. `measured` tells which piece size is qemu-ga's best."""
     size = len(guest.bulk.data)
-    note = f"{size} bytes, in memory of the guest; raw port and frames: {frames.PIECE >> 10} KiB at a time"
+    note = (
+        f"{size} bytes; files are in memory of the guest; the raw port and the simple client, which both verify "
+        f"nothing: {frames.PIECE >> 10} KiB at a time"
+    )
     read_piece, write_piece = (best_piece(measured, kind) for kind in ("read", "write"))
     with guest.qemu() as qemu, guest.raw() as raw, tempfile.TemporaryDirectory() as name:
         local = Path(name) / "local"
@@ -38,6 +43,7 @@ def measure_bulk(guest: BenchGuest, settings: Settings, measured: Sequence[Measu
             UNVERIFIED: lambda: asyncio.run(_get(guest, local, verify=False)),
             RAW: lambda: _raw_get(guest, raw, "write", frames.PIECE),
             FRAMES: lambda: _frames_get(guest),
+            RAW_FILE: lambda: _raw_get(guest, raw, "write-file", frames.PIECE),
             RAW_VECTORS: lambda: _raw_get(guest, raw, "writev", _WRITE_ELEMENT),
         }
         gets = alternate(settings.rounds, getters)
@@ -48,6 +54,7 @@ def measure_bulk(guest: BenchGuest, settings: Settings, measured: Sequence[Measu
             UNVERIFIED: lambda: asyncio.run(_put(guest, local, verify=False)),
             RAW: lambda: _raw_put(guest, raw, "read", frames.PIECE),
             FRAMES: lambda: _frames_put(guest),
+            RAW_FILE: lambda: _raw_put(guest, raw, "read-file", frames.PIECE),
             RAW_VECTORS: lambda: _raw_put(guest, raw, "readv", _READ_ELEMENT),
         }
         puts = alternate(settings.rounds, putters)

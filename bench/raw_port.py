@@ -1,13 +1,15 @@
 """The bare port: run in the guest as `raw_port.py DEVICE PAYLOAD`, it writes and reads as fast as it can.
 
-Each line from the host is a command:
+Each line from the host is a command. It is the payload that is written; what is read has as many bytes.
 
     echo                     answer with a line
-    write PIECE              write the payload, PIECE bytes a system call, as dd does
-    writev PIECE             the same, with writev(2) of many elements of PIECE bytes
-    read PIECE               answer `go`, read as many bytes as the payload has, then answer with a line
-    readv PIECE              the same, with readv(2)
-    digest                   answer with the SHA-256 of what was read last
+    write PIECE         write from memory, PIECE bytes a system call
+    writev PIECE        the same with writev(2), of many elements of PIECE bytes
+    write-file PIECE    write from a file, PIECE bytes at a time, as dd does
+    read PIECE          answer `go`, read into memory, PIECE bytes a system call, and answer with a line
+    readv PIECE         the same with readv(2)
+    read-file PIECE     the same into a file, as dd does
+    digest              answer with the SHA-256 of what was read last
 """
 
 from __future__ import annotations
@@ -40,32 +42,74 @@ def commands(fd: int) -> Iterator[list[str]]:
             line = b""
 
 
+class RawPort:
+    """The device and what goes over it."""
+
+    def __init__(self, device: str, path: str) -> None:
+        self.fd = os.open(device, os.O_RDWR)
+        self.path = path
+        with open(path, "rb") as file:
+            self.payload = memoryview(file.read())
+        self.received = memoryview(bytearray(len(self.payload)))
+
+    def write(self, piece: int) -> None:
+        rest = self.payload
+        while rest:
+            rest = rest[os.write(self.fd, rest[:piece]) :]
+
+    def write_vectors(self, piece: int) -> None:
+        rest = self.payload
+        while rest:
+            rest = rest[os.writev(self.fd, elements(rest, piece)) :]
+
+    def write_file(self, piece: int) -> None:
+        with open(self.path, "rb", buffering=0) as file:
+            while data := file.read(piece):
+                rest = memoryview(data)
+                while rest:
+                    rest = rest[os.write(self.fd, rest) :]
+
+    def read(self, piece: int) -> None:
+        rest = self.received
+        while rest:
+            rest = rest[os.readv(self.fd, [rest[:piece]]) or sys.exit("the host went away") :]
+
+    def read_vectors(self, piece: int) -> None:
+        rest = self.received
+        while rest:
+            rest = rest[os.readv(self.fd, elements(rest, piece)) or sys.exit("the host went away") :]
+
+    def read_file(self, piece: int) -> None:
+        size = 0
+        with open(f"{self.path}.received", "wb+", buffering=0) as file:
+            while size < len(self.received):
+                size += file.write(os.read(self.fd, piece) or sys.exit("the host went away"))
+
+    def digest(self) -> str:
+        """The SHA-256 of what was read into memory last, or into the file if that was done since."""
+        path = f"{self.path}.received"
+        if not os.path.exists(path):
+            return hashlib.sha256(self.received).hexdigest()
+        with open(path, "rb") as file:
+            data = file.read()
+        os.unlink(path)
+        return hashlib.sha256(data).hexdigest()
+
+
 def main() -> None:
     """Serve the port for ever."""
-    fd = os.open(sys.argv[1], os.O_RDWR)
-    with open(sys.argv[2], "rb") as file:
-        payload = memoryview(file.read())
-    received = memoryview(bytearray(len(payload)))
-    for words in commands(fd):
-        name, piece = words[0], int(words[1]) if len(words) > 1 else 0
-        rest = received if name in ("read", "readv") else payload
-        if name == "write":
-            while rest:
-                rest = rest[os.write(fd, rest[:piece]) :]
+    port = RawPort(sys.argv[1], sys.argv[2])
+    writers = {"write": port.write, "writev": port.write_vectors, "write-file": port.write_file}
+    readers = {"read": port.read, "readv": port.read_vectors, "read-file": port.read_file}
+    for words in commands(port.fd):
+        if words[0] in writers:
+            writers[words[0]](int(words[1]))
             continue
-        if name == "writev":
-            while rest:
-                rest = rest[os.writev(fd, elements(rest, piece)) :]
-            continue
-        if name in ("read", "readv"):
-            os.write(fd, b"go\n")
-        while rest and name in ("read", "readv"):
-            size = os.readv(fd, elements(rest, piece) if name == "readv" else [rest[:piece]])
-            if not size:
-                sys.exit("the host went away")
-            rest = rest[size:]
-        answer = hashlib.sha256(received).hexdigest() if name == "digest" else "done"
-        os.write(fd, answer.encode() + b"\n")
+        if words[0] in readers:
+            os.write(port.fd, b"go\n")
+            readers[words[0]](int(words[1]))
+        answer = port.digest() if words[0] == "digest" else "done"
+        os.write(port.fd, answer.encode() + b"\n")
 
 
 if __name__ == "__main__":

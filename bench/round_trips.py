@@ -22,7 +22,7 @@ def measure_pings(guest: BenchGuest, settings: Settings) -> list[Measure]:
     with guest.raw() as raw, agents[PHOENIX], agents[QEMU]:
         peers = {name: _timer(agent.ping, settings.pings) for name, agent in agents.items()}
         peers[RAW] = _timer(lambda: _echo(raw), settings.pings)
-        rounds = alternate(settings.rounds, peers)
+        rounds = alternate(settings.rounds * settings.ping_rounds, peers)
     note = f"median of {settings.pings} round trips a round, one after the other, by a blocking client"
     return [Measure("ping", "round trip of ping", "µs", rounds, note)]
 
