@@ -12,18 +12,25 @@ MEBI: Final = 1024 * 1024
 
 @dataclass(frozen=True)
 class Settings:
-    """rounds: how often everything is measured. ping_rounds: as often for each, for pings take no time. pings,
-    commands: in a round, for each peer. loaded_pings: in a round, for each load. starts: for each round. pieces_size: of the file that is copied piece by piece; bulk_size: of the one that is
-    streamed; both in bytes. idle_seconds: how long idle agents are watched, each time."""
+    """The amounts of a full run; a round has each peer once."""
 
+    #: How often everything is measured.
     rounds: int = 5
+    #: Pings take no time: so many more rounds for each.
     ping_rounds: int = 4
+    #: In a round, for each peer.
     pings: int = 100
+    #: In a round, for each thing that the agent is busy with.
     loaded_pings: int = 200
+    #: Programs that are run in a round, by each peer.
     commands: int = 20
+    #: Starts of the agent for each round.
     starts: int = 5
+    #: Of the file that is copied piece by piece, in bytes.
     pieces_size: int = 4 * MEBI
+    #: Of the file that is streamed, in bytes.
     bulk_size: int = 16 * MEBI
+    #: How long idle agents are watched, once for each state of the port.
     idle_seconds: float = 60
 
 
