@@ -75,13 +75,14 @@ def measure(settings: Settings, sections: list[str], console: Console) -> Report
     console.print("booting a guest")
     with boot(settings.pieces_size, settings.bulk_size) as guest:
         environment = describe(guest, settings)
-        before = usages(guest)
+        stages = {"": usages(guest)}
         for name, section in SECTIONS.items():
             if name in sections:
                 begin = time.monotonic()
                 measures += section(guest, settings, measures)
+                stages[name] = usages(guest)
                 console.print(f"measured {name} in {time.monotonic() - begin:.0f} s")
-        measures += measure_memory(guest, before)
+        measures += measure_memory(guest, stages)
     return Report(environment, measures)
 
 

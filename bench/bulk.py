@@ -9,17 +9,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bench import frames, pieces
-from bench.goals import FRAMES, PHOENIX, QEMU, RAW, UNVERIFIED
+from bench.goals import FRAMES, PHOENIX, QEMU, RAW, RAW_FILE, RAW_VECTORS, UNVERIFIED
 from bench.guest import DIRECTORY, BenchGuest
 from bench.measures import Measure, alternate
 from bench.port import Port, PortError
 from bench.settings import KIBI, MEGA, Settings
 from phoenix_ga.client import connect
 
-#: As dd does it, from a file and to one.
-RAW_FILE = "raw port and a file"
-#: The port with many elements in a system call, which is more than dd can do.
-RAW_VECTORS = "raw port, readv/writev"
 _DEFAULT_PIECE = 1024
 # What the kernel's driver takes at once: in the guest's reads, and in its writes.
 _READ_ELEMENT = 4 * KIBI

@@ -52,9 +52,9 @@ def _idle(before: Mapping[str, Usage], after: Mapping[str, Usage], connected: bo
     ]
 
 
-def measure_memory(guest: BenchGuest, before: Mapping[str, Usage]) -> list[Measure]:
-    """Resident memory: `before` anything was asked, now, and how much it grew."""
-    after = usages(guest)
+def measure_memory(guest: BenchGuest, stages: Mapping[str, Mapping[str, Usage]]) -> list[Measure]:
+    """Resident memory, by what was done last: at first nothing, in the end everything; and how much it grew."""
+    before, after = next(iter(stages.values())), list(stages.values())[-1]
     traffic = guest.traffic[PHOENIX]
     note = f"{traffic.size / MEGA:.0f} MB moved and {traffic.requests} requests, of our agent"
 
@@ -66,4 +66,8 @@ def measure_memory(guest: BenchGuest, before: Mapping[str, Usage]) -> list[Measu
         Measure("rss", "resident memory before the run", "MB", megas(before)),
         Measure("rss-after", "resident memory after the run", "MB", megas(after), note),
         Measure("rss-growth", "growth of resident memory", "MB", growth, note),
+        *(
+            Measure(f"rss-after-{name}", f"resident memory after {name}", "MB", megas(used))
+            for name, used in list(stages.items())[1:]
+        ),
     ]

@@ -10,14 +10,20 @@ from bench.measures import Measure
 
 PHOENIX: Final = "phoenix"
 QEMU: Final = "qemu-ga"
+#: A program that writes and reads as dd does, from memory and to it.
 RAW: Final = "raw port"
+#: The same from a file and to one.
+RAW_FILE: Final = "raw port and a file"
+#: The port with many elements in a system call, which is more than dd can do.
+RAW_VECTORS: Final = "raw port, readv/writev"
 #: Our streams with the simple client, that speaks frames and does nothing else.
 FRAMES: Final = "phoenix, simple client"
 UNVERIFIED: Final = "phoenix, unverified"
 
-#: What the agent is busy with while it is pinged.
+#: What the agent is busy with while it is pinged. Gets are verified, unless it is said.
 IDLE: Final = "idle"
 ONE_GET: Final = "one get"
+UNVERIFIED_GET: Final = "one get, unverified"
 FOUR_GETS: Final = "four gets"
 DIGEST: Final = "MD5"
 FROZEN: Final = "frozen"

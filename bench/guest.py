@@ -25,10 +25,11 @@ _UNITS = {PHOENIX: "phoenix-ga", QEMU: "qemu-guest-agent"}
 
 _USAGE = """\
 set -e
+pid=$(systemctl show --property MainPID --value UNIT)
 cut -d' ' -f1 /proc/uptime
-awk '/^VmRSS/ { print $2 }' /proc/{pid}/status
-awk '/^voluntary_ctxt_switches/ { switches += $2 } END { print switches }' /proc/{pid}/task/*/status
-awk '{ print $14 + $15 }' /proc/{pid}/stat
+awk '/^VmRSS/ { print $2 }' /proc/$pid/status
+awk '/^voluntary_ctxt_switches/ { switches += $2 } END { print switches }' /proc/$pid/task/*/status
+awk '{ print $14 + $15 }' /proc/$pid/stat
 """
 
 
@@ -103,8 +104,7 @@ class BenchGuest:
 
     def usage(self, peer: str) -> Usage:
         """What PHOENIX's or QEMU's process has used so far."""
-        pid = self.machine.run(f"systemctl show --property MainPID --value {_UNITS[peer]}").text
-        words = self.machine.run(_USAGE.replace("{pid}", pid)).text.split()
+        words = self.machine.run(_USAGE.replace("UNIT", _UNITS[peer])).text.split()
         return Usage(float(words[0]), *map(int, words[1:]))
 
     def check(self, path: str, payload: bytes) -> None:

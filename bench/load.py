@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.frames import pings_beside
-from bench.goals import DIGEST, FOUR_GETS, FROZEN, IDLE, ONE_GET, PHOENIX
+from bench.goals import DIGEST, FOUR_GETS, FROZEN, IDLE, ONE_GET, PHOENIX, UNVERIFIED_GET
 from bench.guest import BenchGuest
 from bench.measures import Measure, alternate, percentile
 from bench.settings import MEGA, Settings
@@ -22,12 +22,14 @@ _SHARES = (0.5, 0.99)
 
 def measure_load(guest: BenchGuest, settings: Settings) -> list[Measure]:
     """The median and the 99th percentile of `ping`, by the simple client and by the library."""
-    get = {"execute": "file-get", "arguments": {"path": guest.bulk.path, "digest": False}}
+    get = {"execute": "file-get", "arguments": {"path": guest.bulk.path}}
+    unverified = {"execute": "file-get", "arguments": {"path": guest.bulk.path, "digest": False}}
     digest = {"execute": "get-file-md5sum", "arguments": {"path": guest.bulk.path}}
     count = settings.loaded_pings
     simple: dict[str, Callable[[], list[float]]] = {
         IDLE: lambda: _simple(guest, count, []),
         ONE_GET: lambda: _simple(guest, count, [get]),
+        UNVERIFIED_GET: lambda: _simple(guest, count, [unverified]),
         FOUR_GETS: lambda: _simple(guest, count, [get] * 4),
         DIGEST: lambda: _simple(guest, count, [digest]),
         FROZEN: lambda: _while_frozen(guest, count),

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.goals import FRAMES, PHOENIX, QEMU, RAW, UNVERIFIED
+from bench.goals import FRAMES, PHOENIX, QEMU, RAW, RAW_FILE, RAW_VECTORS, UNVERIFIED
 from bench.measures import Measure
+from bench.report import number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,6 +19,8 @@ _COLOURS = {
     FRAMES: "tab:red",
     QEMU: "tab:blue",
     RAW: "dimgray",
+    RAW_FILE: "darkgray",
+    RAW_VECTORS: "lightgray",
 }
 
 
@@ -47,16 +50,18 @@ def _bars(axes: Axes, measures: Sequence[Measure], title: str) -> None:
         return
     peers = list(measures[0].rounds)
     width = 0.8 / len(peers)
-    for number, peer in enumerate(peers):
-        places = [group + number * width for group in range(len(measures))]
+    for place, peer in enumerate(peers):
+        places = [group + place * width for group in range(len(measures))]
         medians = [measure.median(peer) for measure in measures]
         bars = axes.bar(places, medians, width, label=peer, color=_COLOURS.get(peer))
-        axes.bar_label(bars, fmt="{:.3g}", fontsize=7)
+        axes.bar_label(bars, [number(median) for median in medians], fontsize=7)
     axes.set_yscale("log")
+    # Room for the legend.
+    axes.set_ylim(top=axes.get_ylim()[1] * 10)
     axes.set_xticks(
         [group + 0.4 - width / 2 for group in range(len(measures))], [measure.title for measure in measures]
     )
-    axes.legend(fontsize=8)
+    axes.legend(fontsize=8, ncols=3)
 
 
 def _lines(axes: Axes, measures: Sequence[Measure], kind: str) -> None:

@@ -19,7 +19,7 @@ SMALLEST = Settings(
     loaded_pings=5,
     commands=1,
     starts=1,
-    pieces_size=MEBI,
+    pieces_size=MEBI // 4,
     bulk_size=MEBI,
     idle_seconds=1,
 )
