@@ -18,8 +18,9 @@ PACKAGE = ROOT / "src" / "phoenix_ga"
 # Each part and what it may import of the others.
 MAY_IMPORT = {
     "wire": {"wire"},
-    "agent": {"agent", "wire"},
-    "client": {"client", "wire"},
+    "trees": {"trees"},
+    "agent": {"agent", "trees", "wire"},
+    "client": {"client", "trees", "wire"},
     "cli": {"cli", "client", "wire"},
 }
 # In the agent, from what knows of requests to what knows of the kernel.
@@ -68,11 +69,17 @@ def test_operations_know_nothing_of_requests(room: str) -> None:
                 assert module.split(".")[2] in AGENT_MAY_IMPORT[room], f"{path.name} must not import {module}"
 
 
-@pytest.mark.parametrize("path", modules("wire", "agent"), ids=lambda path: str(path.relative_to(PACKAGE)))
+@pytest.mark.parametrize("path", modules("wire", "trees", "agent"), ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_the_guests_side_needs_the_standard_library_only(path: Path) -> None:
     for module in imports(path):
         top = module.split(".")[0]
         assert top == "phoenix_ga" or top in {*sys.stdlib_module_names, "_sha2"}, f"{path.name} imports {module}"
+
+
+def test_only_the_helper_process_loads_what_tar_streams_need() -> None:
+    for path in modules("wire", "agent"):
+        if path.name != "archive.py":
+            assert not {name for name in imports(path) if name.startswith(("phoenix_ga.trees", "tarfile"))}, path.name
 
 
 @pytest.mark.parametrize("path", modules("wire"), ids=lambda path: path.name)

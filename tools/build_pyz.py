@@ -19,7 +19,7 @@ from pathlib import Path
 
 SOURCE = Path(__file__).parent.parent / "src"
 TARGET = Path(__file__).parent.parent / "dist" / "phoenix-ga.pyz"
-PARTS = ("phoenix_ga/__init__.py", "phoenix_ga/wire", "phoenix_ga/agent")
+PARTS = ("phoenix_ga/__init__.py", "phoenix_ga/wire", "phoenix_ga/trees", "phoenix_ga/agent")
 MINOR_VERSIONS = range(9, 20)
 # Isolated, without the site module: the agent needs nothing but the standard library.
 INTERPRETER_LINE = b"#!/usr/bin/python3 -ISB\n"

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from phoenix_ga import __version__
-from tests.support import LineClient, wait_for
+from phoenix_ga.client import connect_sync
+from tests.support import SOURCE, LineClient, wait_for
 from tools.build_pyz import build, interpreters, modules
 
 INTERPRETERS = list(interpreters())
@@ -35,6 +36,11 @@ def test_the_archive_runs(archive: Path, tmp_path: Path, interpreter: str) -> No
             assert "lo" in [link["name"] for link in client.call("get-netifaces")]
             assert client.call("sysinfo")["uname"]["sysname"] == "Linux"
             assert client.call("get-freeze-status") is False
+            with connect_sync(f"unix:{socket}") as guest:
+                guest.put_tree(SOURCE / "phoenix_ga" / "wire", str(tmp_path / "there"))
+                guest.get_tree(str(tmp_path / "there"), tmp_path / "back")
+            for copied in (SOURCE / "phoenix_ga" / "wire").glob("*.py"):
+                assert (tmp_path / "back" / copied.name).read_bytes() == copied.read_bytes()
             client.send(b"nonsense\n")
             assert "error" in client.answer()
             client.call("agent-shutdown")

@@ -79,6 +79,7 @@ def test_every_command_that_changes_the_guest_says_so() -> None:
         "file-stat",
         "directory-list",
         "file-get",
+        "directory-get",
         # The process was started by exec, which did ask.
         "exec-resize",
         "get-freeze-status",

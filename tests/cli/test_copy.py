@@ -16,6 +16,7 @@ import pytest
 from phoenix_ga.cli.copy import split_guest_path
 from tests.cli.conftest import Run, command_line, environment
 from tests.cli.scripted_agent import ScriptedAgent
+from tests.support import wait_for
 
 
 @pytest.mark.parametrize(
@@ -46,7 +47,7 @@ def test_a_guest_without_an_absolute_path_is_no_local_file(word: str) -> None:
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
     path = tmp_path / "from" / "a file"
-    path.parent.mkdir()
+    path.parent.mkdir(exist_ok=True)
     path.write_bytes(os.urandom(2_000_000))
     path.chmod(0o710)
     return path
@@ -88,11 +89,13 @@ def test_a_result_as_json(run: Run, endpoint: str, source: Path, tmp_path: Path)
     ("words", "hint"),
     [
         (("GUEST:/nowhere", "copy"), "the guest refused: file-get: /nowhere"),
-        (("GUEST:/etc", "copy"), "Is a directory"),
+        (("GUEST:/etc", "copy"), ":/etc: is a directory; -r copies it"),
         (("nowhere", "GUEST:/tmp/never"), "nowhere: No such file"),
-        (("/etc", "GUEST:/tmp/never"), "is a directory"),
+        (("/etc", "GUEST:/tmp/never"), "/etc: is a directory; -r copies it"),
         (("/etc/hosts", "GUEST:/nowhere/"), "the guest refused"),
         (("GUEST:/etc/hosts", "no/directory"), "no/directory: No such file"),
+        (("GUEST:/etc/hosts", "GUEST:/etc/passwd", "no-directory"), "no-directory: is no directory"),
+        (("-r", "GUEST:/nowhere", "copy"), "the guest refused: file-get: /nowhere"),
     ],
 )
 def test_what_cannot_be_copied(
@@ -143,3 +146,113 @@ def test_progress_is_shown_on_a_terminal(endpoint: str, source: Path, tmp_path: 
     assert process.wait(20) == 0
     assert b"a file" in shown
     assert b"/s" in shown
+    assert b"1.9 MiB in " in shown
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    root = tmp_path / "from" / "tree"
+    (root / "sub").mkdir(parents=True)
+    (root / "sub" / "file").write_text("content")
+    (root / "sub" / "link").symlink_to("file")
+    return root
+
+
+def assert_same_tree(copy: Path) -> None:
+    assert (copy / "sub" / "file").read_text() == "content"
+    assert os.readlink(copy / "sub" / "link") == "file"
+    assert os.listdir(copy) == ["sub"]
+
+
+def test_a_tree_both_ways_below_a_directory_or_as_it(run: Run, endpoint: str, tree: Path, tmp_path: Path) -> None:
+    for name in ("there", "back"):
+        (tmp_path / name).mkdir()
+    for source, target in (
+        (tree, f"{endpoint}:{tmp_path}/there"),
+        (tree, f"{endpoint}:{tmp_path}/there/new"),
+        (f"{endpoint}:{tree}", tmp_path / "back"),
+        (f"{endpoint}:{tree}/", tmp_path / "back" / "new"),
+    ):
+        result = run("cp", "-r", source, target)
+        assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+    for side in ("there", "back"):
+        assert sorted(os.listdir(tmp_path / side)) == ["new", "tree"]
+        assert_same_tree(tmp_path / side / "new")
+        assert_same_tree(tmp_path / side / "tree")
+
+
+def test_what_is_in_a_directory_goes_into_another_one(run: Run, endpoint: str, tree: Path, tmp_path: Path) -> None:
+    (tmp_path / "back").mkdir()
+    assert run("cp", "-r", f"{endpoint}:{tree}/.", tmp_path / "back").returncode == 0
+    assert_same_tree(tmp_path / "back")
+
+
+def test_many_sources_files_and_directories(
+    run: Run, endpoint: str, tree: Path, source: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "there").mkdir()
+    words = (tree, f"{endpoint}:{source}", source.parent, f"{endpoint}:{tmp_path}/there/")
+    result = run("--json", "cp", "-r", *words)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert len([json.loads(line) for line in result.stdout.splitlines()]) == 3
+    assert sorted(os.listdir(tmp_path / "there")) == ["a file", "from", "tree"]
+    assert_same_tree(tmp_path / "there" / "tree")
+    assert_same_tree(tmp_path / "there" / "from" / "tree")
+    assert_same(tmp_path / "there" / "a file", source)
+
+
+def test_what_fails_alone_does_not_keep_back_the_others(
+    run: Run, endpoint: str, tree: Path, source: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "back").mkdir()
+    result = run("cp", *(f"{endpoint}:{path}" for path in ("/nowhere", tree, source)), tmp_path / "back")
+    assert result.returncode == 1
+    assert [line.partition(": ")[0] for line in result.stderr.splitlines()] == ["phoenixctl"] * 2
+    assert os.listdir(tmp_path / "back") == ["a file"]
+
+
+def test_between_guests_through_the_host(run: Run, endpoint: str, tree: Path, source: Path, tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    other = endpoint.partition(":")[2]
+    result = run("cp", "-r", f"{endpoint}:{tree}", f"{endpoint}:{source}", f"{other}:{tmp_path}/there")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert_same_tree(tmp_path / "there" / "tree")
+    assert_same(tmp_path / "there" / "a file", source)
+
+
+def test_a_directory_is_not_copied_into_itself(run: Run, endpoint: str, tree: Path) -> None:
+    result = run("cp", "-r", f"{endpoint}:{tree}", f"{endpoint}:{tree}/sub")
+    assert result.returncode == 2
+    assert "is inside of" in result.stderr
+
+
+def test_what_is_left_out_or_missing_is_said_on_stderr(run: Run, endpoint: str, tree: Path, tmp_path: Path) -> None:
+    (tree / "out\x1b").symlink_to("/etc/passwd")
+    result = run("cp", "-r", f"{endpoint}:{tree}", tmp_path / "copy")
+    assert result.returncode == 0
+    assert result.stderr.count("\n") == 1
+    assert "out\\x1b: a link that leads out of the directory, to /etc/passwd" in result.stderr
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "sub").symlink_to("../outside")
+    (tree / "out\x1b").unlink()
+    result = run("cp", "-r", f"{endpoint}:{tree}/.", tmp_path / "other")
+    assert result.returncode == 1
+    assert result.stderr.splitlines()[-1].endswith("some of it is missing")
+    assert result.stderr.count("it would be outside of the directory") == 3
+    assert os.listdir(tmp_path / "outside") == []
+
+
+@pytest.mark.parametrize("direction", ["get", "put"])
+def test_an_interrupted_copy_of_a_tree_cleans_up(endpoint: str, tmp_path: Path, direction: str) -> None:
+    (tmp_path / "from").mkdir()
+    with (tmp_path / "from" / "very big").open("wb") as file:
+        file.truncate(1 << 34)
+    source, target = f"{tmp_path}/from", f"{tmp_path}/copy"
+    words = (f"{endpoint}:{source}", target) if direction == "get" else (source, f"{endpoint}:{target}")
+    process = subprocess.Popen(command_line("cp", "-r", *words), stderr=subprocess.PIPE, text=True, env=environment())
+    wait_for(lambda: os.path.isdir(target))
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=10)
+    assert (process.returncode, errors.strip()) == (130, "")
+    assert not os.path.isdir(target) or os.listdir(target) == []

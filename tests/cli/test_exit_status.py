@@ -67,7 +67,9 @@ def test_a_socket_that_nobody_serves_times_out(run: Run, tmp_path: Path) -> None
         ["ping", "web1"],
         ["--timeout", "0", "ping", "/x"],
         ["cp", "a", "b"],
-        ["cp", "/x.sock:/a", "/x.sock:/b"],
+        ["cp", "/x.sock:/a"],
+        ["cp", "/x.sock:/a", "b", "c"],
+        ["cp", "-r", "/x.sock:/..", "b"],
         ["cp", "unix:/x.sock", "b"],
     ],
 )

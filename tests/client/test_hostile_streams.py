@@ -889,19 +889,23 @@ def evil_reset(code: int) -> bytes:
 
 
 @pytest.mark.parametrize(
-    "frames",
-    [[evil_reset(5)], [end(size=EVIL)], [frame(END, json.dumps({EVIL: 1, "x": EVIL}).encode() + EVIL.encode())]],
+    ("frames", "status"),
+    [
+        ([evil_reset(5)], 1),
+        ([end(size=EVIL)], 125),
+        ([frame(END, json.dumps({EVIL: 1, "x": EVIL}).encode() + EVIL.encode())], 1),
+    ],
     ids=["a reset", "a size", "last words"],
 )
 def test_what_a_guest_says_of_a_stream_is_harmless_on_a_terminal(
-    frames: list[bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    frames: list[bytes], status: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def open_endpoint(endpoint: str) -> MockTransport:
         return MockTransport({"file-get": opened(FILE, *frames)})
 
     monkeypatch.setattr("phoenix_ga.client.guest.open_endpoint", open_endpoint)
     result = CliRunner().invoke(program, ["cp", "/vm.sock:/x", str(tmp_path / "local")])
-    assert result.exit_code == 125
+    assert result.exit_code == status
     assert result.output.startswith("phoenixctl: ")
     assert result.output[:-1].isprintable()
     assert os.listdir(tmp_path) == []

@@ -11,18 +11,14 @@ from phoenix_ga import __version__
 from phoenix_ga.cli.content import cat, sha256sum, tee
 from phoenix_ga.cli.context import Options
 from phoenix_ga.cli.copy import cp
+from phoenix_ga.cli.errors import USAGE, complain, explain
 from phoenix_ga.cli.filesystems import freeze, freeze_status, thaw
 from phoenix_ga.cli.forwarding import forward, proxy, ssh_config
-from phoenix_ga.cli.output import escape
 from phoenix_ga.cli.ping import ping
 from phoenix_ga.cli.processes import execute, shell
 from phoenix_ga.cli.raw import raw
 from phoenix_ga.cli.system import commands, info
 
-REFUSED = 1
-USAGE = 2
-TIMED_OUT = 124
-NO_LINK = 125
 INTERRUPTED = 130
 
 
@@ -39,42 +35,19 @@ class _Program(click.Group):
             status = super().main(*args, **extra)
         except click.UsageError as error:
             where = error.ctx.command_path if error.ctx is not None else "phoenixctl"
-            _complain(f"{error.format_message()} Try '{where} --help'.")
+            complain(f"{error.format_message()} Try '{where} --help'.")
             sys.exit(USAGE)
         except click.ClickException as error:
-            _complain(error.format_message())
+            complain(error.format_message())
             sys.exit(max(error.exit_code, USAGE))
         except (KeyboardInterrupt, click.Abort):
             sys.exit(INTERRUPTED)
         except BrokenPipeError:
             _leave_quietly()
         except Exception as error:
-            status, text = _explain(error)
-            _complain(text)
+            status, text = explain(error)
+            complain(text)
         sys.exit(status if isinstance(status, int) else 0)
-
-
-def _explain(error: Exception) -> tuple[int, str]:
-    """Return the exit status and the message of an error. Raises it where it is none of ours."""
-    from phoenix_ga.client import EndpointError, GuestError, GuestRefused, GuestTimeout
-
-    if isinstance(error, EndpointError):
-        return USAGE, str(error)
-    if isinstance(error, GuestRefused):
-        return REFUSED, f"the guest refused: {error}"
-    if isinstance(error, GuestTimeout):
-        return TIMED_OUT, f"{error}; give it more time with --timeout" if error.request else str(error)
-    if isinstance(error, GuestError):
-        return NO_LINK, str(error)
-    if isinstance(error, OSError):
-        if isinstance(error.filename, str):
-            return REFUSED, f"{error.filename}: {error.strerror}"
-        return REFUSED, error.strerror or str(error)
-    return REFUSED, f"internal error, please report it: {type(error).__name__}: {error}"
-
-
-def _complain(text: str) -> None:
-    click.echo(f"phoenixctl: {escape(text)}", err=True)
 
 
 def _leave_quietly() -> NoReturn:
@@ -96,7 +69,7 @@ GUEST says where a guest is:
 \b
 Exit status:
   0    done
-  1    the guest refused, or a local file could not be read or written
+  1    the guest refused, a local file could not be read or written, or some of a directory is missing
   2    wrong usage
   124  no answer in time
   125  no connection, the link was lost, or the guest broke the protocol

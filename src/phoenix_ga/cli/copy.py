@@ -1,4 +1,4 @@
-"""The verb `cp`: one file, from or to a guest."""
+"""The verb `cp`: files and directories, from guests and to them."""
 
 from __future__ import annotations
 
@@ -7,15 +7,18 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Optional
+from dataclasses import dataclass
+from errno import EISDIR, ENOTDIR
+from typing import TYPE_CHECKING, Any, Optional
 
 import click
 
-from phoenix_ga.cli.context import Options
-from phoenix_ga.cli.output import escape
+from phoenix_ga.cli.context import Options, run
+from phoenix_ga.cli.errors import complain, explain
+from phoenix_ga.cli.output import escape, size
 
 if TYPE_CHECKING:
-    from phoenix_ga.client import Guest, Transferred
+    from phoenix_ga.client import Guest, Transferred, TransferredTree
 
 Progress = Callable[[int, Optional[int]], None]
 
@@ -38,70 +41,183 @@ def split_guest_path(word: str) -> tuple[str, str] | None:
     return word[:split], word[split + 1 :]
 
 
+@dataclass(frozen=True)
+class _Place:
+    """A path on this host, or in a guest. word: as it was typed. endpoint: None on this host."""
+
+    word: str
+    endpoint: str | None
+    path: str
+
+    @classmethod
+    def parse(cls, word: str) -> _Place:
+        there = split_guest_path(word)
+        return cls(word, None, word) if there is None else cls(word, *there)
+
+    @property
+    def name(self) -> str:
+        """What a copy of it is called in a directory; empty where its content goes there."""
+        name = os.path.basename(self.path.rstrip("/"))
+        if name == "..":
+            raise click.UsageError(f"{self.word} has no name of its own; write it without `..`.")
+        return "" if name == "." else name
+
+    @property
+    def guest(self) -> str:
+        """The endpoint, the same for both ways to write a Unix socket; empty on this host."""
+        return (self.endpoint or "").removeprefix("unix:")
+
+    def inside(self, name: str) -> _Place:
+        """Return the place `name` in this directory."""
+        path = os.path.join(self.path, name) if name else self.path
+        return _Place(self.word, self.endpoint, path)
+
+
 @click.command(
+    short_help="Copy files and directories from guests, or to them.",
     epilog="""\b
-One of SRC and DST is GUEST:PATH, with an absolute PATH in the guest; what has no `:/` in it is
-a local file. A destination that is a directory gets a file of the same name. The permission
-bits and holes are kept. The file appears at the destination whole, or not at all.
+SRC and DST are GUEST:PATH, with an absolute PATH in the guest, or local files: what has no
+`:/` in it is local. At least one of them is in a guest. A destination that is a directory
+gets a copy of the same name, else it becomes the copy. The permission bits are kept, and the
+holes of single files. Each file appears at the destination whole, or not at all.
+
+\b
+With -r, times and links are kept as well. What a guest sends never gets outside of DST:
+links that lead out of it, devices and FIFOs are left out here, and named on stderr.
 
 \b
 Examples:
   $ phoenixctl cp unix:/run/web1.sock:/etc/hosts ./hosts-of-web1
-  $ phoenixctl cp ./index.html /run/web1.sock:/srv/www/
-"""
+  $ phoenixctl cp index.html style.css /run/web1.sock:/srv/www/
+  $ phoenixctl cp -r /run/web1.sock:/srv/www /run/web2.sock:/srv/
+""",
 )
-@click.argument("source", metavar="SRC")
+@click.argument("sources", metavar="SRC...", nargs=-1, required=True)
 @click.argument("destination", metavar="DST")
-@click.option("--no-verify", is_flag=True, help="Do not compare the SHA-256 of both sides.")
+@click.option("-r", "-R", "--recursive", is_flag=True, help="Copy directories with all that is in them.")
+@click.option("--owners", is_flag=True, help="With -r, keep the numeric owners, where the receiver is root.")
+@click.option("--set-id", is_flag=True, help="With -r, keep set-user-ID and set-group-ID bits.")
+@click.option("--no-verify", is_flag=True, help="Do not compare the SHA-256 of both sides of single files.")
 @click.pass_obj
-def cp(options: Options, source: str, destination: str, no_verify: bool) -> None:
-    """Copy a file from the guest, or to it, as scp does."""
-    there, here = split_guest_path(source), split_guest_path(destination)
-    if (there is None) == (here is None):
-        raise click.UsageError("One of SRC and DST must be GUEST:/PATH, the other a local file.")
-    start = time.perf_counter()
-    with _progress(options, os.path.basename(source)) as progress:
+def cp(
+    options: Options,
+    sources: tuple[str, ...],
+    destination: str,
+    recursive: bool,
+    owners: bool,
+    set_id: bool,
+    no_verify: bool,
+) -> int:
+    """Copy files and directories from guests, to them, or between them, as scp does."""
+    origins = [_Place.parse(word) for word in sources]
+    target = _Place.parse(destination)
+    # One without a name should not be found when others have been copied.
+    names = [origin.name for origin in origins]
+    for name, origin in zip(names, origins):
+        if not (name or recursive):
+            raise click.UsageError(f"{origin.word} is a directory; -r copies it with all that is in it.")
+        if origin.endpoint is None and target.endpoint is None:
+            raise click.UsageError("One of SRC and DST must be GUEST:/PATH; cp(1) copies local files.")
+    with _Display(options) as display:
+        copying = _Copying(options, display, recursive, owners, set_id, not no_verify)
+        return run(copying.copy_all(origins, target))
+
+
+class _Copying:
+    """One run of `cp`: its options, and the connections that it has open."""
+
+    def __init__(
+        self, options: Options, display: _Display, recursive: bool, owners: bool, set_id: bool, verify: bool
+    ) -> None:
+        self._options = options
+        self._display = display
+        self._recursive = recursive
+        self._kept = {"owners": owners, "set_id": set_id}
+        self._verify = verify
+        # A port takes one client at a time, so each guest is connected to once.
+        self._guests: dict[str, Guest] = {}
+
+    async def copy_all(self, origins: list[_Place], target: _Place) -> int:
+        """Copy one after the other; return the exit status. What fails for one alone does not keep back others."""
+        from phoenix_ga.client import GuestRefused, GuestTimeout, TransferIncomplete
+
+        worst = 0
+        async with contextlib.AsyncExitStack() as stack:
+            for place in (*origins, target):
+                if place.endpoint is not None and place.guest not in self._guests:
+                    connected = await stack.enter_async_context(self._options.connect(place.endpoint))
+                    self._guests[place.guest] = connected
+            below = await self._is_directory(target)
+            if len(origins) > 1 and not below:
+                raise NotADirectoryError(ENOTDIR, "is no directory, to which several could be copied", target.word)
+            for origin in origins:
+                try:
+                    await self._copy(origin, target.inside(origin.name) if below else target)
+                except GuestTimeout:
+                    raise
+                except (GuestRefused, TransferIncomplete, OSError) as error:
+                    if len(origins) == 1 and not isinstance(error, TransferIncomplete):
+                        raise
+                    worst, text = explain(error)
+                    if isinstance(error, TransferIncomplete):
+                        text = error.reason
+                        for line in error.missing:
+                            complain(f"{origin.word}: {line}")
+                    complain(text)
+        return worst
+
+    async def _copy(self, origin: _Place, target: _Place) -> None:
+        start = time.perf_counter()
+        with self._display.part(origin.name or origin.word) as progress:
+            if self._recursive and await self._is_directory(origin):
+                tree = await self._copy_tree(origin, target, progress)
+                values: dict[str, Any] = {"bytes": tree.size, "notes": list(tree.notes)}
+                if not self._options.json:
+                    for note in tree.notes:
+                        complain(f"{origin.word}: {note}")
+            else:
+                file = await self._copy_file(origin, target, progress)
+                values = {"bytes": file.size, "sha256": file.sha256, "verified": file.verified}
+        if self._options.json:
+            self._options.show({**values, "seconds": round(time.perf_counter() - start, 3)}, "")
+
+    async def _copy_file(self, origin: _Place, target: _Place, progress: Progress | None) -> Transferred:
+        from phoenix_ga.client import copy_between
+
+        there, here = self._guest(origin), self._guest(target)
+        keywords: dict[str, Any] = {"verify": self._verify, "progress": progress}
+        try:
+            if there is None:
+                assert here is not None
+                return await here.put(origin.path, target.path, **keywords)
+            if here is None:
+                return await there.get(origin.path, target.path, **keywords)
+            return await copy_between(there, origin.path, here, target.path, **keywords)
+        except IsADirectoryError:
+            if not await self._is_directory(origin):
+                raise
+            text = "is a directory; -r copies it with all that is in it"
+            raise IsADirectoryError(EISDIR, text, origin.word) from None
+
+    async def _copy_tree(self, origin: _Place, target: _Place, progress: Progress | None) -> TransferredTree:
+        from phoenix_ga.client import copy_tree_between
+
+        there, here = self._guest(origin), self._guest(target)
+        if there is not None and here is not None:
+            if origin.guest == target.guest and _is_below(target.path, origin.path):
+                raise click.UsageError(f"{target.path} is inside of {origin.path}.")
+            return await copy_tree_between(there, origin.path, here, target.path, progress=progress, **self._kept)
         if there is not None:
-            result = _get(options, there, destination, not no_verify, progress)
-        else:
-            assert here is not None
-            result = _put(options, source, here, not no_verify, progress)
-    seconds = time.perf_counter() - start
-    if options.json:
-        values = {
-            "bytes": result.size,
-            "seconds": round(seconds, 3),
-            "sha256": result.sha256,
-            "verified": result.verified,
-        }
-        options.show(values, "")
+            return await there.get_tree(origin.path, target.path, progress=progress, **self._kept)
+        assert here is not None
+        return await here.put_tree(origin.path, target.path, progress=progress, **self._kept)
 
+    async def _is_directory(self, place: _Place) -> bool:
+        guest = self._guest(place)
+        return os.path.isdir(place.path) if guest is None else await _is_directory(guest, place.path)
 
-def _get(
-    options: Options, remote: tuple[str, str], local: str, verify: bool, progress: Progress | None
-) -> Transferred:
-    endpoint, path = remote
-    if os.path.isdir(local):
-        local = os.path.join(local, _base_name(path))
-
-    async def work(guest: Guest) -> Transferred:
-        return await guest.get(path, local, verify=verify, progress=progress)
-
-    return options.ask(endpoint, work)
-
-
-def _put(
-    options: Options, local: str, remote: tuple[str, str], verify: bool, progress: Progress | None
-) -> Transferred:
-    endpoint, path = remote
-
-    async def work(guest: Guest) -> Transferred:
-        target = path
-        if await _is_directory(guest, path):
-            target = path.rstrip("/") + "/" + _base_name(local)
-        return await guest.put(local, target, verify=verify, progress=progress)
-
-    return options.ask(endpoint, work)
+    def _guest(self, place: _Place) -> Guest | None:
+        return None if place.endpoint is None else self._guests[place.guest]
 
 
 async def _is_directory(guest: Guest, path: str) -> bool:
@@ -111,37 +227,61 @@ async def _is_directory(guest: Guest, path: str) -> bool:
         # With a dot behind it, a symbolic link to a directory is followed.
         return (await guest.file_stat(path.rstrip("/") + "/.")).is_directory
     except GuestRefused as error:
-        if path.endswith("/") or not isinstance(error, (FileNotFoundError, NotADirectoryError)):
+        if not isinstance(error, (FileNotFoundError, NotADirectoryError)):
             raise
         return False
 
 
-def _base_name(path: str) -> str:
-    name = os.path.basename(path)
-    if name in ("", ".", ".."):
-        raise click.UsageError(f"{path} is a directory; cp copies one file at a time.")
-    return name
+def _is_below(path: str, directory: str) -> bool:
+    return (os.path.normpath(path) + "/").startswith(os.path.normpath(directory).rstrip("/") + "/")
 
 
-@contextlib.contextmanager
-def _progress(options: Options, name: str) -> Iterator[Progress | None]:
-    """Show how far a copy is, where somebody looks at a terminal."""
-    if options.json or options.verbose or not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, TimeRemainingColumn, TransferSpeedColumn
-    from rich.progress import Progress as Bar
-    from rich.text import Text
+class _Display:
+    """Shows how far a copy is, where somebody looks at a terminal, and at the end how fast it was."""
 
-    bar = Bar(
-        BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn(), console=Console(stderr=True)
-    )
-    with bar:
-        task = bar.add_task("", total=None)
-        bar.console.print(Text(escape(name)))
+    def __init__(self, options: Options) -> None:
+        self._shown = not options.json and not options.verbose and sys.stderr.isatty()
+        self._bar: Any = None
+        self._task: Any = None
+        self._start = time.perf_counter()
+        # Of the parts that are done, in bytes; and how many there are.
+        self._done = 0
+        self._parts = 0
+
+    def __enter__(self) -> _Display:
+        if self._shown:
+            from rich.console import Console
+            from rich.progress import BarColumn, DownloadColumn, TimeRemainingColumn, TransferSpeedColumn
+            from rich.progress import Progress as Bar
+
+            columns = BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()
+            self._bar = Bar(*columns, console=Console(stderr=True))
+            self._task = self._bar.add_task("", total=None)
+            self._bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        if self._bar is None:
+            return
+        self._bar.stop()
+        if kind is None and self._parts:
+            seconds = max(time.perf_counter() - self._start, 1e-6)
+            click.echo(f"{size(self._done)} in {seconds:.1f} s, {size(self._done / seconds)}/s", err=True)
+
+    @contextlib.contextmanager
+    def part(self, name: str) -> Iterator[Progress | None]:
+        """Show one of the sources; the bar goes on from where those before it ended."""
+        if self._bar is None:
+            yield None
+            return
+        from rich.text import Text
+
+        self._bar.console.print(Text(escape(name)))
+        before = self._done
 
         def show(done: int, total: int | None) -> None:
-            bar.update(task, completed=done, total=total)
+            self._done = before + done
+            self._bar.update(self._task, completed=self._done, total=None if total is None else before + total)
 
         yield show
+        self._parts += 1

@@ -10,9 +10,10 @@ from phoenix_ga.client.errors import (
     ProtocolViolation,
     StreamBroken,
     TransferDamaged,
+    TransferIncomplete,
 )
 from phoenix_ga.client.files import FileStream, GuestFile
-from phoenix_ga.client.guest import CALL_TIMEOUT, CONNECT_TIMEOUT, Guest, connect
+from phoenix_ga.client.guest import CALL_TIMEOUT, CONNECT_TIMEOUT, Guest, connect, copy_between, copy_tree_between
 from phoenix_ga.client.mock import HANG_UP, SILENCE, MockTransport
 from phoenix_ga.client.models import (
     Disk,
@@ -30,9 +31,18 @@ from phoenix_ga.client.models import (
 from phoenix_ga.client.process import CompletedProcess, GuestProcess, ProcessFailed
 from phoenix_ga.client.sockets import Accepted, GuestListener, StreamPair
 from phoenix_ga.client.streams import GuestStream
-from phoenix_ga.client.sync_guest import SyncFile, SyncGuest, SyncListener, SyncProcess, SyncStream, connect_sync
+from phoenix_ga.client.sync_guest import (
+    SyncDirectoryStream,
+    SyncFile,
+    SyncGuest,
+    SyncListener,
+    SyncProcess,
+    SyncStream,
+    connect_sync,
+)
 from phoenix_ga.client.transfer import Progress, Transferred
 from phoenix_ga.client.transport import Transport
+from phoenix_ga.client.trees import DirectoryStream, TransferredTree
 
 __all__ = [
     "CALL_TIMEOUT",
@@ -42,6 +52,7 @@ __all__ = [
     "Accepted",
     "CompletedProcess",
     "ConnectFailed",
+    "DirectoryStream",
     "Disk",
     "EndpointError",
     "FilePiece",
@@ -69,6 +80,7 @@ __all__ = [
     "StreamBroken",
     "StreamPair",
     "Swap",
+    "SyncDirectoryStream",
     "SyncFile",
     "SyncGuest",
     "SyncListener",
@@ -76,8 +88,12 @@ __all__ = [
     "SyncStream",
     "SystemInformation",
     "TransferDamaged",
+    "TransferIncomplete",
     "Transferred",
+    "TransferredTree",
     "Transport",
     "connect",
     "connect_sync",
+    "copy_between",
+    "copy_tree_between",
 ]

@@ -9,7 +9,8 @@
     ├── LinkLost             the connection ended under the request
     ├── ProtocolViolation    the guest sent what the protocol does not allow
     ├── StreamBroken         a stream was reset, by the guest or by its reader; the connection goes on
-    └── TransferDamaged      what arrived of a file is not what was sent
+    ├── TransferDamaged      what arrived of a file is not what was sent
+    └── TransferIncomplete   some of a directory could not be copied: .missing says what
 
 Each carries the request that met it in `.request`, or None where there was none yet. After
 LinkLost, and after a ProtocolViolation with `.fatal`, the connection is of no more use.
@@ -62,6 +63,19 @@ class GuestTimeout(GuestError, TimeoutError):
 
 class TransferDamaged(GuestError):
     """The digest of a file differs between guest and host: it changed meanwhile, or was damaged."""
+
+
+class TransferIncomplete(GuestError):
+    """Some of a directory could not be copied; all else is there.
+
+    missing: what is not, and why, a line each, the first hundred of each side. reason: what happened, without
+    these.
+    """
+
+    def __init__(self, reason: str, missing: tuple[str, ...] = ()) -> None:
+        super().__init__(": ".join((reason, *missing[:1])))
+        self.reason = reason
+        self.missing = missing
 
 
 class GuestRefused(GuestError):

@@ -20,8 +20,9 @@ from phoenix_ga.client.resume import resume_get, resume_put
 from phoenix_ga.client.shapes import Shape, ShapeError
 from phoenix_ga.client.sockets import Backlog, GuestListener, StreamPair, make_pair
 from phoenix_ga.client.streams import GuestStream
-from phoenix_ga.client.transfer import Progress, Transferred, get_file, put_file
+from phoenix_ga.client.transfer import Progress, Transferred, get_file, put_file, relay_file
 from phoenix_ga.client.transport import Transport
+from phoenix_ga.client.trees import DirectoryStream, TransferredTree, get_tree, put_tree, relay_tree
 from phoenix_ga.wire.commands import AF_UNSPEC, READ_COUNT_DEFAULT, WINDOW_DEFAULT
 from phoenix_ga.wire.declaration import INT64_MAX
 from phoenix_ga.wire.messages import Request, encode_base64
@@ -257,6 +258,29 @@ class Guest:
         )
         return streams["stream"]
 
+    async def directory_get(self, path: str, window: int = WINDOW_DEFAULT) -> DirectoryStream:
+        """Open a tar stream of a directory with all that is in it; `get_tree` unpacks one.
+
+        window: how many bytes may be under way.
+        """
+        expected = [ExpectedStream(name, window, sends=False) for name in ("stream", "stderr")]
+        _, streams = await self._open(expected, "directory-get", path=path, window=window)
+        return DirectoryStream(streams["stream"], streams["stderr"])
+
+    async def directory_put(
+        self, path: str, owners: bool = False, set_id: bool = False, window: int = WINDOW_DEFAULT
+    ) -> DirectoryStream:
+        """Open a tar stream that is unpacked below a directory of the guest; `put_tree` makes one.
+
+        owners, set_id: take over the numeric owners, and the set-user-ID and set-group-ID bits. window:
+        how many bytes the guest may send at once of what it has to tell.
+        """
+        expected = [ExpectedStream("stream", window, ends_both=True), ExpectedStream("stderr", window, sends=False)]
+        _, streams = await self._open(
+            expected, "directory-put", path=path, owners=owners, set_id=set_id, window=window
+        )
+        return DirectoryStream(streams["stream"], streams["stderr"])
+
     async def open(self, path: str, mode: str = "rb", perm: int = 0o644) -> GuestFile:
         """Open a file as an object to read from or write to, to be used with `async with`.
 
@@ -304,6 +328,46 @@ class Guest:
         if resume:
             return await resume_put(self, os.fspath(local), remote, mode, progress)
         return await put_file(self, os.fspath(local), remote, mode, verify, progress)
+
+    async def get_tree(
+        self,
+        remote: str,
+        local: str | os.PathLike[str],
+        *,
+        owners: bool = False,
+        set_id: bool = False,
+        limit: int | None = None,
+        progress: Progress | None = None,
+    ) -> TransferredTree:
+        """Copy a directory of the guest, with all that is in it, to the directory `local` of this host.
+
+        `local` is made with its parents where it is missing, and what else is there stays. Each file appears
+        whole or not at all. Permissions, times, hard and symbolic links are kept. Nothing is written outside
+        of `local`, whatever the guest sends; FIFOs, devices, and links that lead out of it are left out.
+        owners: take over the numeric owners, where this program is root. set_id: take over the set-user-ID
+        and set-group-ID bits. limit: of the tar stream, in bytes. progress: is called with the bytes of the
+        stream so far, and None.
+
+        Raises TransferIncomplete where some of it could not be copied, ProtocolViolation for what is no
+        sound tar stream, OSError where this host can't go on, such as with a full disk (ENOTSUP: this Python
+        is too old to be safe), and what every method raises.
+        """
+        return await get_tree(self, remote, os.fspath(local), owners, set_id, limit, progress)
+
+    async def put_tree(
+        self,
+        local: str | os.PathLike[str],
+        remote: str,
+        *,
+        owners: bool = False,
+        set_id: bool = False,
+        progress: Progress | None = None,
+    ) -> TransferredTree:
+        """Copy a directory of this host, with all that is in it, to the directory `remote` of the guest.
+
+        As `get_tree`, with FIFOs, devices and all links. owners: where the agent is root.
+        """
+        return await put_tree(self, os.fspath(local), remote, owners, set_id, progress)
 
     # Processes
 
@@ -481,6 +545,40 @@ class Guest:
     async def route_del(self, ifname: str, dst: str, src: str = "", gateway: str = "", scope: int = 0) -> None:
         """Delete a route, one that has all that is given."""
         await self._read(Shape.true, "route-del", ifname=ifname, dst=dst, src=src, gateway=gateway, scope=scope)
+
+
+async def copy_between(
+    source: Guest,
+    path: str,
+    target: Guest,
+    target_path: str,
+    *,
+    verify: bool = True,
+    progress: Progress | None = None,
+) -> Transferred:
+    """Copy a file of one guest to another one, through this host, as a stream. Both may be the same.
+
+    As `Guest.get` and `Guest.put`.
+    """
+    return await relay_file(source, path, target, target_path, verify, progress)
+
+
+async def copy_tree_between(
+    source: Guest,
+    path: str,
+    target: Guest,
+    target_path: str,
+    *,
+    owners: bool = False,
+    set_id: bool = False,
+    progress: Progress | None = None,
+) -> TransferredTree:
+    """Copy a directory of one guest to another one, through this host, as a stream. Both may be the same.
+
+    As `Guest.put_tree`. What comes is not looked at here: the agent of `target` lets nothing out of its
+    directory.
+    """
+    return await relay_tree(source, path, target, target_path, owners, set_id, progress)
 
 
 def _texts(shape: Shape) -> tuple[str, ...]:

@@ -77,7 +77,7 @@ class GuestProcess:
     @property
     def returncode(self) -> int | None:
         """How it ended, as `subprocess` has it; None before all of `stdout` was read."""
-        return None if self.stdout.message is None else _returncode(self.stdout.message)
+        return None if self.stdout.message is None else read_returncode(self.stdout.message)
 
     async def __aenter__(self) -> GuestProcess:
         return self
@@ -152,7 +152,8 @@ class GuestProcess:
         await self._guest.exec_resize(self.pid, rows, columns)
 
 
-def _returncode(message: dict[str, Any]) -> int:
+def read_returncode(message: dict[str, Any]) -> int:
+    """Return what a closing message says of how a process ended. Raises ProtocolViolation."""
     shape = Shape(message, "the closing message")
     try:
         if "signal" in message:

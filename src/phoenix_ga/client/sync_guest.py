@@ -13,6 +13,7 @@ from phoenix_ga.client.connection import Trace
 from phoenix_ga.client.guest import CALL_TIMEOUT, CONNECT_TIMEOUT, Guest, connect
 from phoenix_ga.client.process import CompletedProcess, GuestProcess
 from phoenix_ga.client.transport import Transport
+from phoenix_ga.client.trees import DirectoryStream
 from phoenix_ga.wire.units import LINE_LIMIT
 
 if TYPE_CHECKING:
@@ -126,6 +127,15 @@ class SyncStream(_SyncObject):
     def reset(self) -> None:
         """End both directions at once."""
         self._thread.run(self._inner.reset())
+
+
+class SyncDirectoryStream(_SyncObject):
+    """A `DirectoryStream` without asyncio."""
+
+    def __init__(self, thread: _LoopThread, opened: DirectoryStream) -> None:
+        super().__init__(thread, opened)
+        self.stream = SyncStream(thread, opened.stream)
+        self.stderr = SyncStream(thread, opened.stderr)
 
 
 class SyncFile(_SyncObject):
@@ -267,6 +277,8 @@ class SyncGuest:
     directory_list = _blocking(Guest.directory_list)
     get = _blocking(Guest.get)
     put = _blocking(Guest.put)
+    get_tree = _blocking(Guest.get_tree)
+    put_tree = _blocking(Guest.put_tree)
     run = _blocking(Guest.run)
     exec_signal = _blocking(Guest.exec_signal)
     exec_resize = _blocking(Guest.exec_resize)
@@ -278,6 +290,14 @@ class SyncGuest:
     def file_put(self, *args: Any, **kwargs: Any) -> SyncStream:
         """Open a stream to a file that appears when all has come; see `Guest.file_put`."""
         return SyncStream(self._thread, self._thread.run(self._guest.file_put(*args, **kwargs)))
+
+    def directory_get(self, *args: Any, **kwargs: Any) -> SyncDirectoryStream:
+        """Open a tar stream of a directory; see `Guest.directory_get`."""
+        return SyncDirectoryStream(self._thread, self._thread.run(self._guest.directory_get(*args, **kwargs)))
+
+    def directory_put(self, *args: Any, **kwargs: Any) -> SyncDirectoryStream:
+        """Open a tar stream that is unpacked in the guest; see `Guest.directory_put`."""
+        return SyncDirectoryStream(self._thread, self._thread.run(self._guest.directory_put(*args, **kwargs)))
 
     def open(self, path: str, mode: str = "rb", perm: int = 0o644) -> SyncFile:
         """Open a file as an object; see `Guest.open`."""

@@ -82,6 +82,30 @@ async def receive(
     return size, digest.hexdigest()
 
 
+async def relay_file(
+    source: Guest, path: str, target: Guest, target_path: str, verify: bool, progress: Progress | None
+) -> Transferred:
+    """Copy a file between guests. `copy_between` tells of arguments and errors."""
+    digest = hashlib.sha256()
+    size = 0
+    origin = await source.file_get(path, digest=verify, sparse=True)
+    async with origin.stream, await target.file_put(target_path, origin.mode & 0o777, digest=verify) as stream:
+        while piece := await in_time(source.timeout, origin.stream.read_piece()):
+            if isinstance(piece, Skip):
+                size += piece.length
+                digest.update(piece.payload)
+                await in_time(target.timeout, stream.skip(piece.length))
+            else:
+                size += len(piece)
+                digest.update(piece)
+                await in_time(target.timeout, stream.write(piece))
+            if progress is not None:
+                progress(size, origin.size or None)
+        _compare(path, origin.stream.message or {}, size, digest.hexdigest() if verify else "")
+        await finish(target, target_path, stream, size, digest.hexdigest() if verify else "")
+    return Transferred(size, digest.hexdigest(), verify)
+
+
 async def put_file(
     guest: Guest, local: str, remote: str, mode: int | None, verify: bool, progress: Progress | None
 ) -> Transferred:
@@ -203,7 +227,7 @@ def open_regular(path: str) -> BinaryIO:
         return os.fdopen(fd, "rb", buffering=0)
     os.close(fd)
     if stat.S_ISDIR(mode):
-        raise IsADirectoryError(errno.EISDIR, "is a directory; copy its files one by one", path)
+        raise IsADirectoryError(errno.EISDIR, "is a directory; put_tree copies it with all that is in it", path)
     raise OSError(errno.EINVAL, "is no regular file", path)
 
 

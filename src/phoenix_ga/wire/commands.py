@@ -450,6 +450,49 @@ COMMANDS: Final[tuple[Command, ...]] = (
         changes=True,
     ),
     Command(
+        "directory-get",
+        "streams:directory_get",
+        "Send a directory with all that is in it as a tar stream (PAX), made by a process beside the agent. Symbolic "
+        "links are not followed. Files that vanish meanwhile and sockets are left out.",
+        arguments=(Argument("path", str, _PATH), _WINDOW),
+        returns="`stream`: its number; `stderr`: that of a stream of text, with a line for each thing that is left "
+        "out (`note: NAME: WHY`) or could not be read (`missing: NAME: WHY`), the first hundred. Closing message of "
+        "the agent on `stream`: `status`, 0: all is there, 1: something is missing, 2: it gave up; or `signal`, the "
+        "number of the one that ended the process. The client sends nothing.",
+        errors=(_NO_FILE, ("ENOTDIR", "it is no directory"), _TOO_MANY_STREAMS),
+        examples=(Example({"path": "/tmp/phoenix", "window": 0}, {"stream": 70014, "stderr": 70015}, exact=False),),
+    ),
+    Command(
+        "directory-put",
+        "streams:directory_put",
+        "Take a tar stream (PAX), and make what it holds below a directory, which is made where it is missing, with "
+        "its parents. Each file appears when it is whole. Nothing outside the directory can be reached: no symbolic "
+        "link is followed on the way, and a name with `..` ends it. Directories that are there keep their "
+        "permissions.",
+        arguments=(
+            Argument("path", str, _PATH),
+            Argument("owners", bool, "Take over the numeric owners, where the agent is root.", default=False),
+            Argument("set_id", bool, "Take over the set-user-ID and set-group-ID bits.", default=False),
+            _WINDOW,
+        ),
+        returns="`stream`: its number; `window`: how many bytes the client may send at first; `stderr`: as with "
+        "`directory-get`. The client ends the stream after the tar's end mark. Closing message of the agent, when "
+        "all is on the disk: `status` or `signal`, as with `directory-get`.",
+        errors=(
+            ("ENOTDIR", "something is there that is no directory"),
+            ("EACCES", "the directory cannot be made"),
+            _TOO_MANY_STREAMS,
+        ),
+        examples=(
+            Example(
+                {"path": "/tmp/phoenix/tree", "window": 0},
+                {"window": 131072, "stream": 70016, "stderr": 70017},
+                exact=False,
+            ),
+        ),
+        changes=True,
+    ),
+    Command(
         "exec",
         "streams:execute",
         "Start a program, with streams for its stdin, stdout and stderr, or with a terminal. It is in a session "

@@ -122,6 +122,12 @@ class MainEndpoint(OutputEndpoint):
         """The file descriptor of the terminal's master side."""
         return self._source
 
+    def take_nothing(self) -> None:
+        """Close the process's stdin. To be called before the endpoint has a stream."""
+        os.close(self._sink)
+        self._sink = -1
+        self.window = 0
+
     def start(self, stream: OpenStream) -> None:
         super().start(stream)
         self.process.watch(stream.loop)

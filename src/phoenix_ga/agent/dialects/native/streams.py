@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from errno import EINVAL, ESPIPE
+from errno import EINVAL, ENOTDIR, ESPIPE
 
 from phoenix_ga.agent.dispatch import Opened
 from phoenix_ga.agent.operations import files
@@ -45,6 +45,34 @@ def file_put(
         raise OSError(EINVAL, "an offset needs the name of the part that is continued")
     sink = FileSink(Replacement(path, perm, uid, gid, part, offset), digest)
     return Opened({"window": sink.window}, {"stream": sink}, 0)
+
+
+def directory_get(context: Context, path: str, window: int) -> Opened:
+    if not stat.S_ISDIR(os.stat(files.encode_path(path)).st_mode):
+        raise OSError(ENOTDIR, os.strerror(ENOTDIR), path)
+    process = _start_archiver("get", path)
+    process.main.take_nothing()
+    return Opened({}, {"stream": process.main, "stderr": process.error}, window)
+
+
+def directory_put(context: Context, path: str, owners: bool, set_id: bool, window: int) -> Opened:
+    name = files.encode_path(path)
+    is_new = not os.path.isdir(name)
+    if is_new and os.path.lexists(name):
+        raise OSError(ENOTDIR, os.strerror(ENOTDIR), path)
+    files.make_directory(path, 0o755)
+    flags = {"new": is_new, "owners": owners, "set-id": set_id}
+    process = _start_archiver("put", path, *(flag for flag in flags if flags[flag]))
+    return Opened({"window": process.main.window}, {"stream": process.main, "stderr": process.error}, window)
+
+
+def _start_archiver(action: str, path: str, *flags: str) -> Any:
+    """Start the process that makes or unpacks tar streams."""
+    from phoenix_ga.agent.archive import command_line
+    from phoenix_ga.agent.endpoints.process import Process
+    from phoenix_ga.agent.operations.processes import spawn
+
+    return Process(spawn(command_line(action, path, *flags), {}, directory=os.getcwd()))
 
 
 def execute(

@@ -1,0 +1,46 @@
+"""What errors become: one line on stderr, and the documented exit status."""
+
+from __future__ import annotations
+
+import click
+
+from phoenix_ga.cli.output import escape
+
+REFUSED = 1
+USAGE = 2
+TIMED_OUT = 124
+NO_LINK = 125
+
+
+def explain(error: Exception) -> tuple[int, str]:
+    """Return the exit status and the message of an error. One that is none of ours is said to be so."""
+    from phoenix_ga.client import (
+        EndpointError,
+        GuestError,
+        GuestRefused,
+        GuestTimeout,
+        StreamBroken,
+        TransferIncomplete,
+    )
+
+    if isinstance(error, EndpointError):
+        return USAGE, str(error)
+    if isinstance(error, GuestRefused):
+        return REFUSED, f"the guest refused: {error}"
+    if isinstance(error, GuestTimeout):
+        return TIMED_OUT, f"{error}; give it more time with --timeout" if error.request else str(error)
+    if isinstance(error, (StreamBroken, TransferIncomplete)):
+        return REFUSED, str(error)
+    if isinstance(error, GuestError):
+        return NO_LINK, str(error)
+    if isinstance(error, OSError):
+        if isinstance(error.filename, (str, bytes)):
+            name = error.filename if isinstance(error.filename, str) else error.filename.decode(errors="replace")
+            return REFUSED, f"{name}: {error.strerror}"
+        return REFUSED, error.strerror or str(error)
+    return REFUSED, f"internal error, please report it: {type(error).__name__}: {error}"
+
+
+def complain(text: str) -> None:
+    """Show a line on stderr."""
+    click.echo(f"phoenixctl: {escape(text)}", err=True)

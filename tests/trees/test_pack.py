@@ -1,0 +1,203 @@
+"""A directory that changes while it is sent: what comes out is a sound archive, and all that is odd is told."""
+
+from __future__ import annotations
+
+import os
+import tarfile
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from phoenix_ga.trees.members import (
+    DEPTH_MAX,
+    ArchiveError,
+    Member,
+    Source,
+    StreamFailed,
+    format_time,
+    parse_time,
+    split_name,
+)
+from phoenix_ga.trees.pack import Packer
+from phoenix_ga.trees.report import Report, shown
+from phoenix_ga.trees.unpack import NewDirectory, Rules, Unpacker
+
+PIECE = 256 * 1024
+
+
+def pack(root: Path, when: bytes = b"", change: Callable[[], object] = lambda: None) -> tuple[bytes, list[str]]:
+    """Return the archive and what was told. change: is called when the header of the member `when` was written."""
+    output = bytearray()
+    told: list[str] = []
+
+    def write(data: bytes) -> None:
+        if when and data.startswith(when + b"\0"):
+            change()
+        output.extend(data)
+
+    Packer(write, Report(told.append)).pack(os.fsencode(root))
+    return bytes(output), told
+
+
+def contents(archive: bytes) -> dict[str, bytes]:
+    """Return the files in an archive, as tarfile reads them."""
+    found = {}
+    with tarfile.open(fileobj=BytesIO(archive), mode="r:") as opened:
+        for member in opened:
+            file = opened.extractfile(member) if member.isreg() else None
+            if file is not None:
+                found[member.name] = file.read()
+    return found
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    for name in ("a", "b", "c"):
+        (tmp_path / name).write_bytes(name.encode() * (PIECE * 2))
+        os.utime(tmp_path / name, (1, 1))
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "in").touch()
+    return tmp_path
+
+
+def test_files_and_directories_that_vanish_are_noted(root: Path) -> None:
+    def change() -> None:
+        (root / "b").unlink()
+        (root / "d" / "in").unlink()
+        (root / "d").rmdir()
+
+    archive, told = pack(root, b"a", change)
+    assert sorted(contents(archive)) == ["a", "c"]
+    assert told == ["note: b: vanished meanwhile", "note: d: vanished meanwhile"]
+
+
+def test_a_file_that_shrinks_is_filled_with_zeros_and_noted(root: Path) -> None:
+    archive, told = pack(root, b"b", lambda: os.truncate(root / "b", PIECE + 5))
+    assert contents(archive)["b"] == b"b" * (PIECE + 5) + bytes(PIECE - 5)
+    assert contents(archive)["c"] == b"c" * (PIECE * 2)
+    assert told == [f"note: b: shorter than it was; from byte {PIECE + 5} on the copy holds zeros"]
+
+
+def test_of_a_file_that_grows_comes_what_was_there(root: Path) -> None:
+    archive, told = pack(root, b"b", lambda: os.truncate(root / "b", 10 * PIECE))
+    assert contents(archive)["b"] == b"b" * (PIECE * 2)
+    assert told == []
+
+
+def test_a_file_that_becomes_a_link_is_not_followed(root: Path) -> None:
+    def change() -> None:
+        (root / "b").unlink()
+        (root / "b").symlink_to("/etc/passwd")
+
+    archive, told = pack(root, b"a", change)
+    assert b"root:" not in archive
+    assert told == []
+
+
+def test_a_reader_that_fails_is_no_fault_of_a_file(root: Path) -> None:
+    def write(data: bytes) -> None:
+        raise FileNotFoundError(2, "nobody reads")
+
+    with pytest.raises(StreamFailed) as caught:
+        Packer(write, Report(lambda line: None)).pack(str(root))
+    assert isinstance(caught.value.__cause__, FileNotFoundError)
+
+
+def test_a_tree_deeper_than_any_should_be_is_cut_and_told(tmp_path: Path) -> None:
+    here = os.getcwd()
+    try:
+        os.chdir(tmp_path)
+        for _ in range(DEPTH_MAX + 5):
+            os.mkdir("d")
+            os.chdir("d")
+    finally:
+        os.chdir(here)
+    archive, told = pack(tmp_path)
+    assert len(told) == 1
+    assert f"more than {DEPTH_MAX} directories deep" in told[0]
+    (tmp_path / "copy").mkdir()
+    Unpacker(Source(iter([archive, b""]).__next__), Rules(False, False, False), Report(told.append)).unpack(
+        str(tmp_path / "copy"), True
+    )
+    assert len(told) == 1
+
+
+def test_of_very_many_lines_the_first_are_told() -> None:
+    told: list[str] = []
+    report = Report(told.append)
+    for number in range(1000):
+        report.miss(b"%d" % number, "gone")
+    assert (report.missing, len(told)) == (1000, 100)
+    assert told[-1] == "note: there is more, which is not told"
+
+
+def test_names_are_shown_as_one_harmless_line() -> None:
+    assert shown(b"a\n\x1b[2J\xe9\xc2\x85") == "a\\n\\x1b[2J\\xe9\\x85"
+    assert len(shown(b"\n" * 10_000)) < 400
+
+
+@pytest.mark.parametrize("nanoseconds", [0, 1, -1, 10**9, -(10**9), 1_700_000_000_123_456_789, -1_500_000_000])
+def test_times_are_exact(nanoseconds: int) -> None:
+    assert parse_time(format_time(nanoseconds).encode()) == nanoseconds
+    source = Source(iter([Member(b"x", b"0", mtime=nanoseconds).header(), b""]).__next__)
+    member = source.next_member()
+    assert member is not None
+    assert member.mtime == nanoseconds
+
+
+@pytest.mark.parametrize("text", [b"", b"-", b".5", b"1e9", b"0x1", b"1.-5", b"9" * 30, b"nan", b"--1", b"1.2.3"])
+def test_what_is_no_time(text: bytes) -> None:
+    with pytest.raises(ArchiveError):
+        parse_time(text)
+
+
+@pytest.mark.parametrize("size", [1, 7, 511, 512, 513, 100_000])
+def test_however_the_stream_is_cut_the_tree_is_the_same(root: Path, tmp_path: Path, size: int) -> None:
+    (root / "a").write_bytes(b"x" * 1000)
+    for name in ("b", "c"):
+        (root / name).unlink()
+    archive, _ = pack(root)
+    pieces = iter([archive[start : start + size] for start in range(0, len(archive), size)])
+    told: list[str] = []
+    with NewDirectory(os.fsencode(tmp_path / "made" / "copy")) as directory:
+        unpacker = Unpacker(Source(lambda: next(pieces, b"")), Rules(False, False, False), Report(told.append))
+        unpacker.unpack(directory.path, directory.is_new)
+    assert (tmp_path / "made" / "copy" / "a").read_bytes() == b"x" * 1000
+    assert sorted(os.listdir(tmp_path / "made" / "copy")) == ["a", "d"]
+    assert told == []
+
+
+@pytest.mark.parametrize("name", [b"/x", b"..", b"a/..", b"a/../b", b"a\0b", b"d/" * 300, b"x" * 70_000])
+def test_names_that_lead_elsewhere(name: bytes) -> None:
+    with pytest.raises(ArchiveError):
+        split_name(name)
+
+
+def test_a_disk_without_nameless_files_gets_whole_files_too(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive, _ = pack(root)
+    real = os.open
+
+    def without(path: Any, flags: int, *args: Any, **more: Any) -> int:
+        if flags & os.O_TMPFILE == os.O_TMPFILE:
+            raise OSError(95, "Operation not supported")
+        return real(path, flags, *args, **more)
+
+    monkeypatch.setattr(os, "open", without)
+    for length, complete in ((len(archive), True), (len(archive) - 200_000 - 512 * 20, False)):
+        copy = tmp_path / f"copy {length}"
+        copy.mkdir()
+        unpacker = Unpacker(
+            Source(iter([archive[:length], b""]).__next__), Rules(False, False, False), Report(lambda line: None)
+        )
+        if complete:
+            unpacker.unpack(str(copy), True)
+            assert sorted(os.listdir(copy)) == ["a", "b", "c", "d"]
+        else:
+            with pytest.raises(ArchiveError):
+                unpacker.unpack(str(copy), True)
+            assert sorted(os.listdir(copy)) == ["a", "b"]
