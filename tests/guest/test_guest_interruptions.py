@@ -65,7 +65,8 @@ class Versions:
 
 @pytest.fixture
 def versions(tmp_path: Path, machine: Machine) -> Versions:
-    machine.run(f"rm -rf {DIRECTORY}/*")
+    # On the disk too: a machine that is reset would have the old file again.
+    machine.run(f"rm -rf {DIRECTORY}/* && sync")
     return Versions(tmp_path)
 
 
