@@ -61,7 +61,7 @@ def _bars(axes: Axes, measures: Sequence[Measure], title: str) -> None:
     axes.set_xticks(
         [group + 0.4 - width / 2 for group in range(len(measures))], [measure.title for measure in measures]
     )
-    axes.legend(fontsize=8, ncols=3)
+    axes.legend(fontsize=7, ncols=3)
 
 
 def _lines(axes: Axes, measures: Sequence[Measure], kind: str) -> None:
