@@ -1,4 +1,4 @@
-"""SHA-256 as the kernel and as Python compute it."""
+"""Digests as the kernel and as Python compute them."""
 
 from __future__ import annotations
 
@@ -11,26 +11,28 @@ from hypothesis import strategies as st
 
 from phoenix_ga.agent.linux import digest
 
+ALGORITHMS = ("md5", "sha256")
 
-@given(st.lists(st.binary(max_size=3000)))
-def test_the_digest_is_that_of_all_that_came(pieces: list[bytes]) -> None:
-    computed = digest.new_sha256()
+
+@given(st.sampled_from(ALGORITHMS), st.lists(st.binary(max_size=3000)))
+def test_the_digest_is_that_of_all_that_came(algorithm: str, pieces: list[bytes]) -> None:
+    computed = digest.new_digest(algorithm)
     for piece in pieces:
         computed.update(memoryview(piece))
-    assert computed.hexdigest() == hashlib.sha256(b"".join(pieces)).hexdigest()
+    assert computed.hexdigest() == hashlib.new(algorithm, b"".join(pieces)).hexdigest()
 
 
-def test_large_pieces_are_taken_whole() -> None:
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_large_pieces_are_taken_whole(algorithm: str) -> None:
     data = os.urandom(3_000_001)
-    for new in (digest.new_sha256, digest._new_python_sha256):
-        computed = new()
+    for computed in (digest.new_digest(algorithm), digest.PythonDigest(algorithm)):
         computed.update(data)
-        assert computed.hexdigest() == hashlib.sha256(data).hexdigest()
+        assert computed.hexdigest() == hashlib.new(algorithm, data).hexdigest()
 
 
 def test_a_kernel_without_it_is_no_trouble(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(self: digest.KernelSha256) -> None:
+    def fail(self: digest.KernelDigest, algorithm: str) -> None:
         raise OSError(97, "Address family not supported by protocol")
 
-    monkeypatch.setattr(digest.KernelSha256, "__init__", fail)
-    assert digest.new_sha256().hexdigest() == hashlib.sha256().hexdigest()
+    monkeypatch.setattr(digest.KernelDigest, "__init__", fail)
+    assert digest.new_digest("sha256").hexdigest() == hashlib.sha256().hexdigest()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from _queue import SimpleQueue
 from _thread import allocate_lock, stack_size, start_new_thread
 from errno import EAGAIN
+from sys import setswitchinterval
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 # As much as the main thread has, for what it could read, a worker must be able to write: newer Pythons
 # nest JSON 10,000 deep before they refuse. It is address space; only what is used takes memory.
 _STACK_SIZE: Final = 8 * 1024 * 1024
+# How long the loop waits for the interpreter's lock before it asks a worker for it, in seconds.
+_SWITCH_INTERVAL: Final = 0.0005
 
 
 class Workers:
@@ -37,6 +40,7 @@ class Workers:
         self._queued = 0
         self._urgent = 0
         stack_size(_STACK_SIZE)
+        setswitchinterval(_SWITCH_INTERVAL)
 
     @property
     def limit(self) -> int:

@@ -6,7 +6,7 @@ import os
 from errno import EBADMSG, EINVAL
 from stat import S_ISREG
 
-from phoenix_ga.agent.linux.digest import new_sha256
+from phoenix_ga.agent.linux.digest import new_digest
 from phoenix_ga.agent.streams import Endpoint
 from phoenix_ga.wire.streams import Data, Skip
 
@@ -106,7 +106,7 @@ class FileSource(_FileEndpoint):
         self._offset = offset
         self._end = offset + length
         self._start = offset
-        self._digest = new_sha256() if digest else None
+        self._digest = new_digest("sha256") if digest else None
         self._sparse = sparse and S_ISREG(os.fstat(fd).st_mode)
         self._skipped = False
         self._pieces: deque[Piece] = deque()
@@ -184,7 +184,7 @@ class FileSink(_FileEndpoint):
     def __init__(self, replacement: Replacement, digest: bool) -> None:
         super().__init__()
         self._replacement = replacement
-        self._digest = new_sha256() if digest else None
+        self._digest = new_digest("sha256") if digest else None
         self._pending: list[Data | Skip] = []
         self._message: dict[str, Any] | None = None
         self._finishing = False

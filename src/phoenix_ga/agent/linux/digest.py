@@ -1,31 +1,35 @@
-"""SHA-256, computed by whoever is quick and small here.
+"""Digests, computed by whoever is quick and small here, and without keeping the loop waiting.
 
 The kernel (AF_ALG, `Documentation/crypto/userspace-if.rst`) uses what the processor has for it, and costs
-no memory. Not every guest has that; then it is Python's own, which is slower. OpenSSL, which hashlib
-loads, would take as much memory as half of the agent.
+no memory. Not every guest has that; then it is Python's own, which is slower, and holds the interpreter's
+lock while it works. OpenSSL, which hashlib loads, would take as much memory as half of the agent.
 """
 
 from __future__ import annotations
 
 import _socket as socket
+from time import sleep
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Final
 
-_SIZE: Final = 32
+_SIZES: Final = {"md5": 16, "sha256": 32}
+# Python's own is given so much at a time; then the loop may have the interpreter's lock.
+_PIECE_SIZE: Final = 16 * 1024
 
 
-class KernelSha256:
-    """A SHA-256 that the kernel computes, with the methods of hashlib's. Raises OSError where it can't."""
+class KernelDigest:
+    """A digest that the kernel computes, with the methods of hashlib's. Raises OSError where it can't."""
 
-    def __init__(self) -> None:
-        algorithm = socket.socket(socket.AF_ALG, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
+    def __init__(self, algorithm: str) -> None:
+        self._size = _SIZES[algorithm]
+        origin = socket.socket(socket.AF_ALG, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
         try:
-            algorithm.bind(("hash", "sha256"))
-            fd, _ = algorithm._accept()  # type: ignore[attr-defined]
+            origin.bind(("hash", algorithm))
+            fd, _ = origin._accept()  # type: ignore[attr-defined]
         finally:
-            algorithm.close()
+            origin.close()
         self._socket = socket.socket(fileno=fd)
 
     def update(self, data: bytes | memoryview) -> None:
@@ -37,20 +41,47 @@ class KernelSha256:
     def hexdigest(self) -> str:
         """Return the digest of all that came, in hex; nothing more can be taken then."""
         self._socket.send(b"")
-        digest = self._socket.recv(_SIZE)
+        digest = self._socket.recv(self._size)
         self._socket.close()
         return digest.hex()
 
 
-def new_sha256() -> Any:
-    """Return a new SHA-256, with the methods `update` and `hexdigest`, of which the latter ends it."""
+class PythonDigest:
+    """A digest that Python computes."""
+
+    def __init__(self, algorithm: str) -> None:
+        self._digest = _new_md5() if algorithm == "md5" else _new_sha256()
+
+    def update(self, data: bytes | memoryview) -> None:
+        """Take more bytes."""
+        rest = memoryview(data)
+        for start in range(0, len(rest), _PIECE_SIZE):
+            self._digest.update(rest[start : start + _PIECE_SIZE])
+            sleep(0)
+
+    def hexdigest(self) -> str:
+        """Return the digest of all that came, in hex."""
+        digest: str = self._digest.hexdigest()
+        return digest
+
+
+def new_digest(algorithm: str) -> KernelDigest | PythonDigest:
+    """Return a new digest: `md5` or `sha256`. After `hexdigest`, nothing more can be taken."""
     try:
-        return KernelSha256()
+        return KernelDigest(algorithm)
     except (OSError, AttributeError):
-        return _new_python_sha256()
+        return PythonDigest(algorithm)
 
 
-def _new_python_sha256() -> Any:
+def _new_md5() -> Any:
+    try:
+        from _md5 import md5  # type: ignore[import-not-found]
+    except ImportError:
+        from hashlib import md5
+    return md5(usedforsecurity=False)
+
+
+def _new_sha256() -> Any:
     try:
         from _sha256 import sha256  # type: ignore[import-not-found]
     except ImportError:

@@ -16,7 +16,7 @@ from errno import E2BIG, EAGAIN, EBADF, EEXIST, EINVAL, EISDIR, EMFILE, ENXIO, E
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from typing import Any, Final
+    from typing import Final
 
 # How long a write to a FIFO or a device waits for somebody to take the data, in seconds.
 _WRITE_TIMEOUT: Final = 30.0
@@ -199,28 +199,15 @@ def sync_directory(path: bytes) -> None:
         os.close(fd)
 
 
-def md5(path: str) -> str:
-    """Return the MD5 digest, in hex, of a regular file or a block device. Raises OSError as `sha256` does."""
-    try:
-        # The module hashlib loads all of OpenSSL, for a digest that protects nothing.
-        from _md5 import md5 as new_md5  # type: ignore[import-not-found]
-    except ImportError:
-        from hashlib import md5 as new_md5
-    return _digest(path, new_md5(usedforsecurity=False))
+def digest(path: str, algorithm: str, length: int = INT64_MAX) -> str:
+    """Return the digest, in hex, of the first `length` bytes of a regular file or a block device.
 
-
-def sha256(path: str, length: int = INT64_MAX) -> str:
-    """Return the SHA-256 digest, in hex, of the first `length` bytes of a regular file or a block device.
-
-    Raises OSError (EINVAL) on a FIFO, a socket or a character device, which may have no end.
+    algorithm: `md5` or `sha256`. Raises OSError (EINVAL) on a FIFO, a socket or a character device,
+    which may have no end.
     """
     # Needs sockets, which an agent that computes no digest does without.
-    from phoenix_ga.agent.linux.digest import new_sha256
+    from phoenix_ga.agent.linux.digest import new_digest
 
-    return _digest(path, new_sha256(), length)
-
-
-def _digest(path: str, digest: Any, length: int = INT64_MAX) -> str:
     name = encode_path(path)
     fd = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     try:
@@ -229,11 +216,12 @@ def _digest(path: str, digest: Any, length: int = INT64_MAX) -> str:
             raise OSError(EISDIR, os.strerror(EISDIR), path)
         if not (stat.S_ISREG(mode) or stat.S_ISBLK(mode)):
             raise OSError(EINVAL, "it is no regular file and no block device", path)
+        computed = new_digest(algorithm)
         piece = bytearray(_DIGEST_PIECE)
         while length and (size := os.readv(fd, [memoryview(piece)[:length]])):
-            digest.update(memoryview(piece)[:size])
+            computed.update(memoryview(piece)[:size])
             length -= size
-        return str(digest.hexdigest())
+        return computed.hexdigest()
     finally:
         os.close(fd)
 

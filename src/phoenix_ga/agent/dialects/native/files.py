@@ -54,11 +54,11 @@ def file_close(context: Context, handle_id: int) -> bool:
 
 
 def get_file_md5sum(context: Context, path: str) -> str:
-    return files.md5(path)
+    return files.digest(path, "md5")
 
 
 def get_file_sha256sum(context: Context, path: str, length: int) -> str:
-    return files.sha256(path, length)
+    return files.digest(path, "sha256", length)
 
 
 def file_chown(context: Context, path: str, uid: int, gid: int) -> bool:
