@@ -31,8 +31,8 @@ def test_large_pieces_are_taken_whole(algorithm: str) -> None:
 
 
 def test_a_kernel_without_it_is_no_trouble(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(self: digest.KernelDigest, algorithm: str) -> None:
+    def fail(self: digest.KernelSha256) -> None:
         raise OSError(97, "Address family not supported by protocol")
 
-    monkeypatch.setattr(digest.KernelDigest, "__init__", fail)
+    monkeypatch.setattr(digest.KernelSha256, "__init__", fail)
     assert digest.new_digest("sha256").hexdigest() == hashlib.sha256().hexdigest()

@@ -1,8 +1,9 @@
 """Digests, computed by whoever is quick and small here, and without keeping the loop waiting.
 
-The kernel (AF_ALG, `Documentation/crypto/userspace-if.rst`) uses what the processor has for it, and costs
-no memory. Not every guest has that; then it is Python's own, which is slower, and holds the interpreter's
-lock while it works. OpenSSL, which hashlib loads, would take as much memory as half of the agent.
+SHA-256 is the kernel's (AF_ALG, `Documentation/crypto/userspace-if.rst`), which uses what the processor
+has for it, and costs no memory. Where a guest has not that, and for MD5, which is quicker so, it is Python's
+own, which holds the interpreter's lock while it works. OpenSSL, which hashlib loads, would take as much
+memory as half of the agent.
 """
 
 from __future__ import annotations
@@ -14,19 +15,18 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Final
 
-_SIZES: Final = {"md5": 16, "sha256": 32}
+_SIZE: Final = 32
 # Python's own is given so much at a time; then the loop may have the interpreter's lock.
-_PIECE_SIZE: Final = 16 * 1024
+_PIECE_SIZE: Final = 64 * 1024
 
 
-class KernelDigest:
-    """A digest that the kernel computes, with the methods of hashlib's. Raises OSError where it can't."""
+class KernelSha256:
+    """A SHA-256 that the kernel computes, with the methods of hashlib's. Raises OSError where it can't."""
 
-    def __init__(self, algorithm: str) -> None:
-        self._size = _SIZES[algorithm]
+    def __init__(self) -> None:
         origin = socket.socket(socket.AF_ALG, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
         try:
-            origin.bind(("hash", algorithm))
+            origin.bind(("hash", "sha256"))
             fd, _ = origin._accept()  # type: ignore[attr-defined]
         finally:
             origin.close()
@@ -41,7 +41,7 @@ class KernelDigest:
     def hexdigest(self) -> str:
         """Return the digest of all that came, in hex; nothing more can be taken then."""
         self._socket.send(b"")
-        digest = self._socket.recv(self._size)
+        digest = self._socket.recv(_SIZE)
         self._socket.close()
         return digest.hex()
 
@@ -65,12 +65,14 @@ class PythonDigest:
         return digest
 
 
-def new_digest(algorithm: str) -> KernelDigest | PythonDigest:
+def new_digest(algorithm: str) -> KernelSha256 | PythonDigest:
     """Return a new digest: `md5` or `sha256`. After `hexdigest`, nothing more can be taken."""
-    try:
-        return KernelDigest(algorithm)
-    except (OSError, AttributeError):
-        return PythonDigest(algorithm)
+    if algorithm == "sha256":
+        try:
+            return KernelSha256()
+        except (OSError, AttributeError):
+            pass
+    return PythonDigest(algorithm)
 
 
 def _new_md5() -> Any:
