@@ -63,7 +63,7 @@ class Session:
         self._cost = 0
         self._turn_taken = False
         # Calls that wait until the client has read answers, or until some are finished.
-        self._held: deque[tuple[Call, bool]] = deque()
+        self._held: deque[Call] = deque()
         self._launched = 0
         # Calls that were begun and wait for others on their handle.
         self._parked: set[Call] = set()
@@ -135,15 +135,15 @@ class Session:
             self._waiting.append(call)
             self._advance()
         else:
-            self._begin(call, ordered=False)
+            self._begin(call)
 
     def release(self) -> None:
         """Go on with calls that were held back."""
         while self._held and self._may_launch():
-            self._launch(*self._held.popleft())
+            self._launch(self._held.popleft())
 
     def _drop_what_waits(self) -> None:
-        begun = [call for call, _ in self._held] + list(self._parked)
+        begun = [*self._held, *self._parked]
         self._held.clear()
         self._parked.clear()
         for call in begun:
@@ -186,9 +186,9 @@ class Session:
 
     def _advance(self) -> None:
         while self._waiting and not self._turn_taken:
-            self._begin(self._waiting.popleft(), ordered=True)
+            self._begin(self._waiting.popleft())
 
-    def _begin(self, call: Call, ordered: bool) -> None:
+    def _begin(self, call: Call) -> None:
         try:
             self._dispatcher.check(call)
             assert call.command is not None
@@ -200,17 +200,17 @@ class Session:
             self._answer(call, [self._dispatcher.refuse(call, error)])
             self._dispatcher.step_out(call)
             return
-        self._turn_taken |= ordered
+        self._turn_taken |= call.ordered
         self._parked.add(call)
-        self._dispatcher.when_first(call, lambda: self._launch_or_hold(call, ordered))
+        self._dispatcher.when_first(call, lambda: self._launch_or_hold(call))
 
-    def _launch_or_hold(self, call: Call, ordered: bool) -> None:
+    def _launch_or_hold(self, call: Call) -> None:
         assert call.command is not None
         self._parked.discard(call)
         if call.command.urgent or (not self._held and self._may_launch()):
-            self._launch(call, ordered)
+            self._launch(call)
         else:
-            self._held.append((call, ordered))
+            self._held.append(call)
 
     def _may_launch(self) -> bool:
         if self._channel is None:
@@ -218,7 +218,7 @@ class Session:
         limit = self._dispatcher.context.config.max_workers
         return self._launched < limit and self._channel.output_size < _OUTPUT_HIGH
 
-    def _launch(self, call: Call, ordered: bool) -> None:
+    def _launch(self, call: Call) -> None:
         def finished(outcome: list[bytes | bytearray] | Opened) -> None:
             self._launched -= 1
             self.finished += 1
@@ -227,7 +227,7 @@ class Session:
                 self._open_streams(call, outcome)
             else:
                 self._answer(call, outcome)
-            if ordered:
+            if call.ordered:
                 self._turn_taken = False
                 self._advance()
             self.release()

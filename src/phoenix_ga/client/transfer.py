@@ -91,14 +91,7 @@ async def relay_file(
     origin = await source.file_get(path, digest=verify, sparse=True)
     async with origin.stream, await target.file_put(target_path, origin.mode & 0o777, digest=verify) as stream:
         while piece := await in_time(source.timeout, origin.stream.read_piece()):
-            if isinstance(piece, Skip):
-                size += piece.length
-                digest.update(piece.payload)
-                await in_time(target.timeout, stream.skip(piece.length))
-            else:
-                size += len(piece)
-                digest.update(piece)
-                await in_time(target.timeout, stream.write(piece))
+            size += await _send_piece(target, stream, piece, digest)
             if progress is not None:
                 progress(size, origin.size or None)
         _compare(path, origin.stream.message or {}, size, digest.hexdigest() if verify else "")
@@ -132,18 +125,22 @@ async def send(
     size = start
     total = os.fstat(file.fileno()).st_size
     for piece in _pieces(file, start):
-        if isinstance(piece, Skip):
-            size += piece.length
-            digest.update(piece.payload)
-            await in_time(guest.timeout, stream.skip(piece.length))
-        else:
-            size += len(piece)
-            digest.update(piece)
-            await in_time(guest.timeout, stream.write(piece))
+        size += await _send_piece(guest, stream, piece, digest)
         if progress is not None:
             progress(size, total)
     await finish(guest, remote, stream, size, digest.hexdigest() if verify else "")
     return size, digest.hexdigest()
+
+
+async def _send_piece(guest: Guest, stream: GuestStream, piece: bytes | Skip, digest: hashlib._Hash) -> int:
+    """Send a piece of a file, and take it into the digest; return how much of the file it stands for."""
+    if isinstance(piece, Skip):
+        digest.update(piece.payload)
+        await in_time(guest.timeout, stream.skip(piece.length))
+        return piece.length
+    digest.update(piece)
+    await in_time(guest.timeout, stream.write(piece))
+    return len(piece)
 
 
 async def finish(guest: Guest, name: str, stream: GuestStream, size: int, digest: str = "") -> None:
