@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from phoenix_ga.client import Transport, connect, connect_sync
+from tests.support import AgentProcess, wait_for
 
 Talk = Callable[..., Any]
 
@@ -45,3 +47,13 @@ def big_file(tmp_path: Path) -> Path:
     path = tmp_path / "big file \u00e4"
     path.write_bytes(bytes(range(256)) * 20_000 + b"end")
     return path
+
+
+@pytest.fixture
+def nothing_is_left(agent: AgentProcess) -> Iterator[None]:
+    """See that the agent has no process and no file descriptor more than before the test."""
+    descriptors = Path(f"/proc/{agent.process.pid}/fd")
+    before = len(os.listdir(descriptors))
+    yield
+    wait_for(lambda: not agent.children())
+    wait_for(lambda: len(os.listdir(descriptors)) <= before)

@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +26,7 @@ from phoenix_ga.client import (
 from tests.client.conftest import Talk
 from tests.support import AgentProcess, wait_for
 
-
-@pytest.fixture(autouse=True)
-def nothing_is_left(agent: AgentProcess) -> Iterator[None]:
-    descriptors = Path(f"/proc/{agent.process.pid}/fd")
-    before = len(os.listdir(descriptors))
-    yield
-    wait_for(lambda: not agent.children())
-    wait_for(lambda: len(os.listdir(descriptors)) <= before)
+pytestmark = pytest.mark.usefixtures("nothing_is_left")
 
 
 def converse(endpoint: str, conversation: Callable[[Guest], Awaitable[None]]) -> None:

@@ -6,22 +6,16 @@ import asyncio
 import os
 import socket
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
 from phoenix_ga.client import Guest, connect, connect_sync
 from tests.client.conftest import Talk
-from tests.support import AgentProcess, wait_for
+from tests.support import AgentProcess
 
-
-@pytest.fixture(autouse=True)
-def nothing_is_left(agent: AgentProcess) -> Iterator[None]:
-    descriptors = Path(f"/proc/{agent.process.pid}/fd")
-    before = len(os.listdir(descriptors))
-    yield
-    wait_for(lambda: len(os.listdir(descriptors)) <= before)
+pytestmark = pytest.mark.usefixtures("nothing_is_left")
 
 
 def converse(endpoint: str, conversation: Callable[[Guest], Awaitable[None]]) -> None:

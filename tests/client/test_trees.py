@@ -8,7 +8,6 @@ import socket
 import stat
 import subprocess
 import tarfile
-from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -30,13 +29,7 @@ NOT_UTF8 = b"caf\xe9"
 ODD_NAMES = [NOT_UTF8, b"line\nbreak", b"\x1b[2J", b"-rf", b" ", b"trailing.", "\u00e4".encode(), b"x" * 255, b"\\"]
 
 
-@pytest.fixture(autouse=True)
-def nothing_is_left(agent: AgentProcess) -> Iterator[None]:
-    descriptors = Path(f"/proc/{agent.process.pid}/fd")
-    before = len(os.listdir(descriptors))
-    yield
-    wait_for(lambda: not agent.children())
-    wait_for(lambda: len(os.listdir(descriptors)) <= before)
+pytestmark = pytest.mark.usefixtures("nothing_is_left")
 
 
 def everything(root: Path, *leave_out: str) -> dict[bytes, tuple[Any, ...]]:
