@@ -194,6 +194,8 @@ class Dispatcher:
         self.unanswered += cost
         if self.unanswered < TOTAL_COST_MAX:
             self.stuck = False
+            if not self._waiting:
+                return
             waiting, self._waiting = self._waiting, []
             for proceed in waiting:
                 self._loop.call_soon(proceed)
