@@ -1,7 +1,8 @@
 """Standard input and output beside an event loop, whatever they are: a file, a pipe or a terminal.
 
 Reading or writing them may block for ever, so that is done in a thread that does not keep the program
-from ending.
+from ending. Whoever started us may have them in non-blocking mode, and a mode that is shared with other
+programs is not ours to change: there the thread waits for the file descriptor.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import queue
+import select
 import threading
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
@@ -67,7 +69,14 @@ class Input:
 
     async def read(self) -> bytes:
         """Return what comes, none at the end. Raises OSError."""
-        return await self._thread.run(os.read, self._fd, _READ_SIZE)
+        return await self._thread.run(self._read)
+
+    def _read(self) -> bytes:
+        while True:
+            try:
+                return os.read(self._fd, _READ_SIZE)
+            except BlockingIOError:
+                _wait(self._fd, select.POLLIN)
 
 
 class Output:
@@ -84,4 +93,13 @@ class Output:
     def _write(self, data: bytes) -> None:
         rest = memoryview(data)
         while rest:
-            rest = rest[os.write(self._fd, rest) :]
+            try:
+                rest = rest[os.write(self._fd, rest) :]
+            except BlockingIOError:
+                _wait(self._fd, select.POLLOUT)
+
+
+def _wait(fd: int, events: int) -> None:
+    waiting = select.poll()
+    waiting.register(fd, events)
+    waiting.poll()
