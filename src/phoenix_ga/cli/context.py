@@ -50,6 +50,19 @@ class Options:
 
         return run(connected())
 
+    def each(
+        self,
+        guests: str,
+        work: Callable[[Guest], Coroutine[Any, Any, Result]],
+        describe: Callable[[Result], tuple[Any, str]],
+    ) -> int:
+        """Do `work` with each guest that `guests` names, and show the results; return the exit status.
+
+        describe: turns a result into a value for JSON and a text for readers.
+        """
+        self.show(*describe(self.ask(guests, work)))
+        return 0
+
     def show(self, value: Any, text: str) -> None:
         """Print `value` as a line of JSON where that is asked for, else `text`."""
         # What NO_COLOR asks for holds for bold letters as well.

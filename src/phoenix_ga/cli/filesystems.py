@@ -25,7 +25,7 @@ Example:
 )
 @click.argument("guest")
 @click.pass_obj
-def freeze(options: Options, guest: str) -> None:
+def freeze(options: Options, guest: str) -> int:
     """Sync and freeze the filesystems of the guest, for a snapshot."""
 
     async def work(connected: Guest) -> None:
@@ -37,8 +37,7 @@ def freeze(options: Options, guest: str) -> None:
             error.text += "; it may freeze all the same, so run phoenixctl thaw"
             raise
 
-    options.ask(guest, work)
-    options.show({"frozen": True}, "frozen")
+    return options.each(guest, work, lambda _: ({"frozen": True}, "frozen"))
 
 
 @click.command(
@@ -49,14 +48,13 @@ Example:
 )
 @click.argument("guest")
 @click.pass_obj
-def thaw(options: Options, guest: str) -> None:
+def thaw(options: Options, guest: str) -> int:
     """Thaw the filesystems of the guest. Nothing frozen is fine."""
 
     async def work(connected: Guest) -> None:
         await connected.fs_unfreeze()
 
-    options.ask(guest, work)
-    options.show({"frozen": False}, "thawed")
+    return options.each(guest, work, lambda _: ({"frozen": False}, "thawed"))
 
 
 @click.command(
@@ -71,11 +69,10 @@ Example:
 )
 @click.argument("guest")
 @click.pass_obj
-def freeze_status(options: Options, guest: str) -> None:
+def freeze_status(options: Options, guest: str) -> int:
     """Tell whether the filesystems of the guest are frozen."""
 
     async def work(connected: Guest) -> bool:
         return await connected.get_freeze_status()
 
-    frozen = options.ask(guest, work)
-    options.show({"frozen": frozen}, "frozen" if frozen else "thawed")
+    return options.each(guest, work, lambda frozen: ({"frozen": frozen}, "frozen" if frozen else "thawed"))

@@ -23,14 +23,13 @@ Example:
 )
 @click.argument("guest")
 @click.pass_obj
-def info(options: Options, guest: str) -> None:
+def info(options: Options, guest: str) -> int:
     """Describe the guest: its agent, kernel, load, memory, users and disks."""
 
     async def work(connected: Guest) -> tuple[str, int, SystemInformation]:
         return await connected.ping(), len(await connected.get_commands()), await connected.sysinfo()
 
-    version, count, system = options.ask(guest, work)
-    options.show(_as_json(version, count, system), _as_text(version, count, system))
+    return options.each(guest, work, lambda found: (_as_json(*found), _as_text(*found)))
 
 
 def _as_json(version: str, count: int, system: SystemInformation) -> dict[str, Any]:
@@ -90,11 +89,10 @@ Example:
 )
 @click.argument("guest")
 @click.pass_obj
-def commands(options: Options, guest: str) -> None:
+def commands(options: Options, guest: str) -> int:
     """List the commands that the agent would run now, under its policy."""
 
     async def work(connected: Guest) -> tuple[str, ...]:
         return await connected.get_commands()
 
-    names = options.ask(guest, work)
-    options.show(list(names), "\n".join(map(escape, names)))
+    return options.each(guest, work, lambda names: (list(names), "\n".join(map(escape, names))))
