@@ -17,6 +17,7 @@ from phoenix_ga.wire.frames import (
     decode_header,
     encode_header,
 )
+from phoenix_ga.wire.objects import split_objects
 from phoenix_ga.wire.units import Damage, Frame, Line, Parser, resync_padding
 
 LIMIT = 64
@@ -25,6 +26,7 @@ LIMIT = 64
 noise = st.lists(
     st.one_of(
         st.sampled_from([b"\n", b"\r\n", b"\xff", b"\xfe", bytes([MAGIC]), b" ", b"\t", b"{}", b'{"a": 1}\n', b"\0"]),
+        st.sampled_from([b"{", b"}", b"[", b"]", b'"', b"'", b"\\", b'{"a}": ["\\""]}', b"{'\"': 1}"]),
         st.binary(max_size=100),
         st.builds(
             lambda stream, payload: encode_header(DATA, stream, len(payload)) + payload,
@@ -40,13 +42,16 @@ def frame(payload: bytes, stream: int = 7) -> bytes:
     return encode_header(DATA, stream, len(payload)) + payload
 
 
-def parse(*pieces: bytes, line_limit: int = LIMIT) -> list[str]:
-    """Return the units of the pieces, as text to compare."""
+def parse(*pieces: bytes, line_limit: int = LIMIT, spans_lines: bool = False) -> list[str]:
+    """Return the units of the pieces, and the objects on a line apart, as text to compare."""
     parser = Parser(line_limit)
+    parser.spans_lines = spans_lines
     units = []
     for piece in pieces:
         parser.receive(piece)
-        units += [repr(unit) for unit in parser]
+        for unit in parser:
+            parts = [Line(part) for part in split_objects(unit.data)] if isinstance(unit, Line) else [unit]
+            units += map(repr, parts)
     return units
 
 
@@ -54,11 +59,13 @@ def bytewise(data: bytes) -> list[bytes]:
     return [data[index : index + 1] for index in range(len(data))]
 
 
-@given(noise, st.lists(st.integers(0, 1000), max_size=8))
-def test_any_split_of_any_bytes_gives_the_same_units(data: bytes, cuts: list[int]) -> None:
+@given(noise, st.lists(st.integers(0, 1000), max_size=8), st.booleans())
+def test_any_split_of_any_bytes_gives_the_same_units(data: bytes, cuts: list[int], spans_lines: bool) -> None:
     edges = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
     pieces = [data[start:end] for start, end in zip(edges, edges[1:])]
-    assert parse(*pieces) == parse(data) == parse(*bytewise(data))
+    whole = parse(data, spans_lines=spans_lines)
+    assert parse(*pieces, spans_lines=spans_lines) == whole
+    assert parse(*bytewise(data), spans_lines=spans_lines) == whole
 
 
 @given(noise)
@@ -149,7 +156,8 @@ def test_a_byte_at_a_time_costs_linear_work() -> None:
         parser.receive(b"x")
         assert parser.next_unit() is None
         assert parser._searched == parser.pending
-    assert Counted.searched <= 2000
+    # For the newline, for 0xFF, and for the beginning of an object.
+    assert Counted.searched <= 4000
 
 
 def test_a_reset_forgets_the_half_of_a_unit() -> None:
@@ -198,3 +206,31 @@ def test_random_bytes_are_seldom_a_frame() -> None:
         except FrameError:
             pass
     assert taken <= 1
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (b'{"a": 1}', [b'{"a": 1}']),
+        (b'{"a": "}"}', [b'{"a": "}"}']),
+        (b'{"a": "\\"}"}', [b'{"a": "\\"}"}']),
+        (b'{"a": "\\\\"}', [b'{"a": "\\\\"}']),
+        (b"{'a': '}\"'}", [b"{'a': '}\"'}"]),
+        (b'{"a": [{}, {}]}{"b": 2} [3]', [b'{"a": [{}, {}]}', b'{"b": 2}', b"[3]"]),
+        (b'Foo, don\'t {"a": 1}', [b'Foo, don\'t {"a": 1}']),
+        (b'{"a": 1', []),
+        (b'{"a": "}', []),
+    ],
+)
+def test_an_object_ends_where_its_last_bracket_closes(data: bytes, expected: list[bytes]) -> None:
+    assert parse(data) == parse(*bytewise(data)) == [repr(Line(text)) for text in expected]
+
+
+def test_a_newline_ends_a_line_but_for_those_who_write_objects_over_several() -> None:
+    data = b'{"a":\n[1,\n2]\n}\n{"b": "\n'
+    assert parse(data)[0] == repr(Line(b'{"a":'))
+    assert parse(data, spans_lines=True) == [repr(Line(b'{"a":\n[1,\n2]\n}')), repr(Line(b'{"b": "'))]
+
+
+def test_a_frame_may_follow_an_object_at_once() -> None:
+    assert parse(b'{"a": 1}' + frame(b"one\ntwo")) == [repr(Line(b'{"a": 1}')), repr(Frame(DATA, 7, b"one\ntwo"))]

@@ -2,7 +2,8 @@
 
 Lines and frames share one byte stream. Between units, white space is skipped. A unit begins with
 the first other byte: MAGIC begins a frame, 0xFF is skipped, all else begins a line, which ends at
-a newline. 0xFF inside a line forgets what was read of it.
+a newline, or without one where the last bracket of a JSON object closes. 0xFF inside a line forgets
+what was read of it.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from errno import EBADMSG, EMSGSIZE, ENOMEM
 
 from phoenix_ga.wire.frames import HEADER_SIZE, MAGIC, PAYLOAD_LIMIT, FrameError, decode_header
+from phoenix_ga.wire.objects import ObjectScan
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,7 +30,10 @@ RESYNC_PADDING_SIZE: Final = HEADER_SIZE + PAYLOAD_LIMIT
 
 
 class Line:
-    """A line without its end (LF or CRLF); never empty. data: its bytes."""
+    """A line without its end (LF or CRLF), or an object that has none; never empty.
+
+    data: its bytes. `split_objects` finds several objects on one line.
+    """
 
     __slots__ = ("data",)
 
@@ -73,13 +78,16 @@ if TYPE_CHECKING:
 class Parser:
     """Turns received bytes into units, holding no more than `line_limit` bytes and one piece.
 
-    line_limit: the longest line taken, in bytes without its end.
+    line_limit: the longest line taken, in bytes without its end. spans_lines: newlines within an object
+    are white space, as for clients of the QEMU Guest Agent; otherwise a newline ends whatever there is.
     """
 
-    __slots__ = ("_buffer", "_dropping", "_exhausted", "_searched", "line_limit")
+    __slots__ = ("_buffer", "_dropping", "_exhausted", "_object", "_searched", "line_limit", "spans_lines")
 
     def __init__(self, line_limit: int = LINE_LIMIT) -> None:
         self.line_limit = line_limit
+        self.spans_lines = False
+        self._object = ObjectScan()
         self._buffer = bytearray()
         # So far there is no end of the line: a peer that sends byte by byte costs linear work.
         self._searched = 0
@@ -105,6 +113,7 @@ class Parser:
     def reset(self) -> None:
         """Forget what was received: the peer is another one now."""
         self._buffer = bytearray()
+        self._object.reset()
         self._searched = 0
         self._dropping = False
         self._exhausted = False
@@ -143,20 +152,45 @@ class Parser:
                 del buffer[:1]
             else:
                 end = self._find_end()
+                length = len(buffer) if end < 0 else end
+                if self.spans_lines or not self._is_plain(end):
+                    stop = self._object.find_end(buffer, length)
+                    if 0 <= stop <= self.line_limit:
+                        return self._take_line(stop, stop)
+                    if self.spans_lines and end >= 0 and self._is_space_at(end):
+                        continue
+                if length > self.line_limit:
+                    return self._refuse_line(length)
                 if end < 0:
-                    if len(buffer) > self.line_limit:
-                        return self._refuse_line(len(buffer))
                     return None
-                if end > self.line_limit:
-                    return self._refuse_line(end)
-                forgotten = buffer[end] == 0xFF
-                if not forgotten:
-                    line = Line(bytes(buffer[: end - 1 if buffer[end - 1] == 0x0D else end]))
-                del buffer[: end + 1]
-                self._searched = 0
-                if not forgotten:
-                    return line
+                if buffer[end] != 0xFF:
+                    return self._take_line(end - 1 if buffer[end - 1] == 0x0D else end, end + 1)
+                self._forget(end + 1)
         return None
+
+    def _is_plain(self, end: int) -> bool:
+        """Tell whether all up to `end` is one unit, whatever objects are in it."""
+        buffer = self._buffer
+        return 0 <= end <= self.line_limit and buffer[end] == 0x0A and buffer.find(MAGIC, 0, end) < 0
+
+    def _take_line(self, end: int, next: int) -> Line:
+        line = Line(bytes(self._buffer[:end]))
+        self._forget(next)
+        return line
+
+    def _forget(self, length: int) -> None:
+        del self._buffer[:length]
+        self._searched = 0
+        self._object.reset()
+
+    def _is_space_at(self, newline: int) -> bool:
+        """Tell whether a newline is white space within an object, and go on behind it then."""
+        if not self._object.depth or self._object.in_string or newline > self.line_limit:
+            return False
+        if self._buffer[newline] == 0xFF:
+            return False
+        self._object.position = self._searched = newline + 1
+        return True
 
     def _find_end(self) -> int:
         """Return the index of the newline or 0xFF that comes first, or -1."""
@@ -171,6 +205,7 @@ class Parser:
         """Drop up to the end of what is no unit; tell whether that end has come."""
         self._searched = 0
         end = self._find_end()
+        self._object.reset()
         self._searched = 0
         if end < 0:
             self._buffer.clear()
