@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from phoenix_ga.agent.dispatch import HANDLERS
+from phoenix_ga.agent.dialects.native.dialect import NATIVE
+from phoenix_ga.agent.dialects.qga.commands import COMMANDS as GUEST_COMMANDS
+from phoenix_ga.agent.dialects.qga.dialect import QGA
 from phoenix_ga.wire.commands import BY_NAME, COMMANDS
 from tools.reference import TARGET, render
 
@@ -87,12 +89,21 @@ def test_the_wire_has_neither_sockets_nor_a_clock(path: Path) -> None:
     assert not imports(path) & {"socket", "_socket", "select", "time", "os", "asyncio", "threading", "_thread"}
 
 
+def taken_by(package: str, handler: str) -> set[str]:
+    """Return the names of the arguments that a handler takes."""
+    module, _, name = handler.partition(":")
+    code = getattr(__import__(package + module, fromlist=[name]), name).__code__
+    return set(code.co_varnames[1 : code.co_argcount + code.co_kwonlyargcount])
+
+
 def test_every_declared_command_has_its_handler() -> None:
     for command in COMMANDS:
-        module, _, name = command.handler.partition(":")
-        handler = getattr(__import__(HANDLERS + module, fromlist=[name]), name)
-        taken = handler.__code__.co_varnames[: handler.__code__.co_argcount + handler.__code__.co_kwonlyargcount]
-        assert set(taken[1:]) == {argument.name for argument in command.arguments}, command.name
+        names = {argument.name for argument in command.arguments}
+        assert taken_by(NATIVE.handlers, command.handler) == names, command.name
+    for guest_command in GUEST_COMMANDS:
+        names = {parameter.name.replace("-", "_") for parameter in guest_command.parameters}
+        assert taken_by(QGA.handlers, guest_command.handler) == names, guest_command.name
+        assert all(name in BY_NAME for name in guest_command.governed_by), guest_command.name
 
 
 def test_every_command_of_the_original_agent_is_there() -> None:

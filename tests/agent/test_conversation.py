@@ -44,6 +44,12 @@ def test_two_requests_in_one_read_are_both_answered(client: LineClient) -> None:
     assert [client.answer()["tag"] for _ in range(2)] == [1, 2]
 
 
+def test_several_requests_on_a_line_are_answered_as_if_each_had_come_alone(client: LineClient) -> None:
+    client.send(b'{"execute": "ping", "tag": 1} {"execute": "ping", "tag": 2}{"execute": "ping", "tag": 3} rest\n')
+    assert [client.answer().get("tag") for _ in range(3)] == [1, 2, 3]
+    assert "error" in client.answer()
+
+
 def test_a_thousand_requests_without_a_tag_are_answered_in_order(client: LineClient, tmp_path: Path) -> None:
     (tmp_path / "small").write_bytes(b"x")
     expected = []

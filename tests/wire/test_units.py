@@ -46,7 +46,7 @@ def parse(*pieces: bytes, line_limit: int = LIMIT, spans_lines: bool = False) ->
     """Return the units of the pieces, and the objects on a line apart, as text to compare."""
     parser = Parser(line_limit)
     parser.spans_lines = spans_lines
-    units = []
+    units: list[str] = []
     for piece in pieces:
         parser.receive(piece)
         for unit in parser:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 CONFIG_PATH: Final = "/etc/phoenix-ga.conf"
 SECTION: Final = "general"
-DEFAULT_PORTS: Final = ("/dev/virtio-ports/org.guest-agent.0",)
+DEFAULT_PORTS: Final = ("/dev/virtio-ports/org.guest-agent.0", "/dev/virtio-ports/org.qemu.guest_agent.0")
 
 
 class ConfigError(ValueError):
@@ -110,13 +110,23 @@ OPTIONS: Final = (
         "How long to wait, when asked to stop, for the commands that are under way.",
         minimum=0,
     ),
+    Option(
+        "qga-version",
+        "10.1.0",
+        "VERSION",
+        "Which version of QEMU's own agent guest-info tells; management software compares it.",
+    ),
     Option("run-directory", "/run/phoenix-ga", "PATH", "Where to keep what a restarted agent must know; on a tmpfs."),
 )
 
 
 class Config:
-    """The options in force, an attribute each."""
+    """The options in force, an attribute each.
 
+    speaks_qga_first: on all ports, what is not understood is answered as the QEMU Guest Agent does.
+    """
+
+    speaks_qga_first = False
     port: tuple[str, ...]
     log_file: str
     debug: bool
@@ -131,6 +141,7 @@ class Config:
     line_limit: int
     listing_limit: int
     stop_timeout: int
+    qga_version: str
     run_directory: str
 
     def __init__(self, **given: Any) -> None:

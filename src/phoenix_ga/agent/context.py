@@ -10,6 +10,7 @@ from phoenix_ga.agent.log import NOTICE
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any, TypeVar
 
     from phoenix_ga.agent.config import Config
     from phoenix_ga.agent.log import Log
@@ -17,15 +18,18 @@ if TYPE_CHECKING:
     from phoenix_ga.agent.operations.freeze import Freezer
     from phoenix_ga.agent.policy import Policy
 
+    Part = TypeVar("Part")
+
 
 class Context:
     """The state that requests share, whichever port they came by.
 
     config: the options in force. policy: which commands may run. log: where to tell what happened.
-    handles: the files that `file-open` opened. stop: asks the agent to end.
+    handles: the files that `file-open` opened. stop: asks the agent to end. prepare_to_freeze: loads what
+    must not be loaded while filesystems are frozen.
     """
 
-    __slots__ = ("_freezer", "_freezer_lock", "config", "handles", "log", "policy", "stop")
+    __slots__ = ("_freezer", "_lock", "_parts", "config", "handles", "log", "policy", "prepare_to_freeze", "stop")
 
     def __init__(
         self,
@@ -40,8 +44,20 @@ class Context:
         self.log = log
         self.handles = handles
         self.stop = stop
+        self.prepare_to_freeze: Callable[[], object] = lambda: None
         self._freezer: Freezer | None = None
-        self._freezer_lock = allocate_lock()
+        self._parts: dict[object, Any] = {}
+        self._lock = allocate_lock()
+
+    def part(self, make: Callable[[Context], Part]) -> Part:
+        """Return what `make` returned when it was asked for first: state that few agents need."""
+        part: Part | None = self._parts.get(make)
+        if part is None:
+            with self._lock:
+                part = self._parts.get(make)
+                if part is None:
+                    part = self._parts[make] = make(self)
+        return part
 
     @property
     def frozen(self) -> bool:
@@ -51,10 +67,11 @@ class Context:
     @property
     def freezer(self) -> Freezer:
         """What freezes and thaws; loaded on first use, which must not be while filesystems are frozen."""
-        with self._freezer_lock:
+        with self._lock:
             if self._freezer is None:
                 from phoenix_ga.agent.operations.freeze import Freezer
 
+                self.prepare_to_freeze()
                 self._freezer = Freezer(
                     lambda text: self.log.write(NOTICE, text),
                     self.config.run_directory,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from phoenix_ga import __version__
 from phoenix_ga.agent.config import CommandLine, Config, ConfigError, load_config
 from phoenix_ga.agent.context import Context
+from phoenix_ga.agent.dialects.native.dialect import NATIVE
 from phoenix_ga.agent.dispatch import Dispatcher
 from phoenix_ga.agent.log import ERR, INFO, NOTICE, WARNING, Log
 from phoenix_ga.agent.loop import SIGHUP, SIGINT, SIGTERM, Loop
@@ -12,7 +13,6 @@ from phoenix_ga.agent.operations.files import Handles
 from phoenix_ga.agent.policy import Policy
 from phoenix_ga.agent.ports import Port, make_port
 from phoenix_ga.agent.workers import Workers
-from phoenix_ga.wire.commands import COMMANDS
 
 
 class Daemon:
@@ -30,6 +30,7 @@ class Daemon:
         self._context = Context(config, _policy(config), self._log, self._handles, self._stop_soon)
         self._dispatcher = Dispatcher(self._context, self._loop, self._workers)
         self._dispatcher.settled = self._settled
+        self._context.prepare_to_freeze = self._dispatcher.load_qga
         self._ports: dict[str, Port] = {}
         self._stopping = False
         self._ending = False
@@ -45,10 +46,7 @@ class Daemon:
             (SIGHUP, self._reload),
         ):
             self._loop.on_signal(number, callback)
-        # What runs on the loop must never be loaded from a disk there, least of all a frozen one.
-        for command in COMMANDS:
-            if command.inline or command.while_frozen:
-                self._dispatcher.load(command.handler)
+        self._dispatcher.load_needed(NATIVE)
         self._context.recover()
         try:
             self._set_ports(self._context.config.port)

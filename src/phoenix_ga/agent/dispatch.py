@@ -5,11 +5,12 @@ from __future__ import annotations
 import errno
 import os
 
+from phoenix_ga.agent.dialect import CommandError
+from phoenix_ga.agent.dialects.native.dialect import NATIVE
 from phoenix_ga.agent.log import DEBUG, ERR, NOTICE
-from phoenix_ga.wire.commands import BY_NAME
 from phoenix_ga.wire.declaration import ArgumentError
 from phoenix_ga.wire.json_text import encode_json
-from phoenix_ga.wire.messages import NO_CODE, NO_TAG, encode_error, encode_return
+from phoenix_ga.wire.messages import NO_CODE, NO_TAG
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from typing import Any, Final
 
     from phoenix_ga.agent.context import Context
+    from phoenix_ga.agent.dialect import Dialect, Pieces
     from phoenix_ga.agent.loop import Loop
     from phoenix_ga.agent.streams import Endpoint
     from phoenix_ga.agent.workers import Workers
@@ -27,21 +29,11 @@ else:
     # The module `collections` would load much that is not needed here.
     from _collections import deque
 
-HANDLERS: Final = "phoenix_ga.agent.dialects.native."
 _SHOWN_MAX: Final = 200
 _STREAM_MAX: Final = 2**32 - 1
 # What all requests that are not answered yet may cost, in bytes.
 TOTAL_COST_MAX: Final = 64 * 1024 * 1024
-# An answer that needs no memory any more.
-_OUT_OF_MEMORY: Final = encode_error("the agent ran out of memory", errno.ENOMEM)
-
-
-class CommandError(ValueError):
-    """A request that can't be run, for a reason that has the errno `code`, or NO_CODE."""
-
-    def __init__(self, text: str, code: int) -> None:
-        super().__init__(text)
-        self.code = code
+_OUT_OF_MEMORY: Final = "the agent ran out of memory"
 
 
 class Call:
@@ -51,12 +43,15 @@ class Call:
     before it could run. first: what to do as soon as no call before it works on its file handle.
     """
 
-    __slots__ = ("bound", "command", "error", "error_text", "first", "request", "size")
+    __slots__ = ("bound", "command", "dialect", "error", "error_text", "first", "request", "size")
 
-    def __init__(self, request: Request | None, size: int, error: Exception | None = None) -> None:
+    def __init__(
+        self, request: Request | None, size: int, error: Exception | None = None, dialect: Dialect = NATIVE
+    ) -> None:
         self.request = request
         self.size = size
         self.error = error
+        self.dialect = dialect
         self.error_text = ""
         self.command: Command | None = None
         self.bound: dict[str, Any] = {}
@@ -69,7 +64,7 @@ class Call:
     @property
     def ordered(self) -> bool:
         """Whether its answer can't be told apart by a tag, so that it has to come in its turn."""
-        return self.request is None or self.request.ordered
+        return self.request is None or self.dialect.ordered or self.request.ordered
 
     @property
     def handle(self) -> Any:
@@ -104,7 +99,8 @@ class Dispatcher:
         self.workers = workers
         # A number of an agent that was restarted should not mean another stream of this one.
         self._last_stream = int.from_bytes(os.urandom(3), "big")
-        self._handlers: dict[str, Callable[..., Any]] = {}
+        self._handlers: dict[Command, Callable[..., Any]] = {}
+        self._qga: Dialect | None = None
         # The calls on each handle that are not finished, in the order in which they came.
         self._lanes: dict[int, deque[Call]] = {}
         # Calls that were admitted and are not finished.
@@ -125,12 +121,8 @@ class Dispatcher:
         request = call.request
         if call.error is not None or request is None:
             return
-        command = BY_NAME.get(request.execute)
-        if command is None:
-            text = f"there is no command {request.execute[:100]!r}; get-commands lists them"
-            call.error = CommandError(text, NO_CODE)
-            return
         try:
+            command = call.dialect.find(request)
             call.bound = command.bind(request.arguments)
         except Exception as error:
             call.error = error
@@ -169,7 +161,7 @@ class Dispatcher:
         assert call.command is not None
         self.context.policy.check(call.command, call.bound, self.context.frozen)
 
-    def run_inline(self, call: Call, peer: str) -> list[bytes | bytearray]:
+    def run_inline(self, call: Call, peer: str) -> Pieces:
         """Run a call that can't block, and return its answer."""
         pieces = self._run(call)
         assert not isinstance(pieces, Opened)
@@ -211,7 +203,7 @@ class Dispatcher:
         self.step_out(call)
         self._loop.call_soon(self._tell_if_settled)
 
-    def run(self, call: Call, peer: str, finished: Callable[[list[bytes | bytearray] | Opened], None]) -> None:
+    def run(self, call: Call, peer: str, finished: Callable[[Pieces | Opened], None]) -> None:
         """Run an admitted call on a worker. finished: is called on the loop then, with the answer."""
         assert call.command is not None
 
@@ -219,10 +211,10 @@ class Dispatcher:
             try:
                 outcome = self._run(call)
             except MemoryError:
-                outcome = [_OUT_OF_MEMORY]
+                outcome = [call.dialect.encode_error(MemoryError(), _OUT_OF_MEMORY, errno.ENOMEM, None, NO_TAG)]
             self._loop.call_from_thread(done, outcome)
 
-        def done(outcome: list[bytes | bytearray] | Opened) -> None:
+        def done(outcome: Pieces | Opened) -> None:
             self.under_way -= 1
             self.finished += 1
             self.stuck = False
@@ -248,34 +240,54 @@ class Dispatcher:
         """Return the answer to a call that met `error`."""
         text, code = self._describe(error)
         call.error_text = text[:_SHOWN_MAX]
-        return encode_error(text, code, call.tag)
+        return call.dialect.encode_error(error, text, code, call.command, call.tag)
 
     def log_call(self, call: Call, peer: str) -> None:
         """Log the request, where requests are logged."""
         if self.context.log.debug:
             request = call.request
-            shown = (
-                f"{request.execute[:100]} {_shown(request.arguments)}" if request and request.execute else call.error
-            )
+            shown: object = call.error
+            if request is not None and request.execute:
+                shown = f"{request.execute[:100]} {_shown(request.arguments, call.dialect.hidden)}"
             self.context.log.write(DEBUG, f"{peer}: {shown}")
 
-    def load(self, handler: str) -> Callable[..., Any]:
-        """Return the function that a declaration names; its module is imported on first use."""
-        function = self._handlers.get(handler)
+    def load(self, dialect: Dialect, command: Command) -> Callable[..., Any]:
+        """Return the handler of a command; its module is imported on first use."""
+        function = self._handlers.get(command)
         if function is None:
-            module, _, name = handler.partition(":")
-            function = getattr(__import__(HANDLERS + module, fromlist=(name,)), name)
-            self._handlers[handler] = function
+            module, _, name = command.handler.partition(":")
+            function = getattr(__import__(dialect.handlers + module, fromlist=(name,)), name)
+            self._handlers[command] = function
         return function
 
-    def _run(self, call: Call) -> list[bytes | bytearray] | Opened:
+    def load_needed(self, dialect: Dialect) -> None:
+        """Load what runs on the loop, or while filesystems are frozen: it must never come from a disk then."""
+        for command in dialect.commands():
+            if command.inline or command.while_frozen:
+                self.load(dialect, command)
+
+    def load_qga(self) -> Dialect:
+        """Return the dialect of the QEMU Guest Agent; an agent that nobody asks in it does without."""
+        if self._qga is None:
+            from phoenix_ga.agent.dialects.qga.dialect import QGA
+
+            self.load_needed(QGA)
+            self._qga = QGA
+        return self._qga
+
+    def encode_return(self, value: Any, call: Call) -> Pieces:
+        """Return the answer to a call that returned `value`."""
+        assert call.command is not None
+        return call.dialect.encode_return(value, call.command, call.tag)
+
+    def _run(self, call: Call) -> Pieces | Opened:
         command = call.command
         assert command is not None
         try:
             # Filesystems may have been frozen since the call was begun.
             self.check(call)
-            value = self.load(command.handler)(self.context, **call.bound)
-            return value if type(value) is Opened else encode_return(value, call.tag)
+            value = self.load(call.dialect, command)(self.context, **call.bound)
+            return value if type(value) is Opened else self.encode_return(value, call)
         except Exception as error:
             return [self.refuse(call, error)]
 
@@ -283,7 +295,7 @@ class Dispatcher:
         command = call.command
         if command is not None and command.changes_guest(call.bound):
             outcome = f"failed: {call.error_text}" if call.error_text else "done"
-            parts = (f"audit: {peer}:", command.name, _shown(call.bound), outcome)
+            parts = (f"audit: {peer}:", command.name, _shown(call.bound, call.dialect.hidden), outcome)
             self.context.log.write(NOTICE, " ".join(part for part in parts if part))
 
     def _describe(self, error: Exception) -> tuple[str, int]:
@@ -300,7 +312,7 @@ class Dispatcher:
         if isinstance(error, UnicodeEncodeError):
             return "text holds a lone surrogate that stands for no byte", errno.EILSEQ
         if isinstance(error, MemoryError):
-            return "the agent ran out of memory", errno.ENOMEM
+            return _OUT_OF_MEMORY, errno.ENOMEM
         trace = error.__traceback__
         while trace is not None and trace.tb_next is not None:
             trace = trace.tb_next
@@ -314,15 +326,15 @@ def _path_text(path: str | bytes | int) -> str:
     return path.decode("utf-8", "surrogateescape") if isinstance(path, bytes) else str(path)
 
 
-def _shown(arguments: dict[str, Any]) -> str:
-    """Return the arguments for the log, without bulk data."""
+def _shown(arguments: dict[str, Any], hidden: frozenset[str]) -> str:
+    """Return the arguments for the log, without bulk data and secrets."""
     parts = []
     for name, value in arguments.items():
-        if name == "bufb64":
+        if name in hidden:
             text = f"<{len(str(value))} characters>"
-        elif name == "env" and isinstance(value, dict):
+        elif name == "env" and isinstance(value, (dict, list)):
             # The values may be secrets.
-            text = " ".join(value)[:_SHOWN_MAX]
+            text = " ".join(str(variable).partition("=")[0] for variable in value)[:_SHOWN_MAX]
         else:
             # A path may be as long as a line.
             try:

@@ -7,9 +7,16 @@ from errno import EBUSY, EPERM
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import Any
+    from typing import Any, Final
 
     from phoenix_ga.wire.declaration import Command
+
+
+_ALWAYS: Final = frozenset(("sync", "guest-sync", "guest-sync-delimited"))
+
+
+class NotPermittedError(OSError):
+    """A command that the policy forbids (EPERM), or that can't run while filesystems are frozen (EBUSY)."""
 
 
 class Policy:
@@ -28,25 +35,25 @@ class Policy:
 
     def permits(self, command: Command) -> bool:
         """Tell whether the command may run, with arguments that don't change the guest at least."""
-        # Without it, a client could not tell its own answers from those due to another.
-        if command.name == "sync":
+        # Without them, a client could not tell its own answers from those due to another.
+        if command.name in _ALWAYS:
             return True
-        names = (command.name, *command.aliases)
+        names = command.policy_names
         if _matches(names, self.block) or (self.allow and not _matches(names, self.allow)):
             return False
         return not (self.read_only and command.changes is True)
 
     def check(self, command: Command, bound: Mapping[str, Any], frozen: bool) -> None:
-        """Raise PermissionError (EPERM) or OSError (EBUSY: frozen) where the call may not be made."""
+        """Raise NotPermittedError where the call may not be made."""
         if frozen:
             if not command.while_frozen:
-                raise OSError(EBUSY, "all filesystems are frozen; fs-unfreeze thaws them")
+                raise NotPermittedError(EBUSY, "all filesystems are frozen; fs-unfreeze thaws them")
             if command.urgent:
                 return
         if not self.permits(command):
-            raise PermissionError(EPERM, f"command {command.name} is not allowed by the policy of this guest")
+            raise NotPermittedError(EPERM, f"command {command.name} is not allowed by the policy of this guest")
         if self.read_only and command.changes_guest(bound):
-            raise PermissionError(EPERM, f"{command.name} would change the guest, whose policy is read-only")
+            raise NotPermittedError(EPERM, f"{command.name} would change the guest, whose policy is read-only")
 
 
 def _matches(names: tuple[str, ...], patterns: tuple[str, ...]) -> bool:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from errno import EAGAIN
 from time import monotonic
 
-from phoenix_ga.agent.dispatch import TOTAL_COST_MAX, Call, CommandError, Opened
-from phoenix_ga.wire.messages import NO_CODE, MessageError, Request, decode_request, encode_return
+from phoenix_ga.agent.dialect import CommandError
+from phoenix_ga.agent.dispatch import TOTAL_COST_MAX, Call, Opened
+from phoenix_ga.agent.lines import LineReader
+from phoenix_ga.wire.messages import Request
 from phoenix_ga.wire.units import RESET_BYTE, Damage, Frame, Line, Parser
 
 TYPE_CHECKING = False
@@ -24,6 +26,9 @@ else:
     # The module `collections` would load much that is not needed here.
     from _collections import deque
 
+# What the kernel calls the port of the QEMU Guest Agent.
+_QGA_PORT: Final = "org.qemu.guest_agent"
+_GUEST_SYNCS: Final = ("guest-sync", "guest-sync-delimited")
 # How much later than a client's first bytes the kernel may tell that it is there, in seconds.
 ARRIVAL_TIME: Final = 0.25
 # More output than this waits for the client before more requests are read or run.
@@ -142,6 +147,17 @@ class Session:
         while self._held and self._may_launch():
             self._launch(self._held.popleft())
 
+    def give_back(self, first: Call) -> list[Call]:
+        """Forget the calls that wait for their turn, from `first` on, and return them."""
+        if first not in self._waiting:
+            return []
+        calls = [*self._waiting][self._waiting.index(first) :]
+        for call in calls:
+            self._waiting.remove(call)
+            self._count(-call.size - _CALL_COST)
+            self._dispatcher.step_out(call)
+        return calls
+
     def _drop_what_waits(self) -> None:
         begun = [*self._held, *self._parked]
         self._held.clear()
@@ -171,7 +187,7 @@ class Session:
         # With its tag, and nothing else that takes memory.
         request = Request("", {}, call.tag)
         error = CommandError("too many requests wait for commands that are stuck; ask for less at once", EAGAIN)
-        refused = Call(request, 0, error)
+        refused = Call(request, 0, error, call.dialect)
         if call.ordered:
             self._count(_CALL_COST)
             self._waiting.append(refused)
@@ -256,7 +272,7 @@ class Session:
             self._answer(call, [dispatcher.refuse(call, error)])
             return
         numbers = {name: stream.stream.id for name, stream in streams.items()}
-        self._answer(call, encode_return({**opened.answer, **numbers}, call.tag))
+        self._answer(call, dispatcher.encode_return({**opened.answer, **numbers}, call))
         for stream in streams.values():
             stream.start()
 
@@ -290,6 +306,10 @@ class Conversation:
         self._stuck: Timer | None = None
         self._late_look: Timer | None = None
         self._parser = Parser(dispatcher.context.config.line_limit)
+        self._reader = LineReader(
+            dispatcher.load_qga, dispatcher.context.config.speaks_qga_first or _QGA_PORT in peer
+        )
+        self._guest_sync: Call | None = None
         self._session = Session(loop, dispatcher, channel, peer, self._serve)
         self._synced_at = 0.0
         self._exhausted_before = 0
@@ -323,6 +343,7 @@ class Conversation:
         """The client was seen to go: drop its answers, and those to what it sent before."""
         if monotonic() - self._synced_at <= ARRIVAL_TIME:
             # It may be the one before who said `sync` that went.
+            self._hand_over()
             if self._late_look is None:
                 self._late_look = self._loop.call_later(2 * ARRIVAL_TIME, self._leave_unless_connected)
             return
@@ -344,6 +365,14 @@ class Conversation:
         self._serve()
         self._tell_if_settled()
 
+    def _hand_over(self) -> None:
+        """Give a new session what was asked since the last `guest-sync`, where that waits for earlier commands."""
+        calls = self._session.give_back(self._guest_sync) if self._guest_sync is not None else []
+        if calls:
+            self._renew()
+            for call in calls:
+                self._session.take(call)
+
     def _leave_unless_connected(self) -> None:
         self._late_look = None
         self._channel.look()
@@ -358,6 +387,7 @@ class Conversation:
         self._session.detach()
         self._channel.drop_output()
         self._parser.line_limit = self._dispatcher.context.config.line_limit
+        self._guest_sync = None
         self._session = Session(self._loop, self._dispatcher, self._channel, self._peer, self._serve)
 
     def _serve(self) -> None:
@@ -396,28 +426,25 @@ class Conversation:
 
     def _take(self, unit: Unit) -> None:
         if isinstance(unit, Line):
-            try:
-                request = decode_request(unit.data)
-            except MessageError as error:
-                # The tag tells which request was wrong, where there was one to be read.
-                failed = Request("", {}, error.tag)
-                self._session.take(Call(failed, len(unit.data), CommandError(str(error), NO_CODE)))
-                return
-            except Exception as error:
-                # No line, whatever is on it, may end the agent.
-                self._session.take(Call(None, len(unit.data), error))
-                return
-            if request.execute == "sync":
-                self._sync(request)
-            else:
-                self._session.take(Call(request, len(unit.data)))
+            for call in self._reader.read(unit.data):
+                self._take_call(call)
+            self._parser.spans_lines = self._reader.spans_lines
         elif isinstance(unit, Damage):
-            self._session.take(Call(None, 0, CommandError(unit.text, unit.code)))
+            self._session.take(Call(None, 0, CommandError(unit.text, unit.code), self._reader.dialect))
         elif isinstance(unit, Frame):
             self._session.take_frame(unit)
 
-    def _sync(self, request: Request) -> None:
-        call = Call(request, 0)
+    def _take_call(self, call: Call) -> None:
+        name = call.request.execute if call.request is not None else ""
+        if name == "sync":
+            self._sync(call)
+            return
+        if name in _GUEST_SYNCS:
+            self._synced_at = monotonic()
+            self._guest_sync = call
+        self._session.take(call)
+
+    def _sync(self, call: Call) -> None:
         self._dispatcher.log_call(call, self._peer)
         try:
             self._dispatcher.bind(call)

@@ -157,6 +157,11 @@ class Command:
         self.urgent = urgent
         self.handle = handle
 
+    @property
+    def policy_names(self) -> tuple[str, ...]:
+        """The names that a policy may use for it."""
+        return (self.name, *self.aliases)
+
     def bind(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Return every argument by name, defaults filled in.
 

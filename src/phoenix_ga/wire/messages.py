@@ -101,7 +101,11 @@ def _decode(line: bytes, elements_max: int) -> Any:
 
 def decode_request(line: bytes) -> Request:
     """Return the request that stands on `line`. Raises MessageError where there is none."""
-    message = _decode(line, ELEMENTS_MAX)
+    return make_request(_decode(line, ELEMENTS_MAX))
+
+
+def make_request(message: Any) -> Request:
+    """Return the request that a JSON value is. Raises MessageError where it is none."""
     if type(message) is not dict:
         raise MessageError('request must be a JSON object, such as {"execute": "ping"}')
     tag = message.pop("tag", NO_TAG)

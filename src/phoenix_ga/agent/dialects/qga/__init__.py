@@ -1,0 +1,1 @@
+"""The dialect of the QEMU Guest Agent: one handler for each command declared in `commands`."""

@@ -1,0 +1,35 @@
+"""Commands about the agent itself."""
+
+from __future__ import annotations
+
+from phoenix_ga.agent.dialects.qga.commands import COMMANDS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from phoenix_ga.agent.context import Context
+
+
+def guest_ping(context: Context) -> None:
+    """Do nothing."""
+
+
+def guest_sync(context: Context, id: int) -> int:
+    return id
+
+
+def guest_info(context: Context) -> dict[str, Any]:
+    """Tell which commands would run now, and whether they are answered when they succeed."""
+    frozen = context.frozen
+    return {
+        "version": context.config.qga_version,
+        "supported_commands": [
+            {
+                "name": command.name,
+                "enabled": context.policy.permits(command) and (command.while_frozen or not frozen),
+                "success-response": command.answers,
+            }
+            for command in COMMANDS
+        ],
+    }

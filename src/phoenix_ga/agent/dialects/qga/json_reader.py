@@ -1,0 +1,250 @@
+"""JSON as QEMU reads it: single quotes too, and a message of its own for each kind of garbage.
+
+For what is no plain JSON only, for this is much slower than the usual decoder. It follows QEMU's
+qobject/json-lexer.c, json-streamer.c and json-parser.c.
+"""
+
+from __future__ import annotations
+
+from phoenix_ga.wire.json_text import ELEMENTS_MAX
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any, Final
+
+_WHITE: Final = b" \t\r\n"
+_PUNCTUATION: Final = b"{}[],:"
+_LETTERS: Final = b"abcdefghijklmnopqrstuvwxyz"
+_DIGITS: Final = b"0123456789"
+# What ends the rest of something that is no token: control characters, 0xFE, 0xFF and punctuation.
+_RECOVERED: Final = bytes(range(0x20)) + b"\xfe\xff" + _PUNCTUATION
+_LOST: Final = bytes(byte for byte in range(256) if byte not in _RECOVERED)
+_ESCAPES: Final = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", '"': '"', "'": "'", "\\": "\\", "/": "/"}
+_KEYWORDS: Final = {"true": True, "false": False, "null": None}
+# In strings, all that needs no second look.
+_PLAIN: Final = bytes(byte for byte in range(0x20, 0xFE) if byte != 0x5C)
+_NESTING_MAX: Final = 200
+_PIECE: Final = 4096
+
+_STRING: Final = "string"
+_NUMBER: Final = "number"
+_KEYWORD: Final = "keyword"
+_ERROR: Final = "error"
+
+
+class ReadError(ValueError):
+    """A text is no JSON; what is wrong with it, in QEMU's words."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(f"JSON parse error, {text}")
+
+
+def read_values(line: bytes) -> Iterator[Any]:
+    """Yield each JSON value of a line, and a ReadError for each piece that is none."""
+    tokens: list[tuple[str, str]] = []
+    braces = brackets = 0
+    for count, (kind, text) in enumerate(_tokens(line)):
+        if count == ELEMENTS_MAX:
+            yield ReadError("token count limit exceeded")
+            return
+        if kind is _ERROR:
+            yield ReadError(f"stray '{text}'")
+        else:
+            tokens.append((kind, text))
+            braces += (kind == "{") - (kind == "}")
+            brackets += (kind == "[") - (kind == "]")
+            if max(braces, brackets) > 0 and min(braces, brackets) >= 0:
+                if braces + brackets <= _NESTING_MAX:
+                    continue
+                yield ReadError("nesting depth limit exceeded")
+            else:
+                try:
+                    yield _Values(tokens).value()
+                except ReadError as error:
+                    yield error
+        tokens.clear()
+        braces = brackets = 0
+    if tokens:
+        yield ReadError("premature EOI")
+
+
+def _tokens(line: bytes) -> Iterator[tuple[str, str]]:
+    """Yield the kind and the text of each token."""
+    position = 0
+    while position < len(line):
+        first = line[position]
+        start = position
+        position += 1
+        if first in _WHITE or first >= 0xFE:
+            continue
+        whole = True
+        if first in _PUNCTUATION:
+            kind = chr(first)
+        elif first in b"\"'":
+            kind = _STRING
+            position, whole = _string_end(line, position, first)
+        elif first in _LETTERS:
+            kind = _KEYWORD
+            position = _skip(line, position, _LETTERS)
+        elif first in _DIGITS or first == 0x2D:
+            kind = _NUMBER
+            position, whole = _number_end(line, start)
+        else:
+            whole = False
+        text = line[start:position].decode("utf-8", "surrogateescape")
+        if whole:
+            yield kind, text
+        else:
+            yield _ERROR, text
+            position = _skip(line, position, _LOST)
+
+
+def _skip(line: bytes, position: int, characters: bytes) -> int:
+    """Return the index of the first byte that is none of `characters`."""
+    while True:
+        piece = line[position : position + _PIECE]
+        rest = len(piece.lstrip(characters))
+        position += len(piece) - rest
+        if rest or not piece:
+            return position
+
+
+def _string_end(line: bytes, position: int, quote: int) -> tuple[int, bool]:
+    """Return the index behind a string, and whether it is a whole one."""
+    while position < len(line):
+        limit = min(position + _PIECE, len(line))
+        end = line.find(quote, position, limit)
+        piece = line[position : limit if end < 0 else end]
+        rest = piece.lstrip(_PLAIN)
+        position += len(piece) - len(rest)
+        if not rest:
+            if end >= 0:
+                return end + 1, True
+        elif rest[0] == 0x5C:
+            position += 2
+        else:
+            return position + 1, False
+    return len(line), False
+
+
+def _number_end(line: bytes, start: int) -> tuple[int, bool]:
+    """Return the index behind a number, and whether it is a whole one."""
+    position = start + (line[start] == 0x2D)
+    end = _skip(line, position, _DIGITS)
+    if end == position or (line[position] == 0x30 and end > position + 1):
+        return min(max(end, position + 1), len(line)), False
+    for sign, leading in ((b".", b""), (b"eE", b"+-")):
+        if end < len(line) and line[end] in sign:
+            position = end + 1
+            if leading and position < len(line) and line[position] in leading:
+                position += 1
+            end = _skip(line, position, _DIGITS)
+            if end == position:
+                return min(end + 1, len(line)), False
+    return end, True
+
+
+class _Values:
+    """Makes a value of tokens."""
+
+    def __init__(self, tokens: list[tuple[str, str]]) -> None:
+        self._tokens = iter(tokens)
+
+    def value(self) -> Any:
+        """Return the value that the tokens begin with. Raises ReadError."""
+        return self._value(self._next())
+
+    def _next(self) -> tuple[str, str]:
+        for token in self._tokens:
+            return token
+        raise ReadError("premature EOI")
+
+    def _value(self, token: tuple[str, str]) -> Any:
+        kind, text = token
+        if kind == "{":
+            return self._object()
+        if kind == "[":
+            return self._list()
+        if kind is _STRING:
+            return _unescape(text)
+        if kind is _NUMBER:
+            return _number(text)
+        if kind is _KEYWORD:
+            if text not in _KEYWORDS:
+                raise ReadError(f"invalid keyword '{text}'")
+            return _KEYWORDS[text]
+        raise ReadError("expecting value")
+
+    def _object(self) -> dict[str, Any]:
+        members: dict[str, Any] = {}
+        token = self._next()
+        if token[0] == "}":
+            return members
+        while True:
+            if token[0] is not _STRING:
+                raise ReadError("key is not a string in object")
+            name = _unescape(token[1])
+            if self._next()[0] != ":":
+                raise ReadError("missing : in object pair")
+            value = self._value(self._next())
+            if name in members:
+                raise ReadError("duplicate key")
+            members[name] = value
+            kind = self._next()[0]
+            if kind == "}":
+                return members
+            if kind != ",":
+                raise ReadError("expected separator in dict")
+            token = self._next()
+
+    def _list(self) -> list[Any]:
+        elements: list[Any] = []
+        token = self._next()
+        if token[0] == "]":
+            return elements
+        while True:
+            elements.append(self._value(token))
+            kind = self._next()[0]
+            if kind == "]":
+                return elements
+            if kind != ",":
+                raise ReadError("expected separator in list")
+            token = self._next()
+
+
+def _number(text: str) -> Any:
+    if len(text) <= 20 and not set(text) - set("-0123456789"):
+        return int(text)
+    value = float(text)
+    if value - value != 0:
+        raise ReadError("number is out of range")
+    return value
+
+
+def _unescape(text: str) -> str:
+    """Return what a string with its quotes stands for. Raises ReadError."""
+    if any("\udc80" <= character <= "\udcff" for character in text):
+        raise ReadError("invalid UTF-8 sequence in string")
+    inner = text[1:-1]
+    if "\\" not in inner:
+        return inner
+    pieces = []
+    position = 0
+    while (escape := inner.find("\\", position)) >= 0:
+        pieces.append(inner[position:escape])
+        letter = inner[escape + 1 : escape + 2]
+        position = escape + 2
+        if letter == "u":
+            digits = inner[position : position + 4]
+            position += 4
+            if len(digits) < 4 or set(digits) - set("0123456789abcdefABCDEF"):
+                raise ReadError("invalid hex escape '\\u" + digits + "' in string")
+            pieces.append(chr(int(digits, 16)))
+        elif letter in _ESCAPES:
+            pieces.append(_ESCAPES[letter])
+        else:
+            raise ReadError("invalid escape sequence in string")
+    pieces.append(inner[position:])
+    # A character beyond U+FFFF comes as two surrogates.
+    return "".join(pieces).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
