@@ -27,14 +27,16 @@ INTERPRETER_LINE = b"#!/usr/bin/python3 -ISB\n"
 TIME = (1980, 1, 1, 0, 0, 0)
 
 # A program that is run from an archive keeps `runpy` and all that it loads in memory for good: a
-# tenth of an idle agent. So the interpreter is started once more, with a path instead.
+# tenth of an idle agent. So the interpreter is started once more, with a path instead. The name of the
+# file says which program it is.
 MAIN = """\
 import os
 import sys
 
 tree = sys.implementation.cache_tag
 tree = sys.path[0] + "/" + (tree if tree in {trees!r} else "source")
-start = "import sys; sys.path.insert(0, sys.argv.pop(1)); from phoenix_ga.agent.__main__ import run; run()"
+place = "agent.qemu_ga" if "qemu-ga" in os.path.basename(sys.argv[0]) else "agent"
+start = "import sys; sys.path.insert(0, sys.argv.pop(1)); from phoenix_ga.%s.__main__ import run; run()" % place
 os.execv(sys.executable, [sys.executable, "-ISB", "-c", start, tree, *sys.argv[1:]])
 """
 

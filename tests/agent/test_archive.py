@@ -57,6 +57,14 @@ def test_the_archive_is_a_program_of_its_own(archive: Path, tmp_path: Path) -> N
     assert subprocess.run([installed, "-v"], capture_output=True, text=True, check=True).stdout == f"{__version__}\n"
 
 
+def test_the_archive_under_the_name_of_qemu_ga_takes_its_options(archive: Path, tmp_path: Path) -> None:
+    for name in ("qemu-ga", "phoenix-qemu-ga"):
+        installed = tmp_path / name
+        installed.symlink_to(archive)
+        dumped = subprocess.run([installed, "-r", "-D"], capture_output=True, text=True, check=True).stdout
+        assert "retry-path=true" in dumped
+
+
 def test_the_archive_holds_the_guests_side_only(archive: Path) -> None:
     names = zipfile.ZipFile(archive).namelist()
     assert not [name for name in names if "/client/" in name or "/cli/" in name]

@@ -32,8 +32,8 @@ def main(arguments: list[str] | None = None) -> int:
 
         # Permissions are given with each file, exactly.
         os.umask(0)
-        _set_name()
-        return Daemon(line, config).run()
+        set_name("phoenix-ga")
+        return Daemon(lambda: load_config(line), config).run()
     except ConfigError as error:
         print(f"phoenix-ga: {error}", file=sys.stderr)
     except OSError as error:
@@ -42,11 +42,11 @@ def main(arguments: list[str] | None = None) -> int:
     return 1
 
 
-def _set_name() -> None:
+def set_name(name: str) -> None:
     """Let ps(1) and pgrep(1) show the agent under its own name."""
     try:
         with open("/proc/self/comm", "w") as file:
-            file.write("phoenix-ga")
+            file.write(name)
     except OSError:
         pass
 

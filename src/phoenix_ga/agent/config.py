@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from phoenix_ga.agent.policy import Policy
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -124,9 +126,15 @@ class Config:
     """The options in force, an attribute each.
 
     speaks_qga_first: on all ports, what is not understood is answered as the QEMU Guest Agent does.
+    waits_for_ports: a device that is missing, or goes away, is waited for; otherwise the agent ends.
+    clients_queue: clients of a listening port beyond the limit wait, instead of being turned away.
+    state_directory: where the dialect of the QEMU Guest Agent keeps its state.
     """
 
     speaks_qga_first = False
+    waits_for_ports = True
+    clients_queue = False
+    state_directory: str
     port: tuple[str, ...]
     log_file: str
     debug: bool
@@ -147,6 +155,11 @@ class Config:
     def __init__(self, **given: Any) -> None:
         for option in OPTIONS:
             setattr(self, option.attribute, given.get(option.attribute, option.default))
+        self.state_directory = self.run_directory
+
+    def make_policy(self) -> Policy:
+        """Return what these options permit."""
+        return Policy(self.allow, self.block, self.read_only)
 
     def dump(self) -> str:
         """Return the options as the text of a config file."""

@@ -3,31 +3,36 @@
 from __future__ import annotations
 
 from phoenix_ga import __version__
-from phoenix_ga.agent.config import CommandLine, Config, ConfigError, load_config
+from phoenix_ga.agent.config import ConfigError
 from phoenix_ga.agent.context import Context
 from phoenix_ga.agent.dialects.native.dialect import NATIVE
 from phoenix_ga.agent.dispatch import Dispatcher
 from phoenix_ga.agent.log import ERR, INFO, NOTICE, WARNING, Log
 from phoenix_ga.agent.loop import SIGHUP, SIGINT, SIGTERM, Loop
 from phoenix_ga.agent.operations.files import Handles
-from phoenix_ga.agent.policy import Policy
 from phoenix_ga.agent.ports import Port, make_port
 from phoenix_ga.agent.workers import Workers
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from phoenix_ga.agent.config import Config
 
 
 class Daemon:
     """Serves the ports of `config` until it is told to stop.
 
-    line: the command line, which is applied again over a config file that is read again.
+    load: reads the options again, and raises ConfigError where it can't.
     """
 
-    def __init__(self, line: CommandLine, config: Config) -> None:
-        self._line = line
+    def __init__(self, load: Callable[[], Config], config: Config) -> None:
+        self._load = load
         self._loop = Loop()
         self._log = Log(config.log_file, config.debug)
         self._workers = Workers(config.max_workers)
         self._handles = Handles(config.max_handles)
-        self._context = Context(config, _policy(config), self._log, self._handles, self._stop_soon)
+        self._context = Context(config, config.make_policy(), self._log, self._handles, self._stop_soon)
         self._dispatcher = Dispatcher(self._context, self._loop, self._workers)
         self._dispatcher.settled = self._settled
         self._context.prepare_to_freeze = self._dispatcher.load_qga
@@ -35,10 +40,10 @@ class Daemon:
         self._stopping = False
         self._ending = False
 
-    def run(self) -> int:
+    def run(self, tell: Callable[[], None] | None = None) -> int:
         """Serve until a signal or a client stops the agent; return the exit status.
 
-        Raises ConfigError where a port can't be served.
+        tell: is called once the ports are served. Raises ConfigError where a port can't be served.
         """
         for number, callback in (
             (SIGTERM, self.stop),
@@ -54,6 +59,8 @@ class Daemon:
             self._close_ports()
             raise
         self._log.write(INFO, f"phoenix-ga {__version__} is up")
+        if tell is not None:
+            tell()
         self._loop.run()
         return 0
 
@@ -124,7 +131,7 @@ class Daemon:
     def _reload(self) -> None:
         def read() -> None:
             try:
-                config = load_config(self._line)
+                config = self._load()
             except ConfigError as error:
                 self._log.write(ERR, f"the configuration stays as it was: {error}")
                 return
@@ -139,7 +146,7 @@ class Daemon:
     def _apply(self, config: Config) -> None:
         old = self._context.config
         self._context.config = config
-        self._context.policy = _policy(config)
+        self._context.policy = config.make_policy()
         self._log.debug = config.debug
         self._log.reopen()
         self._handles.limit = config.max_handles
@@ -152,7 +159,3 @@ class Daemon:
         except ConfigError as error:
             self._log.write(ERR, f"a port can't be served: {error}")
         self._log.write(NOTICE, "the configuration was read again")
-
-
-def _policy(config: Config) -> Policy:
-    return Policy(config.allow, config.block, config.read_only)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import _socket as socket
 import os
 import stat
-from errno import EACCES, EADDRINUSE
+from errno import EACCES, EADDRINUSE, EAFNOSUPPORT
 from struct import Struct
 
 from phoenix_ga.agent.ports import Listener
@@ -21,16 +21,15 @@ _UCRED: Final = Struct("iII")  # struct ucred of unix(7): pid, uid, gid
 
 
 class SocketListener(Listener):
-    """What listeners of every family share. Raises OSError."""
+    """A socket that is listened on already.
 
-    def __init__(self, family: int) -> None:
-        self._socket = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
-        try:
-            self._bind()
-            self._socket.listen(_BACKLOG)
-        except BaseException:
-            self._socket.close()
-            raise
+    stranger: returns who the peer of a connection is, where it may not talk to the agent, else an empty text.
+    """
+
+    def __init__(self, listening: socket.socket, stranger: Callable[[socket.socket, Any], str]) -> None:
+        self._socket = listening
+        self._socket.setblocking(False)
+        self._stranger = stranger
 
     def fileno(self) -> int:
         return self._socket.fileno()
@@ -48,20 +47,15 @@ class SocketListener(Listener):
     def close(self) -> None:
         self._socket.close()
 
-    def _bind(self) -> None:
-        raise NotImplementedError
-
-    def _stranger(self, connection: socket.socket, address: Any) -> str:
-        """Return who the peer is, where it may not talk to the agent; else an empty text."""
-        raise NotImplementedError
-
 
 class UnixListener(SocketListener):
     """Listens at a path, for root and the user that the agent runs as. Raises OSError."""
 
     def __init__(self, path: str) -> None:
         self.path = path
-        super().__init__(socket.AF_UNIX)
+        _remove_stale(path)
+        super().__init__(_listen(socket.AF_UNIX, path), _unix_stranger)
+        self._made = os.lstat(path)
 
     def close(self) -> None:
         super().close()
@@ -71,30 +65,29 @@ class UnixListener(SocketListener):
         except OSError:
             pass
 
-    def _bind(self) -> None:
-        _remove_stale(self.path)
-        self._socket.bind(self.path)
-        # Nobody can connect before listen(2), so nobody ever sees wider permissions.
-        os.chmod(self.path, 0o600)
-        self._made = os.lstat(self.path)
 
-    def _stranger(self, connection: socket.socket, address: Any) -> str:
-        _, uid, _ = _UCRED.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
-        return "" if uid in (0, os.geteuid()) else f"user {uid}"
+def _listen(family: int, address: Any) -> socket.socket:
+    """Return a socket that listens. Raises OSError."""
+    listening = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    try:
+        listening.bind(address)
+        if family == socket.AF_UNIX:
+            # Nobody can connect before listen(2), so nobody ever sees wider permissions.
+            os.chmod(address, 0o600)
+        listening.listen(_BACKLOG)
+    except BaseException:
+        listening.close()
+        raise
+    return listening
 
 
-class VsockListener(SocketListener):
-    """Listens on a vsock port, for the host (CID 2) and nobody else. Raises OSError."""
+def _unix_stranger(connection: socket.socket, address: Any) -> str:
+    _, uid, _ = _UCRED.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
+    return "" if uid in (0, os.geteuid()) else f"user {uid}"
 
-    def __init__(self, port: int) -> None:
-        self.port = port
-        super().__init__(socket.AF_VSOCK)
 
-    def _bind(self) -> None:
-        self._socket.bind((socket.VMADDR_CID_ANY, self.port))
-
-    def _stranger(self, connection: socket.socket, address: Any) -> str:
-        return "" if address[0] == socket.VMADDR_CID_HOST else f"CID {address[0]}"
+def _vsock_stranger(connection: socket.socket, address: Any) -> str:
+    return "" if address[0] == socket.VMADDR_CID_HOST else f"CID {address[0]}"
 
 
 def _remove_stale(path: str) -> None:
@@ -127,7 +120,26 @@ def unix_listener(address: str) -> Callable[[], Listener]:
 
 
 def vsock_listener(address: str) -> Callable[[], Listener]:
-    """Return what makes the listener of `vsock:PORT`. Raises ValueError."""
+    """Return what makes the listener of `vsock:PORT`, for the host (CID 2) and nobody else. Raises ValueError."""
     if not address.isdecimal() or int(address) >= 2**32 - 1:
         raise ValueError("vsock: needs a port number, such as vsock:8383")
-    return lambda: VsockListener(int(address))
+    place = (socket.VMADDR_CID_ANY, int(address))
+    return lambda: SocketListener(_listen(socket.AF_VSOCK, place), _vsock_stranger)
+
+
+def inherited_listener(address: str) -> Callable[[], Listener]:
+    """Return what makes the listener of a socket that whoever started the agent listens on: its file descriptor.
+
+    Raises ValueError; the listener raises OSError where it is neither a Unix nor a vsock socket.
+    """
+    if not address.isdecimal():
+        raise ValueError("fd: needs the number of a file descriptor")
+
+    def make() -> Listener:
+        inherited = socket.socket(fileno=int(address))
+        stranger = {socket.AF_UNIX: _unix_stranger, socket.AF_VSOCK: _vsock_stranger}.get(inherited.family)
+        if stranger is None:
+            raise OSError(EAFNOSUPPORT, "the socket that was passed on is neither of Unix nor of vsock")
+        return SocketListener(inherited, stranger)
+
+    return make

@@ -8,7 +8,7 @@ from errno import EBUSY, EIO, ENODEV
 from time import monotonic
 
 from phoenix_ga.agent.channel import Channel
-from phoenix_ga.agent.log import DEBUG, INFO, WARNING
+from phoenix_ga.agent.log import DEBUG, ERR, INFO, WARNING
 from phoenix_ga.agent.path_wait import PathWait
 from phoenix_ga.agent.session import ARRIVAL_TIME, Conversation
 
@@ -82,6 +82,8 @@ class DevicePort(Port):
         try:
             self._open()
         except OSError as error:
+            if not self._dispatcher.context.config.waits_for_ports:
+                raise
             self._wait_after(error)
 
     def close(self) -> None:
@@ -172,7 +174,10 @@ class DevicePort(Port):
 
     def _lost(self, error: OSError) -> None:
         self._leave()
-        if monotonic() - self._opened_at > _RETRY_PAUSE:
+        if not self._dispatcher.context.config.waits_for_ports:
+            self._log.write(ERR, f"{self.name}: {error.strerror}")
+            self._dispatcher.context.stop()
+        elif monotonic() - self._opened_at > _RETRY_PAUSE:
             self._wait_after(error)
         else:
             # A device on its way out can still be opened, only to be lost again.
@@ -220,6 +225,10 @@ class ListeningPort(Port):
 
     def _accept(self, events: int = 0) -> None:
         while self._listener is not None:
+            config = self._dispatcher.context.config
+            is_full = len(self._connections) >= config.max_clients
+            if is_full and config.clients_queue:
+                return
             try:
                 fd = self._listener.accept()
             except BlockingIOError:
@@ -232,7 +241,7 @@ class ListeningPort(Port):
                 # No file descriptor or no memory left: the client stays in the queue of the socket.
                 self._accept_later(error.strerror or str(error))
                 return
-            if len(self._connections) >= self._dispatcher.context.config.max_clients:
+            if is_full:
                 self._report_refusal(f"{len(self._connections)} are connected")
                 os.close(fd)
                 continue
@@ -262,6 +271,8 @@ class ListeningPort(Port):
     def forget(self, connection: Connection) -> None:
         """The connection was closed."""
         self._connections.discard(connection)
+        if self._listener is not None and self._dispatcher.context.config.clients_queue:
+            self._loop.call_soon(self._accept)
 
 
 class Connection:
@@ -361,11 +372,15 @@ def make_port(name: str, loop: Loop, dispatcher: Dispatcher, settled: Callable[[
     kind, colon, address = name.partition(":")
     if colon and kind == "tty":
         return DevicePort(name, loop, dispatcher, settled, raw=True)
-    if colon and kind in ("unix", "vsock"):
+    if colon and kind in ("unix", "vsock", "fd"):
         # The socket module costs memory that an agent on a virtio-serial port does not need.
         from phoenix_ga.agent import listeners
 
-        make = listeners.unix_listener(address) if kind == "unix" else listeners.vsock_listener(address)
+        make = {
+            "unix": listeners.unix_listener,
+            "vsock": listeners.vsock_listener,
+            "fd": listeners.inherited_listener,
+        }[kind](address)
         return ListeningPort(name, loop, dispatcher, settled, make)
     if not name.startswith("/"):
         raise ValueError(f"port {name!r} is neither an absolute path nor unix:PATH, vsock:PORT or tty:PATH")

@@ -1,0 +1,1 @@
+"""phoenix-qemu-ga: the agent behind the command line, the config file and the state of qemu-ga(8)."""

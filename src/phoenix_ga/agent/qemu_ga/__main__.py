@@ -1,0 +1,87 @@
+"""phoenix-qemu-ga: the agent in the place of qemu-ga."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from phoenix_ga import __version__
+from phoenix_ga.agent.config import Config, ConfigError
+from phoenix_ga.agent.qemu_ga.config import QemuGaConfig
+from phoenix_ga.agent.qemu_ga.options import dump, load_options, parse_command_line, usage
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
+# sd_listen_fds(3): the first file descriptor that systemd passes on.
+_LISTEN_FDS_START: Final = 3
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the agent with qemu-ga's command line; return its exit status.
+
+    0: it was asked to stop, or to print something; 1: it could not start.
+    """
+    sys.dont_write_bytecode = True
+    try:
+        line = parse_command_line(sys.argv[1:] if arguments is None else arguments)
+        if line.action == "help":
+            print(usage(), end="")
+            return 0
+        if line.action == "version":
+            print(f"QEMU Guest Agent {Config().qga_version} (Phoenix {__version__})")
+            return 0
+        if line.action == "list":
+            from phoenix_ga.agent.dialects.qga.commands import COMMANDS
+
+            print("\n".join(command.name for command in COMMANDS))
+            return 0
+        options = load_options(line)
+        if line.action == "dump-conf":
+            print(dump(options), end="")
+            return 0
+        inherited = _inherited_socket()
+        config = QemuGaConfig(options, inherited)
+        tell = None
+        if options["daemon"]:
+            from phoenix_ga.agent.qemu_ga.detach import detach
+
+            tell = detach(options["pidfile"])
+        from phoenix_ga.agent.__main__ import set_name
+        from phoenix_ga.agent.daemon import Daemon
+
+        os.umask(0)
+        set_name("qemu-ga")
+        daemon = Daemon(lambda: QemuGaConfig(load_options(line), inherited), config)
+        return daemon.run(tell)
+    except ConfigError as error:
+        print(f"qemu-ga: {error}", file=sys.stderr)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"qemu-ga: {where}{error.strerror}", file=sys.stderr)
+    return 1
+
+
+def _inherited_socket() -> int | None:
+    """Return the socket that systemd listens on for this process, or None. Raises ConfigError."""
+    process = os.environ.pop("LISTEN_PID", "")
+    count = os.environ.pop("LISTEN_FDS", "")
+    if process != str(os.getpid()) or not count.isdecimal() or count == "0":
+        return None
+    if count != "1":
+        raise ConfigError(f"systemd passed on {count} sockets; there must be one")
+    os.set_inheritable(_LISTEN_FDS_START, False)
+    return _LISTEN_FDS_START
+
+
+def run() -> None:
+    """Run `main` and end the process, without waiting for threads that are stuck in the kernel."""
+    status = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,48 @@
+"""The options of qemu-ga as the agent's own."""
+
+from __future__ import annotations
+
+from phoenix_ga.agent.config import Config, ConfigError
+from phoenix_ga.agent.qemu_ga.policy import QemuGaPolicy
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from phoenix_ga.agent.policy import Policy
+
+
+class QemuGaConfig(Config):
+    """The agent's options, as the options of qemu-ga in `given` have them.
+
+    inherited: the file descriptor of a socket that systemd listens on, which wins over method and path.
+    """
+
+    speaks_qga_first = True
+    clients_queue = True
+
+    def __init__(self, given: dict[str, Any], inherited: int | None = None) -> None:
+        super().__init__(
+            port=(_port(given["method"], given["path"]) if inherited is None else f"fd:{inherited}",),
+            log_file=given["logfile"] or "",
+            debug=given["verbose"],
+            allow=given["allow-rpcs"],
+            block=given["block-rpcs"],
+            max_clients=1,
+        )
+        self.waits_for_ports = given["retry-path"]
+        self.state_directory = given["statedir"]
+
+    def make_policy(self) -> Policy:
+        return QemuGaPolicy(self.allow, self.block)
+
+
+def _port(method: str, path: str) -> str:
+    """Return the port that a method and a path mean. Raises ConfigError."""
+    if method == "vsock-listen":
+        cid, colon, port = path.partition(":")
+        if not (colon and cid.lstrip("-").isdecimal() and port.isdecimal()):
+            raise ConfigError(f"path {path!r} is not of the form <cid>:<port>")
+        return f"vsock:{port}"
+    kinds = {"virtio-serial": "", "isa-serial": "tty:", "unix-listen": "unix:"}
+    return kinds[method] + path
