@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from lab.files import GuestFile, Source, Symlink
+from phoenix_ga.agent.install import UNIT
 from tools.build_pyz import build
 
 AGENT_PORT = "org.guest-agent.0"
-UNIT = Path(__file__).parent.parent / "packaging" / "phoenix-ga.service"
 
 
 def agent_files(archive: Path) -> dict[str, Source]:
@@ -19,6 +19,6 @@ def agent_files(archive: Path) -> dict[str, Source]:
     build(archive)
     return {
         "/usr/sbin/phoenix-ga": GuestFile(archive.read_bytes(), mode=0o755),
-        "/etc/systemd/system/phoenix-ga.service": GuestFile(UNIT.read_bytes()),
+        "/etc/systemd/system/phoenix-ga.service": GuestFile(UNIT.encode()),
         "/etc/systemd/system/multi-user.target.wants/phoenix-ga.service": Symlink("../phoenix-ga.service"),
     }

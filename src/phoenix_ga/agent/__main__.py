@@ -12,7 +12,7 @@ from phoenix_ga.agent.config import ConfigError, load_config, parse_command_line
 def main(arguments: list[str] | None = None) -> int:
     """Run the agent with the arguments of its command line; return its exit status.
 
-    0: it was asked to stop; 1: it could not start.
+    0: it was asked to stop, or did what was asked for; 1: it could not.
     """
     # Byte code of modules that are loaded late would be written to a disk that may be frozen.
     sys.dont_write_bytecode = True
@@ -23,6 +23,11 @@ def main(arguments: list[str] | None = None) -> int:
             return 0
         if line.action == "version":
             print(__version__)
+            return 0
+        if line.action in ("install", "uninstall"):
+            from phoenix_ga.agent.install import install, uninstall
+
+            print(install(line.replace_qemu_ga) if line.action == "install" else uninstall())
             return 0
         config = load_config(line)
         if line.action == "dump-config":

@@ -169,7 +169,8 @@ class Config:
 
 class CommandLine:
     """What the command line said. options: by attribute. config_path: the file to read, and whether
-    it was named (`config_named`). action: "serve", "help", "version" or "dump-config".
+    it was named (`config_named`). action: "serve", "help", "version", "dump-config", "install" or
+    "uninstall". replace_qemu_ga: where it is "install".
     """
 
     def __init__(self) -> None:
@@ -177,6 +178,7 @@ class CommandLine:
         self.config_path = CONFIG_PATH
         self.config_named = False
         self.action = "serve"
+        self.replace_qemu_ga = False
 
 
 _ACTIONS: Final = {
@@ -186,7 +188,10 @@ _ACTIONS: Final = {
     "version": "version",
     "D": "dump-config",
     "dump-config": "dump-config",
+    "install": "install",
+    "uninstall": "uninstall",
 }
+_REPLACE: Final = "replace-qemu-ga"
 
 
 def parse_command_line(arguments: Sequence[str]) -> CommandLine:
@@ -204,6 +209,9 @@ def parse_command_line(arguments: Sequence[str]) -> CommandLine:
             raise ConfigError(f"unexpected argument {word!r}; see phoenix-ga --help")
         if name in _ACTIONS and not assigned:
             line.action = _ACTIONS[name]
+            continue
+        if name == _REPLACE and not assigned:
+            line.replace_qemu_ga = True
             continue
         option = flags.get(name)
         if option is None and name not in ("c", "config"):
@@ -223,6 +231,8 @@ def parse_command_line(arguments: Sequence[str]) -> CommandLine:
             line.options[option.attribute] = line.options.get(option.attribute, ()) + parsed
         else:
             line.options[option.attribute] = option.parse(value)
+    if line.replace_qemu_ga and line.action != "install":
+        raise ConfigError(f"--{_REPLACE} goes with --install only")
     return line
 
 
@@ -285,6 +295,12 @@ def usage() -> str:
         rows.append((f"{flag} {option.metavar}".rstrip(), option.help + (f" [{default}]" if default else "")))
     rows += [
         ("-c, --config PATH", f"Read options from this file; the command line wins. [{CONFIG_PATH}]"),
+        (
+            "--install",
+            "Install the agent as a service of systemd, which runs now and at each boot, and exit.",
+        ),
+        (f"--{_REPLACE}", "With --install: take the place of qemu-guest-agent.service too."),
+        ("--uninstall", "Remove what --install installed, let qemu-guest-agent.service back, and exit."),
         ("-D, --dump-config", "Print the options in force as a config file, and exit."),
         ("-v, --version", "Print the version, and exit."),
         ("-h, --help", "Print this text, and exit."),
