@@ -159,7 +159,8 @@ def test_many_clients_may_speak_both_dialects_at_once(agent: AgentProcess) -> No
     assert failures == []
 
 
-text = st.text(st.characters(codec="utf-8"), max_size=9)
+# QEMU takes neither NUL nor what is no character.
+text = st.text(st.characters(codec="utf-8", exclude_characters="\0\ufffe\uffff"), max_size=9)
 plain = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(-(2**62), 2**62), text),
     lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(text, inner, max_size=4)),

@@ -21,6 +21,7 @@ _DIGITS: Final = b"0123456789"
 _RECOVERED: Final = bytes(range(0x20)) + b"\xfe\xff" + _PUNCTUATION
 _LOST: Final = bytes(byte for byte in range(256) if byte not in _RECOVERED)
 _ESCAPES: Final = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", '"': '"', "'": "'", "\\": "\\", "/": "/"}
+_HEXADECIMAL: Final = frozenset("0123456789abcdefABCDEF")
 _KEYWORDS: Final = {"true": True, "false": False, "null": None}
 # In strings, all that needs no second look.
 _PLAIN: Final = bytes(byte for byte in range(0x20, 0xFE) if byte != 0x5C)
@@ -182,9 +183,9 @@ class _Values:
         if token[0] == "}":
             return members
         while True:
-            if token[0] is not _STRING:
+            name = self._value(token)
+            if type(name) is not str:
                 raise ReadError("key is not a string in object")
-            name = _unescape(token[1])
             if self._next()[0] != ":":
                 raise ReadError("missing : in object pair")
             value = self._value(self._next())
@@ -236,15 +237,32 @@ def _unescape(text: str) -> str:
         letter = inner[escape + 1 : escape + 2]
         position = escape + 2
         if letter == "u":
-            digits = inner[position : position + 4]
-            position += 4
-            if len(digits) < 4 or set(digits) - set("0123456789abcdefABCDEF"):
-                raise ReadError("invalid hex escape '\\u" + digits + "' in string")
-            pieces.append(chr(int(digits, 16)))
+            character = _unicode(text, escape + 1)
+            position += 10 if character > "\uffff" else 4
+            pieces.append(character)
         elif letter in _ESCAPES:
             pieces.append(_ESCAPES[letter])
         else:
             raise ReadError("invalid escape sequence in string")
     pieces.append(inner[position:])
-    # A character beyond U+FFFF comes as two surrogates.
-    return "".join(pieces).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return "".join(pieces)
+
+
+def _unicode(text: str, start: int) -> str:
+    """Return the character that the escape at `start` stands for; beyond U+FFFF it is two. Raises ReadError."""
+    number = _hexadecimal(text, start)
+    if 0xD800 <= number <= 0xDBFF:
+        low = _hexadecimal(text, start + 6)
+        if 0xDC00 <= low <= 0xDFFF:
+            return chr(0x10000 + ((number - 0xD800) << 10) + low - 0xDC00)
+    if not 0 < number < 0xD800 and not 0xE000 <= number < 0xFFFE:
+        raise ReadError(f"{text[start : start + 6]} is not a valid Unicode character")
+    return chr(number)
+
+
+def _hexadecimal(text: str, start: int) -> int:
+    """Return the number of an escape, or -1 where it is none."""
+    digits = text[start + 2 : start + 6]
+    if text[start : start + 2] != "\\u" or len(digits) < 4 or set(digits) - _HEXADECIMAL:
+        return -1
+    return int(digits, 16)
