@@ -14,10 +14,10 @@ class Row:
     """One thing that is sent, and how its answers are compared.
 
     name: what the row is about. sends: the text, without a newline; `$NAME` in it stands for what an
-    earlier row kept, and `<0xFF>` for that byte. masked: paths into the list of answers, such as `0/return/version`, with `*` for
-    any member or element: only the shape of what is there is compared. keeps: the name of a variable
-    that `return`, or its only member, is kept in. differs: the name of the listed deviation, where ours is meant
-    to answer otherwise.
+    earlier row kept, and `<0xFF>` for that byte. masked: paths into the list of answers, such as
+    `0/return/version`, with `*` for any member or element: only the shape of what is there is
+    compared. keeps: the name of a variable that `return`, or its only member, is kept in. differs: the
+    name of the listed deviation, where ours is meant to answer otherwise.
     """
 
     name: str
