@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import pty
 import select
@@ -166,3 +167,21 @@ def test_a_shell_that_loses_its_guest_leaves_the_terminal_as_it_was(endpoint: st
             assert termios.tcgetattr(typist.slave) == typist.before
         finally:
             typist.close()
+
+
+def test_a_program_is_left_running_listed_and_attached_to(run: Run, endpoint: str) -> None:
+    started = run("exec", "-d", endpoint, "--", "sh", "-c", "echo hello; read line; echo $line; exit 9")
+    pid = started.stdout.strip()
+    assert started.returncode == 0
+    assert pid in run("processes", endpoint).stdout
+    (listed,) = (each for each in json.loads(run("--json", "processes", endpoint).stdout) if str(each["pid"]) == pid)
+    assert (str(listed["pid"]), listed["detached"], listed["attached"]) == (pid, True, False)
+    attached = run("attach", "-i", endpoint, pid, input="word\n")
+    assert (attached.stdout, attached.returncode) == ("hello\nword\n", 9)
+    gone = run("attach", endpoint, pid)
+    assert (gone.returncode, "no detached process" in gone.stderr) == (1, True)
+
+
+def test_nobody_gives_input_to_what_is_detached(run: Run, endpoint: str) -> None:
+    result = run("exec", "-di", endpoint, "--", "cat")
+    assert (result.returncode, "attach -i" in result.stderr) == (2, True)

@@ -19,7 +19,9 @@ from tests.cli.scripted_agent import ScriptedAgent
 VERBS = (
     "cat",
     "commands",
+    "attach",
     "cp",
+    "processes",
     "exec",
     "forward",
     "freeze",

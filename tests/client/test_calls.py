@@ -63,6 +63,8 @@ def test_the_example_of_every_command_is_understood(talk: Talk, command: Any) ->
     answer = example.answer if example else True
     if command.name == "file-read":
         answer = {"bufb64": "aGk=", "eof": False}
+    if command.name == "exec-attach":
+        arguments, answer = {"pid": 4711}, {"pid": 4711, "argv": ["cat"], "window": 10, "stream": 5, "stderr": 6}
     transport = MockTransport({command.name: answer, "sync": _echo_sync})
     names = {"handle_id": "handle", "bufb64": "data"}
     given = {names.get(name, name): value for name, value in arguments.items()}

@@ -284,3 +284,108 @@ def test_a_guest_that_lies_about_the_end_is_found_out(message: dict[str, Any], t
                 await guest.run(["true"])
 
     asyncio.run(conversation())
+
+
+def test_a_detached_program_goes_on_when_its_client_is_gone(endpoint: str, tmp_path: Path) -> None:
+    argv = shell(f"echo one; echo problem >&2; until test -e {tmp_path}/go; do sleep 0.02; done; echo two; exit 7")
+
+    async def conversation() -> None:
+        async with connect(endpoint) as first:
+            process = await first.exec(argv, detach=True, window=0)
+        (tmp_path / "go").touch()
+        async with connect(endpoint) as second:
+            while (listed := (await second.exec_list())[0]).returncode is None:
+                await asyncio.sleep(0.02)
+            assert (listed.pid, listed.argv, listed.attached, listed.returncode) == (
+                process.pid,
+                tuple(argv),
+                False,
+                7,
+            )
+            again = await second.exec_attach(process.pid)
+            completed = await again.communicate()
+            assert (completed.stdout, completed.stderr, completed.returncode) == (b"one\ntwo\n", b"problem\n", 7)
+            # Somebody was told.
+            assert await second.exec_list() == ()
+            with pytest.raises(ProcessLookupError):
+                await second.exec_attach(process.pid)
+
+    asyncio.run(conversation())
+
+
+def test_input_and_output_of_a_detached_program_go_on_with_the_next_client(endpoint: str) -> None:
+    async def conversation() -> None:
+        async with connect(endpoint) as first:
+            process = await first.exec(["cat"], detach=True)
+            await process.stdin.write(b"from the first\n")
+            assert await process.stdout.read() == b"from the first\n"
+            await process.stdin.write(b"left behind\n")
+        async with connect(endpoint) as second:
+            again = await second.exec_attach(process.pid)
+            with pytest.raises(GuestRefused, match="a client is attached"):
+                await second.exec_attach(process.pid)
+            completed = await again.communicate(b"from the second\n")
+            assert (completed.stdout, completed.returncode) == (b"left behind\nfrom the second\n", 0)
+
+    asyncio.run(conversation())
+
+
+def test_what_nobody_reads_makes_a_detached_program_wait_and_is_not_lost(endpoint: str) -> None:
+    async def conversation() -> None:
+        async with connect(endpoint) as first:
+            process = await first.exec(shell("head -c 3000000 /dev/zero; echo end"), detach=True, window=1000)
+        async with connect(endpoint) as second:
+            await asyncio.sleep(0.1)
+            assert (await second.exec_list())[0].returncode is None
+            completed = await (await second.exec_attach(process.pid)).communicate()
+            assert completed.stdout == bytes(3_000_000) + b"end\n"
+
+    asyncio.run(conversation())
+
+
+def test_a_detached_terminal_is_the_same_one_for_the_next_client(endpoint: str) -> None:
+    async def conversation() -> None:
+        async with connect(endpoint) as first:
+            process = await first.exec(shell("tty; read line; echo got $line"), terminal=True, detach=True)
+            name = await process.stdout.read()
+            assert name.startswith(b"/dev/pts/")
+            await process.stdout.reset()
+            again = await first.exec_attach(process.pid)
+            assert again.stderr is None
+            await again.stdin.write(b"hello\n")
+            assert (await again.stdout.read_all()).endswith(b"got hello\r\n")
+            assert again.returncode == 0
+
+    asyncio.run(conversation())
+
+
+def test_a_detached_program_can_be_signalled_and_ends_with_its_group(endpoint: str) -> None:
+    async def conversation() -> None:
+        async with connect(endpoint) as guest:
+            process = await guest.exec(["sleep", "1000"], detach=True)
+            await process.stdout.reset()
+            await guest.exec_signal(process.pid, signal.SIGKILL)
+            while (await guest.exec_list())[0].returncode is None:
+                await asyncio.sleep(0.02)
+            assert await (await guest.exec_attach(process.pid)).wait() == -signal.SIGKILL
+
+    asyncio.run(conversation())
+
+
+def test_the_number_of_detached_programs_is_limited(endpoint: str) -> None:
+    async def conversation() -> None:
+        async with connect(endpoint) as guest:
+            pids = [(await guest.exec(["sleep", "1000"], detach=True)).pid for _ in range(64)]
+            with pytest.raises(GuestRefused, match="64 processes are detached"):
+                await guest.exec(["true"], detach=True)
+            assert await guest.run(["true"])
+            for pid in pids:
+                await guest.exec_signal(pid, signal.SIGKILL)
+
+    async def collect() -> None:
+        async with connect(endpoint) as guest:
+            for process in await guest.exec_list():
+                assert await (await guest.exec_attach(process.pid)).wait() == -signal.SIGKILL
+
+    asyncio.run(conversation())
+    asyncio.run(collect())

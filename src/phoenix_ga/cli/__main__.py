@@ -15,7 +15,7 @@ from phoenix_ga.cli.errors import USAGE, complain, explain
 from phoenix_ga.cli.filesystems import freeze, freeze_status, thaw
 from phoenix_ga.cli.forwarding import forward, proxy, ssh_config
 from phoenix_ga.cli.ping import ping
-from phoenix_ga.cli.processes import execute, shell
+from phoenix_ga.cli.processes import attach, execute, processes, shell
 from phoenix_ga.cli.raw import raw
 from phoenix_ga.cli.system import commands, info
 
@@ -100,6 +100,8 @@ for _command in (
     raw,
     execute,
     shell,
+    attach,
+    processes,
     cp,
     cat,
     tee,

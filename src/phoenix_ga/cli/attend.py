@@ -12,12 +12,15 @@ from phoenix_ga.cli import stdio, terminal
 from phoenix_ga.client import GuestError, GuestProcess, GuestStream, StreamBroken
 
 
-async def attend(process: GuestProcess, interactive: bool, with_terminal: bool) -> int:
-    """Carry input and output until the program ends; return the exit status."""
+async def attend(process: GuestProcess, interactive: bool, with_terminal: bool, ends_input: bool = True) -> int:
+    """Carry input and output until the program ends; return the exit status.
+
+    ends_input: where there is no input, or no more, the program sees the end of its stdin.
+    """
     outputs = [asyncio.ensure_future(_show(process.stdout, stdio.STDOUT))]
     if process.stderr is not None:
         outputs.append(asyncio.ensure_future(_show(process.stderr, stdio.STDERR)))
-    feeding = asyncio.ensure_future(_feed(process, interactive))
+    feeding = asyncio.ensure_future(_feed(process, interactive, ends_input))
     try:
         with terminal.raw() if with_terminal and interactive else nullcontext():
             async with _signals(process, with_terminal):
@@ -37,13 +40,14 @@ async def _show(stream: GuestStream, fd: int) -> None:
         await output.write(data)
 
 
-async def _feed(process: GuestProcess, interactive: bool) -> None:
+async def _feed(process: GuestProcess, interactive: bool, ends_input: bool) -> None:
     try:
         if interactive:
             source = stdio.Input()
             while data := await source.read():
                 await process.stdin.write(data)
-        await process.stdin.end()
+        if ends_input:
+            await process.stdin.end()
     except StreamBroken:
         pass  # The program has ended, which its output tells.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -48,3 +49,11 @@ def size(count: float) -> str:
 def heading(text: str) -> str:
     """Return a heading, bold on a terminal that may have colours."""
     return click.style(text, bold=True)
+
+
+def moment(seconds: int) -> str:
+    """Return a time, given in seconds since the epoch, in the time zone of this host."""
+    try:
+        return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
+    except (OverflowError, ValueError, OSError):
+        return str(seconds)

@@ -1,17 +1,19 @@
-"""The verbs `exec` and `shell`: programs in the guest."""
+"""The verbs `exec`, `shell`, `attach` and `processes`: programs in the guest."""
 
 from __future__ import annotations
 
 import errno
 import os
-from typing import TYPE_CHECKING
+import shlex
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from phoenix_ga.cli.context import Options
+from phoenix_ga.cli.output import moment, table
 
 if TYPE_CHECKING:
-    from phoenix_ga.client import Guest
+    from phoenix_ga.client import Guest, ProcessInformation
 
 _USER = click.option("-u", "--user", default="", metavar="USER", help="Run it as this user of the guest.")
 _DIRECTORY = click.option(
@@ -28,7 +30,7 @@ _ENVIRONMENT = click.option(
 Its output goes to stdout and stderr as it comes. The exit status is that of the program, or 128
 and the number of the signal that ended it, 127 where there is no such program, and 126 where it
 can't be executed. Ctrl-C is sent to the program; a second one within a second ends phoenixctl,
-and the program with it.
+and the program with it, unless it is detached.
 
 \b
 Examples:
@@ -41,6 +43,7 @@ Examples:
 @click.argument("argv", metavar="-- PROGRAM [ARG]...", nargs=-1, required=True, type=click.UNPROCESSED)
 @click.option("-i", "--interactive", is_flag=True, help="Give it this program's standard input.")
 @click.option("-t", "--tty", is_flag=True, help="Give it a terminal.")
+@click.option("-d", "--detach", is_flag=True, help="Print its process ID, and leave it running for `attach`.")
 @_USER
 @_DIRECTORY
 @_ENVIRONMENT
@@ -51,12 +54,15 @@ def execute(
     argv: tuple[str, ...],
     interactive: bool,
     tty: bool,
+    detach: bool,
     user: str,
     directory: str,
     environment: tuple[str, ...],
 ) -> int:
     """Run a program in the guest."""
-    return _run(options, endpoint, argv, interactive, tty, user, directory, environment)
+    if detach and interactive:
+        raise click.UsageError("With --detach nobody is there to give input; `attach -i` can do so later.")
+    return _run(options, endpoint, argv, interactive, tty, user, directory, environment, detach)
 
 
 @click.command(
@@ -78,6 +84,66 @@ def shell(options: Options, endpoint: str, user: str, directory: str, environmen
     return _run(options, endpoint, (), True, True, user, directory, environment)
 
 
+@click.command(
+    epilog="""\b
+What the program wrote meanwhile comes first. The exit status, and Ctrl-C, are as with exec; a second
+Ctrl-C within a second leaves the program running.
+
+\b
+Example:
+  $ phoenixctl attach unix:/run/web1.sock 4711
+"""
+)
+@click.argument("endpoint", metavar="GUEST")
+@click.argument("pid", type=click.IntRange(min=1))
+@click.option("-i", "--interactive", is_flag=True, help="Give it this program's standard input.")
+@click.pass_obj
+def attach(options: Options, endpoint: str, pid: int, interactive: bool) -> int:
+    """Attach to a program that was started with exec --detach."""
+    from phoenix_ga.cli.attend import attend
+
+    async def work(guest: Guest) -> int:
+        async with await guest.exec_attach(pid) as process:
+            return await attend(process, interactive, with_terminal=process.stderr is None, ends_input=interactive)
+
+    return options.ask(endpoint, work)
+
+
+@click.command(
+    short_help="List the programs that exec started.",
+    epilog="""\b
+A program that has ended is listed until somebody attaches to it, or for an hour.
+
+\b
+Example:
+  $ phoenixctl processes unix:/run/web1.sock
+""",
+)
+@click.argument("guest")
+@click.pass_obj
+def processes(options: Options, guest: str) -> int:
+    """List the programs that exec started: those that run, and detached ones that have ended."""
+
+    async def work(connected: Guest) -> tuple[ProcessInformation, ...]:
+        return await connected.exec_list()
+
+    def describe(found: tuple[ProcessInformation, ...]) -> tuple[Any, str]:
+        from dataclasses import asdict
+
+        rows = [("pid", "started", "state", "program"), *map(_row, found)]
+        return [asdict(process) for process in found], table(rows, indent="")
+
+    return options.each(guest, work, describe)
+
+
+def _row(process: ProcessInformation) -> tuple[str, str, str, str]:
+    if process.returncode is not None:
+        state = f"ended ({process.returncode})" if process.returncode >= 0 else f"signal {-process.returncode}"
+    else:
+        state = "attached" if process.attached else "detached"
+    return str(process.pid), moment(process.started), state, shlex.join(process.argv) or "login shell"
+
+
 def _run(
     options: Options,
     endpoint: str,
@@ -87,10 +153,12 @@ def _run(
     user: str,
     directory: str,
     environment: tuple[str, ...],
+    detach: bool = False,
 ) -> int:
     from phoenix_ga.cli import terminal
     from phoenix_ga.cli.attend import attend
     from phoenix_ga.client import GuestRefused
+    from phoenix_ga.wire.commands import WINDOW_DEFAULT
 
     variables = dict(_split_variable(word) for word in environment)
     if with_terminal and "TERM" in os.environ:
@@ -106,8 +174,14 @@ def _run(
             terminal=with_terminal,
             rows=rows,
             columns=columns,
+            detach=detach,
+            # What is under way to a client that leaves is lost to the next one.
+            window=0 if detach else WINDOW_DEFAULT,
         )
         async with process:
+            if detach:
+                options.show({"pid": process.pid}, str(process.pid))
+                return 0
             return await attend(process, interactive, with_terminal)
 
     try:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from phoenix_ga.cli.context import Options
-from phoenix_ga.cli.output import escape, heading, size, table
+from phoenix_ga.cli.output import escape, heading, moment, size, table
 
 if TYPE_CHECKING:
     from phoenix_ga.client import Guest, SystemInformation
@@ -58,7 +57,7 @@ def _as_text(version: str, count: int, system: SystemInformation) -> str:
             disks.append((disk.name, shown[0], shown[1], shown[2], disk.mount_point or "-"))
         parts += [heading("Disks"), table(disks)]
     if system.users:
-        users = [(user.name, user.device, user.host or "-", _moment(user.login_time)) for user in system.users]
+        users = [(user.name, user.device, user.host or "-", moment(user.login_time)) for user in system.users]
         parts += [heading("Users"), table([("name", "terminal", "from", "since"), *users])]
     return "\n".join(parts)
 
@@ -71,13 +70,6 @@ def _duration(seconds: int) -> str:
     days, rest = divmod(seconds, 86400)
     hours, rest = divmod(rest, 3600)
     return f"{days} days {hours:02d}:{rest // 60:02d}" if days else f"{hours:02d}:{rest // 60:02d}"
-
-
-def _moment(seconds: int) -> str:
-    try:
-        return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
-    except (OverflowError, ValueError, OSError):
-        return str(seconds)
 
 
 @click.command(

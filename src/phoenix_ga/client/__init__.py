@@ -28,7 +28,7 @@ from phoenix_ga.client.models import (
     Swap,
     SystemInformation,
 )
-from phoenix_ga.client.process import CompletedProcess, GuestProcess, ProcessFailed
+from phoenix_ga.client.process import CompletedProcess, GuestProcess, ProcessFailed, ProcessInformation
 from phoenix_ga.client.sockets import Accepted, GuestListener, StreamPair
 from phoenix_ga.client.streams import GuestStream
 from phoenix_ga.client.sync_guest import (
@@ -74,6 +74,7 @@ __all__ = [
     "MockTransport",
     "NetworkInterface",
     "ProcessFailed",
+    "ProcessInformation",
     "Progress",
     "ProtocolViolation",
     "Route",

@@ -42,14 +42,15 @@ class ExpectedStream:
     """A stream that an answer is to name.
 
     member: of the answer, that has its number. window: how many bytes the guest may send at first; 0:
-    it sends none. sends: this side sends. skips: the guest may leave out zeros. ends_both, look: as
-    `GuestStream` has them.
+    it sends none. sends: this side sends. skips: the guest may leave out zeros. optional: the answer may
+    not name it. ends_both, look: as `GuestStream` has them.
     """
 
     member: str
     window: int = WINDOW_DEFAULT
     sends: bool = True
     skips: bool = False
+    optional: bool = False
     ends_both: bool = False
     look: Callable[[bytes], None] | None = None
 
@@ -363,6 +364,8 @@ class Connection:
         """Return the streams that the guest tells of. Raises ShapeError, and then has opened none."""
         streams: dict[str, GuestStream] = {}
         for each in expected:
+            if each.optional and not Shape(value).has(each.member):
+                continue
             number = Shape(value).member(each.member).integer()
             credit = Shape(value).member("window").integer() if each.sends else 0
             if not 0 < number < 2**32 or number in self._streams or not 0 <= credit <= WINDOW_MAX:

@@ -15,7 +15,7 @@ from phoenix_ga.client.endpoints import open_endpoint
 from phoenix_ga.client.errors import GuestError, GuestTimeout, ProtocolViolation
 from phoenix_ga.client.files import FileStream, GuestFile
 from phoenix_ga.client.models import FilePiece, FileStatus, NetworkInterface, Route, SystemInformation
-from phoenix_ga.client.process import CompletedProcess, GuestProcess
+from phoenix_ga.client.process import CompletedProcess, GuestProcess, ProcessInformation, read_processes
 from phoenix_ga.client.resume import resume_get, resume_put
 from phoenix_ga.client.shapes import Shape, ShapeError
 from phoenix_ga.client.sockets import Backlog, GuestListener, StreamPair, make_pair
@@ -380,16 +380,17 @@ class Guest:
         terminal: bool = False,
         rows: int = 24,
         columns: int = 80,
+        detach: bool = False,
         window: int = WINDOW_DEFAULT,
     ) -> GuestProcess:
         """Start a program, and talk to it while it runs.
 
         argv: the program and its arguments; none: the login shell of the user. env: besides HOME, PATH
         and the like. user, directory: empty for the agent's own user, and the user's home. terminal:
-        give it a pseudo-terminal of that many rows and columns. window: how many bytes of its output
-        may be under way.
+        give it a pseudo-terminal of that many rows and columns. detach: it goes on when its context is left
+        or the connection ends, for `attach`. window: how many bytes of its output may be under way.
         """
-        expected = [ExpectedStream("stream", window, ends_both=True)]
+        expected = [_main_stream(window)]
         if not terminal:
             expected.append(ExpectedStream("stderr", window, sends=False))
         value, streams = await self._open(
@@ -402,10 +403,25 @@ class Guest:
             terminal=terminal,
             rows=rows,
             columns=columns,
+            detach=detach,
             window=window,
         )
         pid = await self._shaped(lambda shape: shape.member("pid").integer(), value, streams)
         return GuestProcess(self, tuple(argv), pid, streams["stream"], streams.get("stderr"))
+
+    async def exec_list(self) -> tuple[ProcessInformation, ...]:
+        """List the processes that `exec` started: those that run, and those that ended detached."""
+        return await self._read(read_processes, "exec-list")
+
+    async def exec_attach(self, pid: int, window: int = WINDOW_DEFAULT) -> GuestProcess:
+        """Get the streams of a process that was started with `detach`.
+
+        Raises GuestRefused, a ProcessLookupError where there is none, with EBUSY where another client has them.
+        """
+        expected = [_main_stream(window), ExpectedStream("stderr", window, sends=False, optional=True)]
+        value, streams = await self._open(expected, "exec-attach", pid=pid, window=window)
+        argv = await self._shaped(lambda shape: shape.member("argv").items(Shape.text), value, streams)
+        return GuestProcess(self, argv, pid, streams["stream"], streams.get("stderr"))
 
     async def popen(self, /, *argv: str, **options: Any) -> GuestProcess:
         """Start a program as `asyncio.create_subprocess_exec` does. options: those of `exec`."""
@@ -624,3 +640,8 @@ async def connect(
         yield Guest(connection, timeout)
     finally:
         await connection.close()
+
+
+def _main_stream(window: int) -> ExpectedStream:
+    """Return what is expected of stdin and stdout of a process."""
+    return ExpectedStream("stream", window, ends_both=True)

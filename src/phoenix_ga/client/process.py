@@ -17,6 +17,43 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class ProcessInformation:
+    """A process in a list. pid: its number. argv, user: as they were given to `exec`.
+
+    started: in seconds since the epoch. terminal: it has one. detached: it goes on without a client.
+    attached: a client has its streams. returncode: as `subprocess` has it, None while it runs.
+    """
+
+    pid: int
+    argv: tuple[str, ...]
+    user: str
+    started: int
+    terminal: bool
+    detached: bool
+    attached: bool
+    returncode: int | None
+
+
+def read_processes(shape: Shape) -> tuple[ProcessInformation, ...]:
+    """Return the processes of a list."""
+    return shape.items(_read_process)
+
+
+def _read_process(shape: Shape) -> ProcessInformation:
+    ended = shape.has("signal") or shape.has("status")
+    return ProcessInformation(
+        pid=shape.member("pid").integer(),
+        argv=shape.member("argv").items(Shape.text),
+        user=shape.member("user").text(),
+        started=shape.member("started").integer(),
+        terminal=shape.member("terminal").boolean(),
+        detached=shape.member("detached").boolean(),
+        attached=shape.member("attached").boolean(),
+        returncode=_returncode(shape) if ended else None,
+    )
+
+
+@dataclass(frozen=True)
 class CompletedProcess:
     """What became of a process.
 
@@ -58,7 +95,7 @@ class GuestProcess:
 
     pid: its number there. stdin: to write to and to `end`; with a terminal it is also what `stdout`
     is. stdout, stderr: to read from until the end; stderr is None with a terminal. Leaving it as a
-    context manager ends the process.
+    context manager ends the process, unless it is detached.
     """
 
     def __init__(
@@ -154,13 +191,16 @@ class GuestProcess:
 
 def read_returncode(message: dict[str, Any]) -> int:
     """Return what a closing message says of how a process ended. Raises ProtocolViolation."""
-    shape = Shape(message, "the closing message")
     try:
-        if "signal" in message:
-            return -_within(shape.member("signal").integer(), 1, 127)
-        return _within(shape.member("status").integer(), 0, 255)
+        return _returncode(Shape(message, "the closing message"))
     except ShapeError as error:
         raise ProtocolViolation(str(error)) from None
+
+
+def _returncode(shape: Shape) -> int:
+    if shape.has("signal"):
+        return -_within(shape.member("signal").integer(), 1, 127)
+    return _within(shape.member("status").integer(), 0, 255)
 
 
 def _within(value: int, least: int, most: int) -> int:

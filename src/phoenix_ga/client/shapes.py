@@ -49,6 +49,10 @@ class Shape:
             raise ShapeError(f"{self._where} has no member '{name}'")
         return Shape(members[name], f"{self._where}.{name}")
 
+    def has(self, name: str) -> bool:
+        """Tell whether an object has a member."""
+        return name in self._expect(dict, "an object")
+
     def items(self, read: Callable[[Shape], Result]) -> tuple[Result, ...]:
         """Return what `read` makes of each element of an array."""
         values = self._expect(list, "an array")

@@ -282,6 +282,7 @@ class SyncGuest:
     run = _blocking(Guest.run)
     exec_signal = _blocking(Guest.exec_signal)
     exec_resize = _blocking(Guest.exec_resize)
+    exec_list = _blocking(Guest.exec_list)
 
     def file_get(self, *args: Any, **kwargs: Any) -> SyncStream:
         """Open a stream of what is in a file; see `Guest.file_get`."""
@@ -306,6 +307,10 @@ class SyncGuest:
     def exec(self, *args: Any, **kwargs: Any) -> SyncProcess:
         """Start a program; see `Guest.exec`."""
         return SyncProcess(self._thread, self._thread.run(self._guest.exec(*args, **kwargs)))
+
+    def exec_attach(self, *args: Any, **kwargs: Any) -> SyncProcess:
+        """Get the streams of a detached process; see `Guest.exec_attach`."""
+        return SyncProcess(self._thread, self._thread.run(self._guest.exec_attach(*args, **kwargs)))
 
     def popen(self, *argv: str, **options: Any) -> SyncProcess:
         """Start a program; see `Guest.popen`."""

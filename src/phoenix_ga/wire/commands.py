@@ -497,7 +497,7 @@ COMMANDS: Final[tuple[Command, ...]] = (
         "streams:execute",
         "Start a program, with streams for its stdin, stdout and stderr, or with a terminal. It is in a session "
         "and a process group of its own. The group gets SIGTERM, or SIGHUP where it has a terminal, when the client "
-        "goes away or resets `stream`, and SIGKILL five seconds later.",
+        "goes away or resets `stream`, and SIGKILL five seconds later, unless it is detached.",
         arguments=(
             Argument(
                 "argv",
@@ -511,6 +511,13 @@ COMMANDS: Final[tuple[Command, ...]] = (
             Argument("terminal", bool, "Give it a pseudo-terminal instead of pipes.", default=False),
             _ROWS,
             _COLUMNS,
+            Argument(
+                "detach",
+                bool,
+                "Keep it when its client goes away or resets its streams, for `exec-attach`. What it writes "
+                "meanwhile waits in its pipes, of 256 KiB each; then the process waits. At most 64 at once.",
+                default=False,
+            ),
             _WINDOW,
         ),
         returns="`pid`; `stream`: the number of the stream of its stdin and stdout, or of its terminal; `stderr`: "
@@ -537,6 +544,46 @@ COMMANDS: Final[tuple[Command, ...]] = (
             ),
         ),
         changes=True,
+    ),
+    Command(
+        "exec-attach",
+        "streams:execute_attach",
+        "Get the streams of a process that `exec` started with `detach`, once no client has them any more. One "
+        "that has ended is kept for an hour, until somebody is told how it ended.",
+        arguments=(_PID, _WINDOW),
+        returns="As `exec`, and `argv`, as it was started.",
+        errors=(
+            ("ESRCH", "no detached process has this number"),
+            ("EBUSY", "another client is attached to it"),
+            _TOO_MANY_STREAMS,
+        ),
+        changes=True,
+    ),
+    Command(
+        "exec-list",
+        "streams:execute_list",
+        "List the processes that `exec` started: those that run, and those that ended detached and nobody was told.",
+        returns="A list of objects: `pid`; `argv` and `user`, as they were given; `started`, in seconds since the "
+        "epoch; `terminal`, whether it has one; `detached`; `attached`, whether a client has its streams; and where "
+        "it has ended `status` or `signal`, as in the closing message of `exec`.",
+        examples=(
+            Example(
+                {},
+                [
+                    {
+                        "pid": 4711,
+                        "argv": ["sleep", "60"],
+                        "user": "",
+                        "started": 1767225600,
+                        "terminal": True,
+                        "detached": False,
+                        "attached": True,
+                    }
+                ],
+                exact=False,
+            ),
+        ),
+        inline=False,
     ),
     Command(
         "exec-resize",

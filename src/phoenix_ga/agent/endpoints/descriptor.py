@@ -21,7 +21,7 @@ else:
     # The module `collections` would load much that is not needed here.
     from _collections import deque
 
-_WINDOW: Final = 128 * 1024
+WINDOW: Final = 128 * 1024
 
 
 class DescriptorEndpoint(Endpoint):
@@ -34,7 +34,7 @@ class DescriptorEndpoint(Endpoint):
     def __init__(self, source: int, sink: int) -> None:
         self._source = source
         self._sink = sink
-        self.window = _WINDOW if sink >= 0 else 0
+        self.window = WINDOW if sink >= 0 else 0
         self.sends = source >= 0
         self._stream: OpenStream | None = None
         self._source_ended = False
@@ -44,6 +44,7 @@ class DescriptorEndpoint(Endpoint):
 
     def start(self, stream: OpenStream) -> None:
         self._stream = stream
+        self._watched.clear()
         for fd in {self._source, self._sink} - {-1}:
             stream.watch(fd, self._happened, READABLE | WRITABLE)
             self._watched.add(fd)
@@ -76,7 +77,19 @@ class DescriptorEndpoint(Endpoint):
         self._sink_ended = True
         self._flush()
 
+    def rest(self) -> None:
+        """The stream is over, but the file descriptors stay as they are, for the next one."""
+        for fd in self._watched:
+            assert self._stream is not None
+            self._stream.loop.unwatch(fd)
+        self._watched.clear()
+        self._stream = None
+
     def closed(self, loop: Loop, workers: Workers) -> None:
+        self.release_all()
+
+    def release_all(self) -> None:
+        """Close the file descriptors."""
         self._pending.clear()
         for fd in {self._source, self._sink} - {-1}:
             self.release(fd)

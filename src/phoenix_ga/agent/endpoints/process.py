@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
-from errno import ESRCH
+from _thread import allocate_lock
+from errno import EAGAIN, EBUSY, ESRCH
+from fcntl import fcntl
+from time import time
 
-from phoenix_ga.agent.endpoints.descriptor import DescriptorEndpoint
+from phoenix_ga.agent.endpoints.descriptor import WINDOW, DescriptorEndpoint
 from phoenix_ga.agent.loop import SIGCHLD, SIGHUP, SIGKILL, SIGTERM
 from phoenix_ga.agent.operations.processes import set_terminal_size
 
@@ -18,25 +21,79 @@ if TYPE_CHECKING:
     from phoenix_ga.agent.streams import OpenStream
     from phoenix_ga.agent.workers import Workers
 
+# fcntl(2); the module fcntl has no name for it before Python 3.10.
+F_SETPIPE_SZ: Final = 1031
 # How long a process has to end when its client is gone, in seconds.
 _GRACE: Final = 5.0
 
+# How many processes may be detached at once, and how long one that has ended is kept, in seconds.
+_DETACHED_MAX: Final = 64
+_KEPT_TIME: Final = 3600.0
+# What a detached process can write before it has to wait until somebody attaches, in bytes.
+_PIPE_SIZE: Final = 256 * 1024
+
 # The processes that were started and not waited for yet, by process ID.
 _running: Final[dict[int, Process]] = {}
+# Those that have ended detached, and nobody has been told how.
+_ended: Final[dict[int, Process]] = {}
+_lock: Final = allocate_lock()
 
 
 class Process:
-    """A process with its streams: `main` for stdin and stdout, or a terminal, and `error` for stderr."""
+    """A process with its streams: `main` for stdin and stdout, or a terminal, and `error` for stderr.
 
-    def __init__(self, spawned: Spawned) -> None:
+    argv, user: as it was started, for lists. detached: it goes on when its client is gone, and waits for
+    another one. outcome: how it ended; None while it runs. attached: a client has its streams.
+    """
+
+    def __init__(self, spawned: Spawned, argv: tuple[str, ...] = (), user: str = "", detached: bool = False) -> None:
         self.pid = spawned.pid
         self.terminal = spawned.stdin == spawned.stdout
-        # None: it runs.
+        self.argv = argv
+        self.user = user
+        self.detached = detached
+        self.started = int(time())
         self.outcome: dict[str, Any] | None = None
+        self.attached = True
+        self.told = False
+        self._loop: Loop | None = None
         self.main = MainEndpoint(self, spawned.stdout, spawned.stdin)
         self.error = None if self.terminal else OutputEndpoint(self, spawned.stderr, -1)
         self._unwanted = False
-        _running[self.pid] = self
+        if detached and not self.terminal:
+            for fd in (spawned.stdin, spawned.stdout, spawned.stderr):
+                _enlarge(fd)
+        with _lock:
+            _ended.pop(self.pid, None)
+            _running[self.pid] = self
+
+    @property
+    def endpoints(self) -> dict[str, OutputEndpoint]:
+        """Its endpoints, by the names of their streams."""
+        return {"stream": self.main} if self.error is None else {"stream": self.main, "stderr": self.error}
+
+    def attach(self) -> None:
+        """Take its streams for a client. Raises OSError (EBUSY) where another one has them. From any thread."""
+        with _lock:
+            if self.attached:
+                raise OSError(EBUSY, f"a client is attached to process {self.pid}")
+            self.attached = True
+        for endpoint in self.endpoints.values():
+            endpoint.unpark()
+
+    def park(self) -> None:
+        """Its client is gone: keep it for another one, once none of its streams is open any more."""
+        if not any(endpoint.is_open for endpoint in self.endpoints.values()):
+            self.attached = False
+            if self.outcome is not None:
+                self._keep_ended()
+
+    def forget(self) -> None:
+        """Let go of what is left of a process that has ended."""
+        if _ended.get(self.pid) is self:
+            del _ended[self.pid]
+        for endpoint in self.endpoints.values():
+            endpoint.let_go()
 
     def signal(self, number: int) -> None:
         """Send a signal to the process group. Raises ProcessLookupError where it is gone."""
@@ -50,6 +107,7 @@ class Process:
 
     def watch(self, loop: Loop) -> None:
         """Notice its end from now on. For the loop's own thread."""
+        self._loop = loop
         loop.on_signal(SIGCHLD, look_after_processes)
         self.look()
 
@@ -72,7 +130,8 @@ class Process:
         if self._unwanted:
             self._try_to_signal(SIGKILL)
         _, status = os.waitpid(self.pid, 0)
-        del _running[self.pid]
+        with _lock:
+            del _running[self.pid]
         if os.WIFSIGNALED(status):
             self.outcome = {"signal": os.WTERMSIG(status)}
         else:
@@ -80,6 +139,19 @@ class Process:
         for endpoint in (self.main, self.error):
             if endpoint is not None:
                 endpoint.process_ended()
+        if not self.attached:
+            self._keep_ended()
+
+    def _keep_ended(self) -> None:
+        """Keep how it ended, and what it wrote, for a while."""
+        with _lock:
+            _ended[self.pid] = self
+        assert self._loop is not None
+        self._loop.call_later(_KEPT_TIME, self._expire)
+
+    def _expire(self) -> None:
+        if not self.attached:
+            self.forget()
 
     def _kill(self) -> None:
         if self.outcome is None:
@@ -98,11 +170,34 @@ class OutputEndpoint(DescriptorEndpoint):
     def __init__(self, process: Process, source: int, sink: int) -> None:
         super().__init__(source, sink)
         self.process = process
+        self.is_open = True
 
     def start(self, stream: OpenStream) -> None:
         super().start(stream)
-        if self.process.outcome is not None:
+        if self._source_ended:
+            self.source_ended()
+        elif self.process.outcome is not None:
             self.process_ended()
+
+    def unpark(self) -> None:
+        """Be ready for the stream of another client."""
+        self.is_open = True
+        self.window = WINDOW if self._sink >= 0 else 0
+
+    def let_go(self) -> None:
+        """Close what is kept for another client."""
+        if not self.is_open:
+            self.release_all()
+
+    def closed(self, loop: Loop, workers: Workers) -> None:
+        self.is_open = False
+        if not self.process.detached or self.process.told:
+            super().closed(loop, workers)
+            return
+        # What waits for the sink, and what is in the pipe, is there when another client comes.
+        self.rest()
+        self.process.watch(loop)
+        self.process.park()
 
     def drained(self) -> bool:
         # What the process left in the pipe has been read. Others may have the pipe open for ever.
@@ -148,11 +243,14 @@ class MainEndpoint(OutputEndpoint):
 
     def closed(self, loop: Loop, workers: Workers) -> None:
         super().closed(loop, workers)
-        self.process.end(loop)
+        if not self.process.detached:
+            self.process.end(loop)
+        elif self.process.told:
+            self.process.forget()
 
     def _tell(self) -> None:
-        assert self._stream is not None
-        if self.process.outcome is not None:
+        if self._stream is not None and self.process.outcome is not None:
+            self.process.told = True
             self._stream.finish(self.process.outcome, both=True)
 
 
@@ -162,6 +260,33 @@ def find_process(pid: int) -> Process:
     if process is None:
         raise ProcessLookupError(ESRCH, f"no process {pid} that was started by exec")
     return process
+
+
+def find_detached(pid: int) -> Process:
+    """Return a detached process, which may have ended. Raises ProcessLookupError."""
+    process = _running.get(pid) or _ended.get(pid)
+    if process is None or not process.detached:
+        raise ProcessLookupError(ESRCH, f"no detached process {pid}")
+    return process
+
+
+def all_processes() -> list[Process]:
+    """Return the processes that run, and those that ended detached and nobody was told. From any thread."""
+    with _lock:
+        return [*_running.values(), *_ended.values()]
+
+
+def check_room() -> None:
+    """Raise OSError (EAGAIN) where no further process may be detached."""
+    if sum(process.detached for process in all_processes()) >= _DETACHED_MAX:
+        raise OSError(EAGAIN, f"{_DETACHED_MAX} processes are detached, which is the limit; attach to some")
+
+
+def _enlarge(pipe: int) -> None:
+    try:
+        fcntl(pipe, F_SETPIPE_SZ, _PIPE_SIZE)
+    except OSError:
+        pass
 
 
 def look_after_processes() -> None:

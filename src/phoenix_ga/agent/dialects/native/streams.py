@@ -84,19 +84,47 @@ def execute(
     terminal: bool,
     rows: int,
     columns: int,
+    detach: bool,
     window: int,
 ) -> Opened:
-    from phoenix_ga.agent.endpoints.process import Process
+    from phoenix_ga.agent.endpoints.process import Process, check_room
     from phoenix_ga.agent.operations.processes import spawn
 
     for name in env:
         if not name or "=" in name:
             raise OSError(EINVAL, f"{name!r} is no name of an environment variable")
-    process = Process(spawn(argv, env, user, directory, (rows, columns) if terminal else None))
-    endpoints: dict[str, Any] = {"stream": process.main}
-    if process.error is not None:
-        endpoints["stderr"] = process.error
-    return Opened({"pid": process.pid, "window": process.main.window}, endpoints, window)
+    if detach:
+        check_room()
+    spawned = spawn(argv, env, user, directory, (rows, columns) if terminal else None)
+    process = Process(spawned, tuple(argv), user, detach)
+    return Opened({"pid": process.pid, "window": process.main.window}, {**process.endpoints}, window)
+
+
+def execute_attach(context: Context, pid: int, window: int) -> Opened:
+    from phoenix_ga.agent.endpoints.process import find_detached
+
+    process = find_detached(pid)
+    process.attach()
+    answer = {"pid": pid, "argv": list(process.argv), "window": process.main.window}
+    return Opened(answer, {**process.endpoints}, window)
+
+
+def execute_list(context: Context) -> list[dict[str, Any]]:
+    from phoenix_ga.agent.endpoints.process import all_processes
+
+    return [
+        {
+            "pid": process.pid,
+            "argv": list(process.argv),
+            "user": process.user,
+            "started": process.started,
+            "terminal": process.terminal,
+            "detached": process.detached,
+            "attached": process.attached,
+            **(process.outcome or {}),
+        }
+        for process in all_processes()
+    ]
 
 
 def execute_signal(context: Context, pid: int, signal: int) -> bool:
