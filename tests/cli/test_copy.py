@@ -256,3 +256,42 @@ def test_an_interrupted_copy_of_a_tree_cleans_up(endpoint: str, tmp_path: Path, 
     _, errors = process.communicate(timeout=10)
     assert (process.returncode, errors.strip()) == (130, "")
     assert not os.path.isdir(target) or os.listdir(target) == []
+
+
+@pytest.mark.parametrize("direction", ["get", "put"])
+def test_a_copy_that_was_killed_goes_on_where_it_stopped(
+    run: Run, endpoint: str, tmp_path: Path, direction: str
+) -> None:
+    (tmp_path / "from").mkdir()
+    (tmp_path / "to").mkdir()
+    source, target = tmp_path / "from" / "big", tmp_path / "to" / "big"
+    source.write_bytes(os.urandom(1_000_000) * 150)
+    words = [f"{endpoint}:{source}", str(target)] if direction == "get" else [str(source), f"{endpoint}:{target}"]
+
+    def parts() -> list[Path]:
+        return list((tmp_path / "to").glob(".big.*.phoenix-part"))
+
+    def has_come() -> bool:
+        return any(part.stat().st_size > 2_000_000 for part in parts())
+
+    process = subprocess.Popen(command_line("cp", "--resume", *words), env=environment())
+    wait_for(has_come)
+    process.kill()
+    process.wait()
+    assert not target.exists()
+    result = run("--json", "cp", "--resume", *words)
+    assert result.returncode == 0, result.stderr
+    assert 2_000_000 < json.loads(result.stdout)["resumed"] < 150_000_000
+    assert target.read_bytes() == source.read_bytes()
+    assert parts() == []
+
+
+@pytest.mark.parametrize("more", [["-r"], ["--no-verify"]])
+def test_resume_is_for_single_verified_files(run: Run, endpoint: str, more: list[str]) -> None:
+    result = run("cp", "--resume", *more, f"{endpoint}:/etc/hosts", "hosts")
+    assert (result.returncode, "--resume is for single files" in result.stderr) == (2, True)
+
+
+def test_resume_is_not_for_copies_between_guests(run: Run, endpoint: str) -> None:
+    result = run("cp", "--resume", f"{endpoint}:/etc/hosts", f"{endpoint}:/tmp/hosts")
+    assert (result.returncode, "not between guests" in result.stderr) == (2, True)

@@ -82,6 +82,10 @@ gets a copy of the same name, else it becomes the copy. The permission bits are 
 holes of single files. Each file appears at the destination whole, or not at all.
 
 \b
+With --resume, what has come of a file is kept where the copy breaks off, beside the destination as
+`.NAME.PART.phoenix-part`, and the next copy of the same unchanged file goes on from there.
+
+\b
 With -r, times and links are kept as well. What a guest sends never gets outside of DST:
 links that lead out of it, devices and FIFOs are left out here, and named on stderr.
 
@@ -97,6 +101,9 @@ Examples:
 @click.option("-r", "-R", "--recursive", is_flag=True, help="Copy directories with all that is in them.")
 @click.option("--owners", is_flag=True, help="With -r, keep the numeric owners, where the receiver is root.")
 @click.option("--set-id", is_flag=True, help="With -r, keep set-user-ID and set-group-ID bits.")
+@click.option(
+    "--resume", is_flag=True, help="Go on where a copy of the same file stopped; keep what came if this one does."
+)
 @click.option("--no-verify", is_flag=True, help="Do not compare the SHA-256 of both sides of single files.")
 @click.pass_obj
 def cp(
@@ -106,6 +113,7 @@ def cp(
     recursive: bool,
     owners: bool,
     set_id: bool,
+    resume: bool,
     no_verify: bool,
 ) -> int:
     """Copy files and directories from guests, to them, or between them, as scp does."""
@@ -118,8 +126,12 @@ def cp(
             raise click.UsageError(f"{origin.word} is a directory; -r copies it with all that is in it.")
         if origin.endpoint is None and target.endpoint is None:
             raise click.UsageError("One of SRC and DST must be GUEST:/PATH; cp(1) copies local files.")
+    if resume and (recursive or no_verify):
+        raise click.UsageError("--resume is for single files, and verifies them: leave out -r and --no-verify.")
+    if resume and target.endpoint is not None and any(origin.endpoint is not None for origin in origins):
+        raise click.UsageError("--resume is for copies from a guest or to one, not between guests.")
     with _Display(options) as display:
-        copying = _Copying(options, display, recursive, owners, set_id, not no_verify)
+        copying = _Copying(options, display, recursive, owners, set_id, resume, not no_verify)
         return run(copying.copy_all(origins, target))
 
 
@@ -127,12 +139,20 @@ class _Copying:
     """One run of `cp`: its options, and the connections that it has open."""
 
     def __init__(
-        self, options: Options, display: _Display, recursive: bool, owners: bool, set_id: bool, verify: bool
+        self,
+        options: Options,
+        display: _Display,
+        recursive: bool,
+        owners: bool,
+        set_id: bool,
+        resume: bool,
+        verify: bool,
     ) -> None:
         self._options = options
         self._display = display
         self._recursive = recursive
         self._kept = {"owners": owners, "set_id": set_id}
+        self._resume = resume
         self._verify = verify
         # A port takes one client at a time, so each guest is connected to once.
         self._guests: dict[str, Guest] = {}
@@ -178,6 +198,8 @@ class _Copying:
             else:
                 file = await self._copy_file(origin, target, progress)
                 values = {"bytes": file.size, "sha256": file.sha256, "verified": file.verified}
+                if self._resume:
+                    values["resumed"] = file.resumed
         if self._options.json:
             self._options.show({**values, "seconds": round(time.perf_counter() - start, 3)}, "")
 
@@ -189,9 +211,9 @@ class _Copying:
         try:
             if there is None:
                 assert here is not None
-                return await here.put(origin.path, target.path, **keywords)
+                return await here.put(origin.path, target.path, resume=self._resume, **keywords)
             if here is None:
-                return await there.get(origin.path, target.path, **keywords)
+                return await there.get(origin.path, target.path, resume=self._resume, **keywords)
             return await copy_between(there, origin.path, here, target.path, **keywords)
         except IsADirectoryError:
             if not await self._is_directory(origin):

@@ -62,7 +62,7 @@ async def resume_get(
                 raise
         os.fchmod(fd, source.mode & 0o777 if mode is None else mode)
     os.replace(part, target)
-    return Transferred(size, digest, True)
+    return Transferred(size, digest, True, kept)
 
 
 async def resume_put(
@@ -79,7 +79,7 @@ async def resume_put(
             kept = 0
         async with await guest.file_put(remote, permissions, part=part, offset=kept) as stream:
             size, digest = await send(guest, remote, stream, file, kept, True, progress)
-    return Transferred(size, digest, True)
+    return Transferred(size, digest, True, kept)
 
 
 def _part(name: str, size: int, mtime: int) -> str:

@@ -37,12 +37,13 @@ class Transferred:
 
     size: in bytes. sha256: in hex, of the bytes that were sent, and of eight bytes (a big-endian number)
     for each hole, its length; so of the file itself where it has no holes. verified: both sides have
-    computed it.
+    computed it. resumed: how many of the bytes an earlier copy had brought.
     """
 
     size: int
     sha256: str
     verified: bool
+    resumed: int = 0
 
 
 async def get_file(
