@@ -108,6 +108,41 @@ def test_scp_and_rsync_copy_a_tree_both_ways(host: Host, tree: Path, tmp_path: P
     assert_same_tree(tree, tmp_path / "rsync")
 
 
+def test_sftp_puts_and_gets_files(host: Host, lonely: Machine, tree: Path, tmp_path: Path) -> None:
+    batch = f"mkdir /root/by-sftp\nput -r '{tree}/directory 1' /root/by-sftp\nls -l /root/by-sftp\n"
+    batch += f"get -r '/root/by-sftp/directory 1' '{tmp_path}'\nrename '/root/by-sftp/directory 1' /root/by-sftp/d\n"
+    host.run("sftp", *host.ssh_options(), "-b", "-", "vm.phoenix", input=batch.encode())
+    assert_same_tree(tree / "directory 1", tmp_path / "directory 1")
+    assert lonely.run("ls /root/by-sftp").text == "d"
+
+
+PLAYBOOK = """
+- hosts: vm.phoenix
+  gather_facts: false
+  tasks:
+    - copy: {src: hello.txt, dest: /root/by-ansible.txt, mode: "0640"}
+    - template: {src: greeting.j2, dest: /root/by-template.txt}
+    - command: cat /root/by-ansible.txt /root/by-template.txt
+      register: shown
+    - assert: {that: "shown.stdout == 'hello\\nThis is vm.phoenix.'"}
+"""
+
+
+def test_ansible_runs_a_playbook(host: Host, lonely: Machine, tmp_path: Path) -> None:
+    (tmp_path / "hello.txt").write_text("hello\n")
+    (tmp_path / "greeting.j2").write_text("This is {{ inventory_hostname }}.\n")
+    (tmp_path / "playbook.yml").write_text(PLAYBOOK)
+    # One connection for all tasks, which does not keep the port from others for long.
+    environment = {**host.environment, "ANSIBLE_SSH_ARGS": "-o ControlMaster=auto -o ControlPersist=2s"}
+    words = ["-i", "vm.phoenix,", "-u", "root", "--ssh-extra-args", " ".join(host.ssh_options()), "playbook.yml"]
+    playing = [sys.executable, "-m", "ansible", "playbook", *words]
+    report = subprocess.run(
+        playing, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=240
+    ).stdout
+    assert "failed=0 " in report, report
+    assert lonely.run("stat -c %a /root/by-ansible.txt").text == "640"
+
+
 def test_rsync_without_sshd(host: Host, tree: Path, tmp_path: Path) -> None:
     script = host.directory / "through-agent"
     command = " ".join(host.phoenixctl("exec", "-i", host.endpoint))
