@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import os
 import stat
-from errno import EINVAL, EISDIR, ENODATA, ENOENT, EOPNOTSUPP
+from errno import EEXIST, EINVAL, EISDIR, ENODATA, ENOENT, EOPNOTSUPP
+from fcntl import LOCK_EX, LOCK_NB, flock
 
 from phoenix_ga.agent.operations.files import encode_path, sync_directory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Final
+    from collections.abc import Callable
+    from typing import Final, TypeVar
+
+    Made = TypeVar("Made")
 
 _SUFFIX: Final = b".phoenix-part"
 # What a name may be long on all filesystems, less what a temporary one adds.
 _NAME_MAX: Final = 200
 _PART_CHARACTERS: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-"
 _PART_MAX: Final = 32
+# How many may be on their way to one place at once.
+_TEMPORARY_MAX: Final = 100
 _UNSUPPORTED: Final = (EISDIR, EINVAL, ENOENT, EOPNOTSUPP)
 
 
@@ -24,9 +30,9 @@ class Replacement:
     """A new file on its way to `path`. Its name appears when it is whole and on the disk.
 
     Where the filesystem can (O_TMPFILE), it has no name before, so that nothing is left of it when
-    the machine stops. mode: its permissions. uid, gid: its owner, -1 for that of the file in whose
-    place it comes, or the agent's own. A symbolic link at `path` stays, and what it names is replaced.
-    Methods raise OSError.
+    the machine stops. Where it can't, a hidden name may be left: the next one for this place removes it.
+    mode: its permissions. uid, gid: its owner, -1 for that of the file in whose place it comes, or the
+    agent's own. A symbolic link at `path` stays, and what it names is replaced. Methods raise OSError.
 
     part: where it is not empty, what was written is kept when the file does not get to its place,
     beside `path` as `.NAME.PART.phoenix-part`, so that it can be continued. offset: how much of what
@@ -54,8 +60,9 @@ class Replacement:
         if part.strip(_PART_CHARACTERS) or len(part) > _PART_MAX:
             raise OSError(EINVAL, f"the name of a part is at most {_PART_MAX} letters, digits and hyphens")
         self._keep = bool(part)
-        middle = (part or os.urandom(6).hex()).encode()
-        self._temporary = os.path.join(self._directory, b".%s.%s%s" % (name[:_NAME_MAX], middle, _SUFFIX))
+        # No part can have the name of another one that is not to be kept.
+        self._prefix = os.path.join(self._directory, b".%s." % name[:_NAME_MAX])
+        self._temporary = self._prefix + part.encode() + _SUFFIX
         self._named = False
         self.size = offset
         self._fd = self._open_part(offset) if part else self._open()
@@ -66,9 +73,33 @@ class Replacement:
         except OSError as error:
             if error.errno not in _UNSUPPORTED:
                 raise
-        fd = os.open(self._temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        self._named = True
-        return fd
+        while True:
+            fd = self._make_temporary(_make)
+            if self._is_ours(fd):
+                return fd
+            os.close(fd)
+
+    def _make_temporary(self, make: Callable[[bytes], Made]) -> Made:
+        """Give the file a hidden name. make: does it, and raises FileExistsError where the name is taken."""
+        for number in range(_TEMPORARY_MAX):
+            self._temporary = b"%s~%d%s" % (self._prefix, number, _SUFFIX)
+            for _ in range(2):
+                try:
+                    made = make(self._temporary)
+                except FileExistsError:
+                    if not _remove_stale(self._temporary):
+                        break
+                else:
+                    self._named = True
+                    return made
+        raise OSError(EEXIST, "too many files are on their way to this place", self._target)
+
+    def _is_ours(self, fd: int) -> bool:
+        """Tell whether the name still means this file: before it was locked, it could be taken for stale."""
+        try:
+            return os.path.samestat(os.stat(self._temporary, follow_symlinks=False), os.fstat(fd))
+        except FileNotFoundError:
+            return False
 
     def _open_part(self, offset: int) -> int:
         fd = os.open(self._temporary, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
@@ -107,9 +138,9 @@ class Replacement:
         os.fchmod(self._fd, self._mode)
         os.fsync(self._fd)
         if not self._named:
+            flock(self._fd, LOCK_EX)
             # With a directory given, though it is of no use here, os.link follows the link.
-            os.link(f"/proc/self/fd/{self._fd}", self._temporary, src_dir_fd=self._fd)
-            self._named = True
+            self._make_temporary(lambda name: os.link(f"/proc/self/fd/{self._fd}", name, src_dir_fd=self._fd))
         os.rename(self._temporary, self._target)
         self._named = False
         sync_directory(self._directory)
@@ -127,3 +158,27 @@ class Replacement:
             pass
         finally:
             os.close(self._fd)
+
+
+def _make(name: bytes) -> int:
+    fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    flock(fd, LOCK_EX)
+    return fd
+
+
+def _remove_stale(name: bytes) -> bool:
+    """Remove the file of a writer that died: nobody has it locked. Tell whether it is gone."""
+    try:
+        fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    try:
+        flock(fd, LOCK_EX | LOCK_NB)
+        os.unlink(name)
+    except OSError:
+        return False
+    finally:
+        os.close(fd)
+    return True

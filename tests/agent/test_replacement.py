@@ -1,0 +1,98 @@
+"""A file that takes the place of another, on filesystems that can't make one without a name."""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from phoenix_ga.agent.operations.replacement import Replacement
+
+_open = os.open
+
+
+@pytest.fixture(params=["nameless", "named"])
+def target(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file to be replaced, where O_TMPFILE works and where it does not."""
+
+    def refuse(path: bytes, flags: int, mode: int = 0o777) -> int:
+        if flags & os.O_TMPFILE == os.O_TMPFILE:
+            raise OSError(errno.EOPNOTSUPP, "no O_TMPFILE here")
+        return _open(path, flags, mode)
+
+    if request.param == "named":
+        monkeypatch.setattr(os, "open", refuse)
+    path = tmp_path / "target 100%"
+    path.write_text("old")
+    return path
+
+
+def names(target: Path) -> list[str]:
+    return sorted(path.name for path in target.parent.iterdir())
+
+
+def replace(target: Path, data: bytes) -> None:
+    new = Replacement(str(target), 0o600, -1, -1)
+    try:
+        new.write(data)
+        new.commit()
+    finally:
+        new.abandon()
+
+
+def test_it_appears_whole_and_leaves_nothing_else(target: Path) -> None:
+    replace(target, b"new")
+    assert target.read_text() == "new"
+    assert names(target) == [target.name]
+
+
+def test_what_is_abandoned_leaves_nothing(target: Path) -> None:
+    new = Replacement(str(target), 0o600, -1, -1)
+    new.write(b"half")
+    new.abandon()
+    assert target.read_text() == "old"
+    assert names(target) == [target.name]
+
+
+def test_what_a_writer_that_died_left_is_removed_by_the_next(target: Path) -> None:
+    process = os.fork()
+    if process == 0:
+        Replacement(str(target), 0o600, -1, -1).write(b"half")
+        os._exit(0)
+    os.waitpid(process, 0)
+    replace(target, b"new")
+    assert target.read_text() == "new"
+    assert names(target) == [target.name]
+
+
+def test_what_another_one_writes_is_left_alone(target: Path) -> None:
+    first = Replacement(str(target), 0o600, -1, -1)
+    first.write(b"first")
+    replace(target, b"second")
+    assert target.read_text() == "second"
+    first.commit()
+    first.abandon()
+    assert target.read_text() == "first"
+    assert names(target) == [target.name]
+
+
+def test_a_name_that_somebody_keeps_taken_is_left_alone(target: Path) -> None:
+    taken = target.parent / f".{target.name}.~0.phoenix-part"
+    taken.mkdir()
+    replace(target, b"new")
+    assert target.read_text() == "new"
+    assert taken.is_dir()
+
+
+def test_many_at_once_never_mix(target: Path) -> None:
+    contents = [bytes([number]) * 50_000 for number in range(20)]
+    threads = [threading.Thread(target=replace, args=(target, content)) for content in contents]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert target.read_bytes() in contents
+    assert names(target) == [target.name]
