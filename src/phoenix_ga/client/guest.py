@@ -182,25 +182,35 @@ class Guest:
         """Return the SHA-256 digest of the first `length` bytes of a file, in hex."""
         return await self._read(Shape.text, "get-file-sha256sum", path=path, length=length)
 
-    async def file_chown(self, path: str, uid: int = 0, gid: int = 0) -> None:
-        """Change owner and group of a file, by number."""
-        await self._read(Shape.true, "file-chown", path=path, uid=uid, gid=gid)
+    async def file_chown(self, path: str, uid: int = 0, gid: int = 0, user: str = "", group: str = "") -> None:
+        """Change owner and group of a file.
+
+        uid, gid: by number; -1: it stays. user, group: by name, as the guest knows it, in their place.
+        """
+        await self._read(Shape.true, "file-chown", path=path, uid=uid, gid=gid, user=user, group=group)
 
     async def file_chmod(self, path: str, perm: int) -> None:
         """Change the permissions of a file."""
         await self._read(Shape.true, "file-chmod", path=path, perm=perm)
 
-    async def file_stat(self, path: str) -> FileStatus:
-        """Return what lstat(2) tells of a path; a symbolic link is not followed."""
-        return await self._read(FileStatus.read, "file-stat", path=path)
+    async def file_stat(self, path: str, follow: bool = False, names: bool = False) -> FileStatus:
+        """Return what lstat(2) tells of a path.
 
-    async def directory_create(self, path: str, perm: int = 0o755) -> None:
-        """Make a directory and the parents that it lacks; one that exists is fine."""
-        await self._read(Shape.true, "directory-create", path=path, perm=perm)
+        follow: follow a symbolic link, as stat(2) does. names: tell the names of the owners, and what a
+        symbolic link holds.
+        """
+        return await self._read(FileStatus.read, "file-stat", path=path, follow=follow, names=names)
 
-    async def directory_list(self, path: str, n: int = 0) -> tuple[FileStatus, ...]:
-        """Return the entries of a directory, `n` at most; 0: all."""
-        return await self._read(_statuses, "directory-list", path=path, n=n)
+    async def directory_create(self, path: str, perm: int = 0o755, parents: bool = True) -> None:
+        """Make a directory.
+
+        parents: make the parents that it lacks as well, and take one that exists; else both are errors.
+        """
+        await self._read(Shape.true, "directory-create", path=path, perm=perm, parents=parents)
+
+    async def directory_list(self, path: str, n: int = 0, names: bool = False) -> tuple[FileStatus, ...]:
+        """Return the entries of a directory, `n` at most; 0: all. names: as `file_stat`."""
+        return await self._read(_statuses, "directory-list", path=path, n=n, names=names)
 
     async def file_get(
         self,
