@@ -65,7 +65,8 @@ def test_a_call_under_way_is_not_made_twice(tmp_path: Path) -> None:
             guest.run(["sleep", "10"])
         agent.restart()
         assert guest.ping() == __version__
-        assert caught.value.request is None or caught.value.request.execute == "exec"
+        assert caught.value.request is not None
+        assert caught.value.request.execute == "exec"
 
 
 def test_a_guest_that_is_not_there_yet_is_waited_for(tmp_path: Path) -> None:

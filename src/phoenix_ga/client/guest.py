@@ -130,7 +130,8 @@ class Guest:
         except ShapeError as error:
             for stream in streams.values():
                 await stream.reset()
-            raise ProtocolViolation(str(error)) from None
+            request = next((stream.request for stream in streams.values()), None)
+            raise ProtocolViolation(str(error), request) from None
 
     # The agent and the system
 
