@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,6 +15,10 @@ from phoenix_ga.cli.paths import each_path, guest_path
 if TYPE_CHECKING:
     from phoenix_ga.client import Guest
 
+
+# What a guest reads at the least, in bytes a second, and how long it may take at the most, in seconds.
+_DIGEST_SPEED = 10_000_000
+_DIGEST_TIME_MAX = 86400.0
 
 _FILES = click.argument(
     "files", metavar="GUEST:/PATH...", nargs=-1, required=True, shell_complete=complete_guest_path
@@ -88,7 +93,7 @@ def sha256sum(options: Options, files: tuple[str, ...]) -> int:
     """Print the SHA-256 of files of the guest, which computes them."""
 
     async def work(guest: Guest, path: str) -> str:
-        return await guest.get_file_sha256sum(path)
+        return await (await _with_time(options, guest, path)).get_file_sha256sum(path)
 
     return each_path(options, files, work, lambda path, digest: _digest("sha256", path, digest))
 
@@ -105,9 +110,30 @@ def md5sum(options: Options, files: tuple[str, ...]) -> int:
     """Print the MD5 of files of the guest, which computes them."""
 
     async def work(guest: Guest, path: str) -> str:
-        return await guest.get_file_md5sum(path)
+        return await (await _with_time(options, guest, path)).get_file_md5sum(path)
 
     return each_path(options, files, work, lambda path, digest: _digest("md5", path, digest))
+
+
+async def _with_time(options: Options, guest: Guest, path: str) -> Guest:
+    """Return the guest with a time-out that is long enough to read the file, unless the user gave one."""
+    from phoenix_ga.client import GuestRefused
+
+    if options.timeout is not None:
+        return guest
+    try:
+        status = await guest.file_stat(path, follow=True)
+    except GuestRefused:
+        # What is asked for will be refused as well, or needs no permission for this.
+        return guest
+    return guest.with_timeout(digest_time(status.size, stat.S_ISBLK(status.mode & 0o177777)))
+
+
+def digest_time(size: int, is_device: bool) -> float:
+    """Return how long a slow guest may read a file, in seconds. is_device: its size, in bytes, is unknown."""
+    from phoenix_ga.client import CALL_TIMEOUT
+
+    return _DIGEST_TIME_MAX if is_device else min(CALL_TIMEOUT + max(size, 0) / _DIGEST_SPEED, _DIGEST_TIME_MAX)
 
 
 def _digest(algorithm: str, path: str, digest: str) -> tuple[dict[str, Any], str]:
