@@ -39,7 +39,8 @@ class _Program(click.Group):
             status = super().main(*args, **extra)
         except click.UsageError as error:
             where = error.ctx.command_path if error.ctx is not None else "phoenixctl"
-            complain(f"{error.format_message()} Try '{where} --help'.")
+            # Of choices, click puts each on a line of its own.
+            complain(f"{' '.join(error.format_message().split())} Try '{where} --help'.")
             sys.exit(USAGE)
         except click.ClickException as error:
             complain(error.format_message())
