@@ -51,8 +51,9 @@ bench: setup ## Measure beside qemu-ga and the bare port (QUICK=1: roughly; DOCS
 pyz: $(VENV)/ready ## Build dist/phoenix-ga.pyz, the agent in one file.
 	@$(RUN) -m tools.build_pyz
 
-docs: $(VENV)/ready ## Write docs/commands.md from the declarations.
+docs: $(VENV)/ready ## Write docs/commands.md and the man page of phoenixctl from the declarations.
 	@$(RUN) -m tools.reference
+	@$(RUN) -m tools.manual
 
 lint: $(VENV)/ready ## Check types and style.
 	$(RUN) -m ruff check .

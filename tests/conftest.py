@@ -7,6 +7,7 @@ from collections.abc import Generator, Iterator
 
 import pytest
 
+from tests.network import ip_batch, new_namespace
 from tests.support import AgentProcess
 
 IN_CI = os.environ.get("CI") == "true"
@@ -38,3 +39,26 @@ def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AgentProcess]:
 def endpoint(agent: AgentProcess) -> str:
     """Where that agent is, for the client library and phoenixctl."""
     return f"unix:{agent.socket_path}"
+
+
+@pytest.fixture
+def namespace() -> Iterator[None]:
+    """Spend the test in a new network namespace, which holds a loopback interface and nothing else."""
+    if os.geteuid():
+        pytest.skip("needs root")
+    with new_namespace():
+        yield
+
+
+@pytest.fixture
+def ethernet(namespace: None) -> None:
+    """Two Ethernet interfaces with a wire between them, `eth0` and `eth1`, up, and nothing on them.
+
+    Without IPv6 addresses of their own, whose coming and going has its own time.
+    """
+    ip_batch(
+        "link set lo up",
+        "link add eth0 type veth peer name eth1",
+        "link set eth0 addrgenmode none up",
+        "link set eth1 addrgenmode none up",
+    )

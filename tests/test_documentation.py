@@ -21,6 +21,7 @@ from tests.support import AgentProcess, RefusedError
 ROOT = Path(__file__).parent.parent
 PAGES = [path for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))) if path.exists()]
 MAN_PAGE = ROOT / "packaging" / "phoenix-ga.8"
+MAN_PAGES = (MAN_PAGE, ROOT / "packaging" / "phoenixctl.1")
 OPERATING = (ROOT / "docs" / "operating.md").read_text()
 PROTOCOL = (ROOT / "docs" / "protocol.md").read_text()
 CONFIGS = re.findall(r"```ini\n(.*?)```", OPERATING, re.DOTALL)
@@ -116,20 +117,19 @@ def test_each_config_file_of_the_page_is_read(text: str, tmp_path: Path) -> None
         assert any(fnmatchcase(name, pattern) for name in BY_NAME), f"{pattern} matches no command"
 
 
+@pytest.mark.parametrize("page", MAN_PAGES, ids=name_of)
 @pytest.mark.parametrize(
     "command",
-    [
-        ["groff", "-man", "-Tutf8", "-z", "-ww", str(MAN_PAGE)],
-        ["man", "--warnings", "--encoding=UTF-8", "--local-file", str(MAN_PAGE)],
-    ],
+    [["groff", "-man", "-Tutf8", "-z", "-ww"], ["man", "--warnings", "--encoding=UTF-8", "--local-file"]],
     ids=lambda command: command[0],
 )
-def test_the_man_page_is_well_formed(command: list[str]) -> None:
+def test_the_man_pages_are_well_formed(command: list[str], page: Path) -> None:
     if shutil.which(command[0]) is None:
         pytest.skip(f"{command[0]} is missing")
     # A locale that is named but not installed is a warning of its own.
     environment = {**os.environ, "LC_ALL": "C.UTF-8"}
-    result = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=30, check=False)
+    words = [*command, str(page)]
+    result = subprocess.run(words, capture_output=True, text=True, env=environment, timeout=30, check=False)
     assert (result.returncode, result.stderr) == (0, "")
 
 

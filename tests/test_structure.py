@@ -13,7 +13,7 @@ from phoenix_ga.agent.dialects.native.dialect import NATIVE
 from phoenix_ga.agent.dialects.qga.commands import COMMANDS as GUEST_COMMANDS
 from phoenix_ga.agent.dialects.qga.dialect import QGA
 from phoenix_ga.wire.commands import BY_NAME, COMMANDS
-from tools.reference import TARGET, render
+from tools import manual, reference
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "src" / "phoenix_ga"
@@ -117,7 +117,11 @@ def test_every_command_of_the_original_agent_is_there() -> None:
 
 
 def test_the_reference_is_what_the_declarations_say() -> None:
-    assert TARGET.read_text() == render(), "docs/commands.md is out of date: run `make docs`"
+    assert reference.TARGET.read_text() == reference.render(), "docs/commands.md is out of date: run `make docs`"
+
+
+def test_the_man_page_of_phoenixctl_is_what_its_declarations_say() -> None:
+    assert manual.TARGET.read_text() == manual.render(), "packaging/phoenixctl.1 is out of date: run `make docs`"
 
 
 @pytest.mark.parametrize(

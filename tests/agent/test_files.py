@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import contextlib
 import errno
+import grp
 import hashlib
 import os
+import pwd
 import shutil
 import socket
 import stat
@@ -331,6 +333,60 @@ def test_owners_and_permissions_are_changed_through_links(client: LineClient, tm
     assert (status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)) == (1234, 4321, 0o640)
     assert client.call("file-chown", path=str(tmp_path / "file")) is True
     assert (tmp_path / "file").stat().st_uid == 0
+
+
+@pytest.mark.root
+def test_owners_are_changed_by_name_or_one_without_the_other(client: LineClient, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.touch()
+    daemon, tty = pwd.getpwnam("daemon").pw_uid, grp.getgrnam("tty").gr_gid
+    client.call("file-chown", path=str(path), user="daemon", group="tty")
+    assert (path.stat().st_uid, path.stat().st_gid) == (daemon, tty)
+    client.call("file-chown", path=str(path), uid=-1, group="4321")
+    assert (path.stat().st_uid, path.stat().st_gid) == (daemon, 4321)
+    client.call("file-chown", path=str(path), uid=1234, gid=-1)
+    assert (path.stat().st_uid, path.stat().st_gid) == (1234, 4321)
+
+
+@pytest.mark.parametrize("name", ["nobody-of-this-name", "-1", "4294967295", "1 ", "\u0661", "\ud800"])
+def test_an_owner_that_the_guest_does_not_know_is_an_error(client: LineClient, tmp_path: Path, name: str) -> None:
+    assert refused(client, "file-chown", path=str(tmp_path), user=name, gid=-1) == (
+        "EINVAL",
+        f"there is no user {name!r}",
+    )
+    assert refused(client, "file-chown", path=str(tmp_path), uid=-1, group=name)[0] == "EINVAL"
+
+
+def test_names_of_owners_and_targets_of_links_are_told_where_asked_for(client: LineClient, tmp_path: Path) -> None:
+    (tmp_path / "listed").mkdir()
+    (tmp_path / "listed" / "link").symlink_to("/no where\n")
+    owners = {"user": pwd.getpwuid(os.geteuid()).pw_name, "group": grp.getgrgid(os.getegid()).gr_name}
+    (listed,) = client.call("directory-list", path=str(tmp_path / "listed"), names=True)
+    for link in (listed, client.call("file-stat", path=str(tmp_path / "listed/link"), names=True)):
+        assert {name: link[name] for name in ("user", "group", "target")} == {**owners, "target": "/no where\n"}
+    assert client.call("file-stat", path=str(tmp_path), names=True)["target"] == ""
+
+
+@pytest.mark.root
+def test_an_owner_without_a_name_has_an_empty_one(client: LineClient, tmp_path: Path) -> None:
+    os.chown(tmp_path, 123456, 654321)
+    answer = client.call("file-stat", path=str(tmp_path), names=True)
+    assert (answer["user"], answer["group"]) == ("", "")
+
+
+def test_a_link_is_followed_where_asked_for(client: LineClient, tmp_path: Path) -> None:
+    (tmp_path / "directory").mkdir()
+    (tmp_path / "link").symlink_to("directory")
+    assert client.call("file-stat", path=str(tmp_path / "link"))["isdir"] is False
+    followed = client.call("file-stat", path=str(tmp_path / "link"), follow=True)
+    assert (followed["name"], followed["isdir"]) == ("link", True)
+
+
+def test_a_directory_alone_is_made_in_one_that_is_there(client: LineClient, tmp_path: Path) -> None:
+    assert client.call("directory-create", path=str(tmp_path / "new"), perm=0o2711, parents=False) is True
+    assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o2711
+    assert refused(client, "directory-create", path=str(tmp_path / "new"), parents=False)[0] == "EEXIST"
+    assert refused(client, "directory-create", path=str(tmp_path / "none/new"), parents=False)[0] == "ENOENT"
 
 
 def test_force_replaces_the_program_that_a_symbolic_link_names(client: LineClient, tmp_path: Path) -> None:

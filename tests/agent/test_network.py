@@ -5,14 +5,10 @@ Every test has a network namespace of its own, so nothing of this machine's netw
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import ipaddress
-import json
-import os
 import struct
 import subprocess
-from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -25,32 +21,11 @@ from phoenix_ga.agent.context import Context
 from phoenix_ga.agent.dialects.native import network as commands
 from phoenix_ga.agent.linux import netlink, rtnetlink
 from phoenix_ga.agent.operations import network
+from tests.network import ip, ip_batch, ip_json
 
-CLONE_NEWNET = 0x40000000
 AF_UNSPEC, AF_INET, AF_INET6 = 0, 2, 10
 SCOPES = {"global": 0, "site": 200, "link": 253, "host": 254, "nowhere": 255}
 CONTEXT = cast("Context", SimpleNamespace())
-
-_libc = ctypes.CDLL(None, use_errno=True)
-
-
-def _check(result: int) -> None:
-    if result:
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code))
-
-
-def ip(*arguments: str) -> str:
-    """Run iproute2 and return what it says."""
-    return subprocess.run(["ip", *arguments], check=True, capture_output=True, text=True).stdout
-
-
-def ip_json(*arguments: str) -> Any:
-    return json.loads(ip("-json", "-details", *arguments) or "[]")
-
-
-def ip_batch(*lines: str) -> None:
-    subprocess.run(["ip", "-batch", "-"], check=True, input="\n".join(lines), text=True, capture_output=True)
 
 
 def ip_refuses(*arguments: str) -> bool:
@@ -70,34 +45,6 @@ def pyroute2_errno(kind: str, command: str, interface: str, **arguments: Any) ->
         except NetlinkError as error:
             return int(error.code)
     return 0
-
-
-@pytest.fixture
-def namespace() -> Iterator[None]:
-    """Spend the test in a new network namespace, which holds a loopback interface and nothing else."""
-    if os.geteuid():
-        pytest.skip("needs root")
-    before = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-    _check(_libc.unshare(CLONE_NEWNET))
-    try:
-        yield
-    finally:
-        _check(_libc.setns(before, CLONE_NEWNET))
-        os.close(before)
-
-
-@pytest.fixture
-def ethernet(namespace: None) -> None:
-    """Two Ethernet interfaces with a wire between them, `eth0` and `eth1`, up, and nothing on them.
-
-    Without IPv6 addresses of their own, whose coming and going has its own time.
-    """
-    ip_batch(
-        "link set lo up",
-        "link add eth0 type veth peer name eth1",
-        "link set eth0 addrgenmode none up",
-        "link set eth1 addrgenmode none up",
-    )
 
 
 def netifaces() -> dict[str, dict[str, Any]]:

@@ -13,7 +13,8 @@ from phoenix_ga.wire.units import RESET_BYTE, Line, Parser
 
 
 class ScriptedAgent:
-    """answers: by command: a value, a GuestRefused, bytes to send as they are, SILENCE, or None to hang up.
+    """answers: by command: a value, a GuestRefused, bytes to send as they are, SILENCE, None to hang up,
+    or a function that returns one of these.
 
     asked: the names of the commands so far.
     """
@@ -50,6 +51,8 @@ class ScriptedAgent:
                     continue
                 self.asked.append(request.execute)
                 answer = self.answers.get(request.execute)
+                if callable(answer):
+                    answer = answer()
                 if answer is None:
                     return
                 if isinstance(answer, GuestRefused):

@@ -44,6 +44,13 @@ def test_the_status_of_what_a_guest_does(run: Run, scripted: ScriptedAgent, answ
     assert_one_line(run("--timeout", 0.3, "commands", scripted.endpoint), status)
 
 
+def test_who_meets_a_frozen_guest_is_told_how_to_thaw_it(run: Run, scripted: ScriptedAgent) -> None:
+    scripted.answers["file-stat"] = GuestRefused("all filesystems are frozen; fs-unfreeze thaws them", 16)
+    result = run("ls", f"{scripted.endpoint}:/")
+    assert_one_line(result, 1)
+    assert result.stderr.endswith("; run phoenixctl thaw\n")
+
+
 def test_no_socket(run: Run, tmp_path: Path) -> None:
     result = run("info", f"{tmp_path}/none.sock")
     assert_one_line(result, 125)
@@ -63,6 +70,7 @@ def test_a_socket_that_nobody_serves_times_out(run: Run, tmp_path: Path) -> None
     "words",
     [
         ["frobnicate"],
+        ["completion"],
         ["ping"],
         ["ping", "web1"],
         ["--timeout", "0", "ping", "/x"],

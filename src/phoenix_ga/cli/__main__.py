@@ -8,12 +8,16 @@ from typing import Any, NoReturn
 import click
 
 from phoenix_ga import __version__
-from phoenix_ga.cli.content import cat, sha256sum, tee
+from phoenix_ga.cli.attributes import chmod, chown, mkdir
+from phoenix_ga.cli.completion import completion
+from phoenix_ga.cli.content import cat, md5sum, sha256sum, tee
 from phoenix_ga.cli.context import Options
 from phoenix_ga.cli.copy import cp
 from phoenix_ga.cli.errors import USAGE, complain, explain
 from phoenix_ga.cli.filesystems import freeze, freeze_status, thaw
 from phoenix_ga.cli.forwarding import forward, proxy, ssh_config
+from phoenix_ga.cli.listing import ls, stat
+from phoenix_ga.cli.network import ip
 from phoenix_ga.cli.ping import ping
 from phoenix_ga.cli.processes import attach, execute, processes, shell
 from phoenix_ga.cli.raw import raw
@@ -35,7 +39,8 @@ class _Program(click.Group):
             status = super().main(*args, **extra)
         except click.UsageError as error:
             where = error.ctx.command_path if error.ctx is not None else "phoenixctl"
-            complain(f"{error.format_message()} Try '{where} --help'.")
+            # Of choices, click puts each on a line of its own.
+            complain(f"{' '.join(error.format_message().split())} Try '{where} --help'.")
             sys.exit(USAGE)
         except click.ClickException as error:
             complain(error.format_message())
@@ -103,15 +108,23 @@ for _command in (
     attach,
     processes,
     cp,
+    ls,
+    stat,
     cat,
     tee,
+    mkdir,
+    chmod,
+    chown,
+    md5sum,
     sha256sum,
+    ip,
     forward,
     proxy,
     ssh_config,
     freeze,
     thaw,
     freeze_status,
+    completion,
 ):
     program.add_command(_command)
 

@@ -1,26 +1,28 @@
-"""The verbs `cat`, `tee` and `sha256sum`: what is in files of the guest."""
+"""The verbs `cat`, `tee`, `md5sum` and `sha256sum`: what is in files of the guest."""
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING
+import stat
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from phoenix_ga.cli.context import Options
-from phoenix_ga.cli.copy import split_guest_path
 from phoenix_ga.cli.output import escape
+from phoenix_ga.cli.path_completion import complete_guest_path
+from phoenix_ga.cli.paths import each_path, guest_path
 
 if TYPE_CHECKING:
     from phoenix_ga.client import Guest
 
 
-def guest_path(word: str) -> tuple[str, str]:
-    """Return endpoint and path of GUEST:/PATH. Raises UsageError."""
-    found = split_guest_path(word)
-    if found is None:
-        raise click.UsageError(f"{word} is not of the form GUEST:/PATH.")
-    return found
+# What a guest reads at the least, in bytes a second, and how long it may take at the most, in seconds.
+_DIGEST_SPEED = 10_000_000
+_DIGEST_TIME_MAX = 86400.0
+
+_FILES = click.argument(
+    "files", metavar="GUEST:/PATH...", nargs=-1, required=True, shell_complete=complete_guest_path
+)
 
 
 @click.command(
@@ -29,7 +31,7 @@ Example:
   $ phoenixctl cat unix:/run/web1.sock:/etc/hosts unix:/run/web2.sock:/etc/hosts
 """
 )
-@click.argument("files", metavar="GUEST:/PATH...", nargs=-1, required=True)
+@_FILES
 @click.pass_obj
 def cat(options: Options, files: tuple[str, ...]) -> None:
     """Write what is in files of the guest to stdout, as it is."""
@@ -56,7 +58,7 @@ Example:
   $ generate-config | phoenixctl tee unix:/run/web1.sock:/etc/app.conf > /dev/null
 """
 )
-@click.argument("file", metavar="GUEST:/PATH")
+@click.argument("file", metavar="GUEST:/PATH", shell_complete=complete_guest_path)
 @click.option("-m", "--mode", default="644", metavar="MODE", help="Permissions of the file, in octal. Default: 644.")
 @click.pass_obj
 def tee(options: Options, file: str, mode: str) -> None:
@@ -85,13 +87,54 @@ Example:
   $ phoenixctl sha256sum unix:/run/web1.sock:/bin/ls
 """
 )
-@click.argument("files", metavar="GUEST:/PATH...", nargs=-1, required=True)
+@_FILES
 @click.pass_obj
-def sha256sum(options: Options, files: tuple[str, ...]) -> None:
+def sha256sum(options: Options, files: tuple[str, ...]) -> int:
     """Print the SHA-256 of files of the guest, which computes them."""
-    for endpoint, path in [guest_path(word) for word in files]:
-        digest = options.ask(endpoint, lambda guest, path=path: guest.get_file_sha256sum(path))  # type: ignore[misc]
-        if options.json:
-            click.echo(json.dumps({"path": path, "sha256": digest}))
-        else:
-            click.echo(f"{escape(digest)}  {escape(path)}")
+
+    async def work(guest: Guest, path: str) -> str:
+        return await (await _with_time(options, guest, path)).get_file_sha256sum(path)
+
+    return each_path(options, files, work, lambda path, digest: _digest("sha256", path, digest))
+
+
+@click.command(
+    epilog="""\b
+Example:
+  $ phoenixctl md5sum unix:/run/web1.sock:/bin/ls
+"""
+)
+@_FILES
+@click.pass_obj
+def md5sum(options: Options, files: tuple[str, ...]) -> int:
+    """Print the MD5 of files of the guest, which computes them."""
+
+    async def work(guest: Guest, path: str) -> str:
+        return await (await _with_time(options, guest, path)).get_file_md5sum(path)
+
+    return each_path(options, files, work, lambda path, digest: _digest("md5", path, digest))
+
+
+async def _with_time(options: Options, guest: Guest, path: str) -> Guest:
+    """Return the guest with a time-out that is long enough to read the file, unless the user gave one."""
+    from phoenix_ga.client import GuestRefused
+
+    if options.timeout is not None:
+        return guest
+    try:
+        status = await guest.file_stat(path, follow=True)
+    except GuestRefused:
+        # What is asked for will be refused as well, or needs no permission for this.
+        return guest
+    return guest.with_timeout(digest_time(status.size, stat.S_ISBLK(status.mode & 0o177777)))
+
+
+def digest_time(size: int, is_device: bool) -> float:
+    """Return how long a slow guest may read a file, in seconds. is_device: its size, in bytes, is unknown."""
+    from phoenix_ga.client import CALL_TIMEOUT
+
+    return _DIGEST_TIME_MAX if is_device else min(CALL_TIMEOUT + max(size, 0) / _DIGEST_SPEED, _DIGEST_TIME_MAX)
+
+
+def _digest(algorithm: str, path: str, digest: str) -> tuple[dict[str, Any], str]:
+    return {"path": path, algorithm: digest}, f"{escape(digest)}  {escape(path)}"

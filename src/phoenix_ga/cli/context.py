@@ -64,7 +64,9 @@ class Options:
         return 0
 
     def show(self, value: Any, text: str) -> None:
-        """Print `value` as a line of JSON where that is asked for, else `text`."""
+        """Print `value` as a line of JSON where that is asked for, else `text`, if there is any."""
+        if not (self.json or text):
+            return
         # What NO_COLOR asks for holds for bold letters as well.
         click.echo(to_json(value) if self.json else text, color=False if os.environ.get("NO_COLOR") else None)
 

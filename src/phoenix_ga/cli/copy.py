@@ -16,6 +16,7 @@ import click
 from phoenix_ga.cli.context import Options, run
 from phoenix_ga.cli.errors import complain, explain
 from phoenix_ga.cli.output import escape, size
+from phoenix_ga.cli.path_completion import complete_path
 
 if TYPE_CHECKING:
     from phoenix_ga.client import Guest, Transferred, TransferredTree
@@ -96,8 +97,8 @@ Examples:
   $ phoenixctl cp -r /run/web1.sock:/srv/www /run/web2.sock:/srv/
 """,
 )
-@click.argument("sources", metavar="SRC...", nargs=-1, required=True)
-@click.argument("destination", metavar="DST")
+@click.argument("sources", metavar="SRC...", nargs=-1, required=True, shell_complete=complete_path)
+@click.argument("destination", metavar="DST", shell_complete=complete_path)
 @click.option("-r", "-R", "--recursive", is_flag=True, help="Copy directories with all that is in them.")
 @click.option("--owners", is_flag=True, help="With -r, keep the numeric owners, where the receiver is root.")
 @click.option("--set-id", is_flag=True, help="With -r, keep set-user-ID and set-group-ID bits.")

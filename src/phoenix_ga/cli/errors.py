@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 import click
 
 from phoenix_ga.cli.output import escape
@@ -26,7 +28,9 @@ def explain(error: Exception) -> tuple[int, str]:
     if isinstance(error, EndpointError):
         return USAGE, str(error)
     if isinstance(error, GuestRefused):
-        return REFUSED, f"the guest refused: {error}"
+        # The guest speaks of its commands, and not of our verbs.
+        hint = "; run phoenixctl thaw" if error.code == errno.EBUSY and "fs-unfreeze" in error.text else ""
+        return REFUSED, f"the guest refused: {error}{hint}"
     if isinstance(error, GuestTimeout):
         return TIMED_OUT, f"{error}; give it more time with --timeout" if error.request else str(error)
     if isinstance(error, (StreamBroken, TransferIncomplete)):

@@ -46,14 +46,14 @@ def size(count: float) -> str:
     return f"{count:.1f} TiB"
 
 
+def moment(seconds: int, form: str = "%Y-%m-%d %H:%M") -> str:
+    """Return a time since the epoch for readers, in this host's zone; the bare number where it is none."""
+    try:
+        return time.strftime(form, time.localtime(seconds))
+    except (OverflowError, ValueError, OSError):
+        return str(seconds)
+
+
 def heading(text: str) -> str:
     """Return a heading, bold on a terminal that may have colours."""
     return click.style(text, bold=True)
-
-
-def moment(seconds: int) -> str:
-    """Return a time, given in seconds since the epoch, in the time zone of this host."""
-    try:
-        return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
-    except (OverflowError, ValueError, OSError):
-        return str(seconds)

@@ -349,7 +349,7 @@ class Connection:
             return
         try:
             # At once, for what comes next may be frames of these streams.
-            streams = self._open_streams(answer.value, found.expected)
+            streams = self._open_streams(answer.value, found.expected, found.request)
         except ShapeError as error:
             _refuse(found.answered, ProtocolViolation(str(error), found.request))
             return
@@ -360,7 +360,9 @@ class Connection:
             for stream in found.streams:
                 stream.drop("nobody waits for it any more")
 
-    def _open_streams(self, value: Any, expected: Sequence[ExpectedStream]) -> dict[str, GuestStream]:
+    def _open_streams(
+        self, value: Any, expected: Sequence[ExpectedStream], request: Request | None = None
+    ) -> dict[str, GuestStream]:
         """Return the streams that the guest tells of. Raises ShapeError, and then has opened none."""
         streams: dict[str, GuestStream] = {}
         for each in expected:
@@ -372,7 +374,7 @@ class Connection:
                 raise ShapeError(f"stream {number} with the window {credit} can't be opened")
             wire = Stream(number, credit=credit, window=each.window, sends=each.sends, skips=each.skips)
             streams[each.member] = GuestStream(
-                wire, self._write, self._post, self._forget_stream, each.ends_both, each.look
+                wire, self._write, self._post, self._forget_stream, each.ends_both, each.look, request
             )
         if len({stream.id for stream in streams.values()}) < len(streams):
             raise ShapeError("two streams have one number")
@@ -398,7 +400,7 @@ class Connection:
             _refuse(waiting.answered, _for(self._broken, waiting.request))
         self._waiting.clear()
         for stream in list(self._streams.values()):
-            stream.lose(self._broken)
+            stream.lose(self._broken if stream.request is None else _for(self._broken, stream.request))
         self._streams.clear()
 
 

@@ -52,8 +52,8 @@ class ProtocolViolation(GuestError):
 class StreamBroken(GuestError):
     """A stream ended before its end. code: the errno that the guest gave, -1 where there is none."""
 
-    def __init__(self, text: str, code: int = NO_CODE) -> None:
-        super().__init__(text)
+    def __init__(self, text: str, code: int = NO_CODE, request: Request | None = None) -> None:
+        super().__init__(text, request)
         self.code = code
 
 

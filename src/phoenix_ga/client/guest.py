@@ -14,6 +14,7 @@ from phoenix_ga.client.connection import Connection, ExpectedStream, Trace
 from phoenix_ga.client.endpoints import open_endpoint
 from phoenix_ga.client.errors import GuestError, GuestTimeout, ProtocolViolation
 from phoenix_ga.client.files import FileStream, GuestFile
+from phoenix_ga.client.link import Link
 from phoenix_ga.client.models import FilePiece, FileStatus, NetworkInterface, Route, SystemInformation
 from phoenix_ga.client.process import CompletedProcess, GuestProcess, ProcessInformation, read_processes
 from phoenix_ga.client.resume import resume_get, resume_put
@@ -49,30 +50,30 @@ class Guest:
     timeout: of one call, in seconds; None for no limit.
     """
 
-    def __init__(self, connection: Connection, timeout: float | None = CALL_TIMEOUT) -> None:
-        self._connection = connection
+    def __init__(self, link: Link, timeout: float | None = CALL_TIMEOUT) -> None:
+        self._link = link
         self.timeout = timeout
 
     def __repr__(self) -> str:
-        return f"<Guest over {self._connection!r}>"
+        return f"<Guest over {self._link!r}>"
 
     @property
     def name(self) -> str:
         """The endpoint, as it was given to `connect`."""
-        return self._connection.name
+        return self._link.name
 
     @property
     def closed(self) -> bool:
-        """Whether the connection has ended."""
-        return self._connection.closed
+        """Whether the connection has ended, and no other one is made."""
+        return self._link.closed
 
     async def close(self) -> None:
         """End the connection; calls under way raise LinkLost. May be called twice."""
-        await self._connection.close()
+        await self._link.close()
 
     async def wait_closed(self) -> None:
         """Wait for the end of the connection. Raises what ended it, if that was not `close`."""
-        await self._connection.wait_closed()
+        await self._link.wait_closed()
 
     async def __aenter__(self) -> Guest:
         return self
@@ -90,7 +91,7 @@ class Guest:
 
         timeout: in seconds; None for no limit.
         """
-        return Guest(self._connection, timeout)
+        return Guest(self._link, timeout)
 
     async def execute(
         self,
@@ -104,7 +105,8 @@ class Guest:
         where it is not given.
         """
         limit = self.timeout if isinstance(timeout, _Unset) else timeout
-        return await self._connection.call(command, arguments or {}, limit)
+        connection = await self._link.connection()
+        return await connection.call(command, arguments or {}, limit)
 
     async def _read(self, read: Callable[[Shape], Result], command: str, **arguments: Any) -> Result:
         """Run a command and return what `read` makes of its answer."""
@@ -118,7 +120,8 @@ class Guest:
         self, expected: Sequence[ExpectedStream], command: str, **arguments: Any
     ) -> tuple[Any, dict[str, GuestStream]]:
         """Run a command that opens streams; return its answer and these."""
-        return await self._connection.open_streams(command, arguments, self.timeout, expected)
+        connection = await self._link.connection()
+        return await connection.open_streams(command, arguments, self.timeout, expected)
 
     async def _shaped(self, read: Callable[[Shape], Result], value: Any, streams: dict[str, GuestStream]) -> Result:
         """Return what `read` makes of an answer; where that is nothing, the streams are closed."""
@@ -127,7 +130,8 @@ class Guest:
         except ShapeError as error:
             for stream in streams.values():
                 await stream.reset()
-            raise ProtocolViolation(str(error)) from None
+            request = next((stream.request for stream in streams.values()), None)
+            raise ProtocolViolation(str(error), request) from None
 
     # The agent and the system
 
@@ -182,25 +186,35 @@ class Guest:
         """Return the SHA-256 digest of the first `length` bytes of a file, in hex."""
         return await self._read(Shape.text, "get-file-sha256sum", path=path, length=length)
 
-    async def file_chown(self, path: str, uid: int = 0, gid: int = 0) -> None:
-        """Change owner and group of a file, by number."""
-        await self._read(Shape.true, "file-chown", path=path, uid=uid, gid=gid)
+    async def file_chown(self, path: str, uid: int = 0, gid: int = 0, user: str = "", group: str = "") -> None:
+        """Change owner and group of a file.
+
+        uid, gid: by number; -1: it stays. user, group: by name, as the guest knows it, in their place.
+        """
+        await self._read(Shape.true, "file-chown", path=path, uid=uid, gid=gid, user=user, group=group)
 
     async def file_chmod(self, path: str, perm: int) -> None:
         """Change the permissions of a file."""
         await self._read(Shape.true, "file-chmod", path=path, perm=perm)
 
-    async def file_stat(self, path: str) -> FileStatus:
-        """Return what lstat(2) tells of a path; a symbolic link is not followed."""
-        return await self._read(FileStatus.read, "file-stat", path=path)
+    async def file_stat(self, path: str, follow: bool = False, names: bool = False) -> FileStatus:
+        """Return what lstat(2) tells of a path.
 
-    async def directory_create(self, path: str, perm: int = 0o755) -> None:
-        """Make a directory and the parents that it lacks; one that exists is fine."""
-        await self._read(Shape.true, "directory-create", path=path, perm=perm)
+        follow: follow a symbolic link, as stat(2) does. names: tell the names of the owners, and what a
+        symbolic link holds.
+        """
+        return await self._read(FileStatus.read, "file-stat", path=path, follow=follow, names=names)
 
-    async def directory_list(self, path: str, n: int = 0) -> tuple[FileStatus, ...]:
-        """Return the entries of a directory, `n` at most; 0: all."""
-        return await self._read(_statuses, "directory-list", path=path, n=n)
+    async def directory_create(self, path: str, perm: int = 0o755, parents: bool = True) -> None:
+        """Make a directory.
+
+        parents: make the parents that it lacks as well, and take one that exists; else both are errors.
+        """
+        await self._read(Shape.true, "directory-create", path=path, perm=perm, parents=parents)
+
+    async def directory_list(self, path: str, n: int = 0, names: bool = False) -> tuple[FileStatus, ...]:
+        """Return the entries of a directory, `n` at most; 0: all. names: as `file_stat`."""
+        return await self._read(_statuses, "directory-list", path=path, n=n, names=names)
 
     async def file_get(
         self,
@@ -474,7 +488,7 @@ class Guest:
         timeout: of each address of the host, in seconds. Returns a pair of asyncio's streams.
         """
         stream = await self.connect_stream(host, port, path, timeout, window)
-        return make_pair(stream, self._connection.keep)
+        return make_pair(stream, self._link.keep)
 
     async def connect_stream(
         self, host: str = "", port: int = 0, path: str = "", timeout: int = 10, window: int = WINDOW_DEFAULT
@@ -498,21 +512,20 @@ class Guest:
 
         host: empty for 127.0.0.1. port: 0 for any.
         """
-        backlog = Backlog(self._connection, window)
-        value, streams = await self._open(
-            (ExpectedStream("stream", window, sends=False, look=backlog.take),),
+        connection = await self._link.connection()
+        backlog = Backlog(connection, window)
+        value, streams = await connection.open_streams(
             "listen",
-            host=host,
-            port=port,
-            path=path,
-            window=window,
+            {"host": host, "port": port, "path": path, "window": window},
+            self.timeout,
+            (ExpectedStream("stream", window, sends=False, look=backlog.take),),
         )
 
         def read(shape: Shape) -> tuple[str, int]:
             return ("", 0) if path else (shape.member("host").text(), shape.member("port").integer())
 
         address = await self._shaped(read, value, streams)
-        return GuestListener(self._connection, streams["stream"], backlog, *address)
+        return GuestListener(connection, streams["stream"], backlog, *address)
 
     # Filesystems
 
@@ -621,25 +634,35 @@ async def connect(
     connect_timeout: float | None = CONNECT_TIMEOUT,
     line_limit: int = LINE_LIMIT,
     trace: Trace | None = None,
+    reconnect: float | None = None,
 ) -> AsyncIterator[Guest]:
     """Talk to a guest: `async with connect("unix:/run/web1.sock") as guest:`.
 
     endpoint: `unix:PATH`, a path, or a transport, which is closed at the end. timeout: of each call,
     and connect_timeout: of the connection with its handshake, in seconds; None for no limit.
     line_limit: the longest answer taken, in bytes. trace: is called with "sent" or "received" and
-    the bytes of the wire.
+    the bytes of the wire. reconnect: for how long to try again where nobody answers, at first and for the
+    call that comes after the connection was lost, in seconds; None: not at all. A call that is under way
+    when the link dies raises LinkLost all the same, and streams do not outlive it.
 
-    Raises EndpointError, ConnectFailed, GuestTimeout and LinkLost.
+    Raises EndpointError, ConnectFailed, GuestTimeout and LinkLost, and ValueError where a transport, which
+    can be used once, is to be connected again.
     """
-    if isinstance(endpoint, str):
-        name, transport = endpoint, await open_endpoint(endpoint)
-    else:
-        name, transport = type(endpoint).__name__, endpoint
-    connection = await Connection.open(transport, name, timeout=connect_timeout, line_limit=line_limit, trace=trace)
+    if reconnect is not None and not isinstance(endpoint, str):
+        raise ValueError("a transport can't be connected again; give the endpoint as text")
+
+    async def open_one() -> Connection:
+        if isinstance(endpoint, str):
+            name, transport = endpoint, await open_endpoint(endpoint)
+        else:
+            name, transport = type(endpoint).__name__, endpoint
+        return await Connection.open(transport, name, timeout=connect_timeout, line_limit=line_limit, trace=trace)
+
+    link = await Link.open(open_one, reconnect)
     try:
-        yield Guest(connection, timeout)
+        yield Guest(link, timeout)
     finally:
-        await connection.close()
+        await link.close()
 
 
 def _main_stream(window: int) -> ExpectedStream:

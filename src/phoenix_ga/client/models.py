@@ -22,7 +22,8 @@ class FileStatus:
     """What lstat(2) tells of a path.
 
     name: the last part of the path. mode: type and permissions. size, block_size: in bytes. blocks:
-    of 512 bytes. accessed, modified, changed: in nanoseconds since the epoch.
+    of 512 bytes. accessed, modified, changed: in nanoseconds since the epoch. user, group: the names of
+    the owners, and target: what a symbolic link holds; empty where there is none or they were not asked for.
     """
 
     name: str
@@ -40,6 +41,9 @@ class FileStatus:
     accessed: int
     modified: int
     changed: int
+    user: str = ""
+    group: str = ""
+    target: str = ""
 
     @property
     def is_regular(self) -> bool:
@@ -71,6 +75,9 @@ class FileStatus:
             accessed=_read_time(status.member("Atim")),
             modified=_read_time(status.member("Mtim")),
             changed=_read_time(status.member("Ctim")),
+            user=shape.optional_text("user"),
+            group=shape.optional_text("group"),
+            target=shape.optional_text("target"),
         )
 
 

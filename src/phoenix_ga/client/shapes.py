@@ -53,6 +53,10 @@ class Shape:
         """Tell whether an object has a member."""
         return name in self._expect(dict, "an object")
 
+    def optional_text(self, name: str) -> str:
+        """Return a member of an object that is a string, empty where it is not there."""
+        return self.member(name).text() if self.has(name) else ""
+
     def items(self, read: Callable[[Shape], Result]) -> tuple[Result, ...]:
         """Return what `read` makes of each element of an array."""
         values = self._expect(list, "an array")

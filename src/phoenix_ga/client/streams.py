@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final, Union
 
 from phoenix_ga.client.errors import GuestError, StreamBroken
+from phoenix_ga.wire.messages import NO_CODE, Request
 from phoenix_ga.wire.streams import Credit, Data, End, Reset, Skip, Stream, StreamViolation
 from phoenix_ga.wire.units import Frame
 
@@ -24,7 +25,8 @@ Piece = Union[bytes, Skip]
 class GuestStream:
     """A stream of the guest. One task may read while another one writes.
 
-    message: the guest's last words, when all was read; None before. Reading and writing raise
+    message: the guest's last words, when all was read; None before. request: what opened it; None for a
+    connection that somebody made to a listener. Reading and writing raise
     StreamBroken where the guest resets the stream, and LinkLost where the connection ends. Leaving it
     as a context manager resets it, unless both directions have ended.
 
@@ -41,8 +43,10 @@ class GuestStream:
         forget: Callable[[GuestStream], None],
         ends_both: bool = False,
         look: Callable[[bytes], None] | None = None,
+        request: Request | None = None,
     ) -> None:
         self._stream = stream
+        self.request = request
         self._ends_both = ends_both
         self._write = write
         self._post = post
@@ -87,7 +91,7 @@ class GuestStream:
         while data := await self.read():
             pieces += data
             if limit is not None and len(pieces) > limit:
-                raise StreamBroken(f"the guest sent more than {limit} bytes")
+                raise self._broken(f"the guest sent more than {limit} bytes")
         return bytes(pieces)
 
     async def read_piece(self) -> Piece:
@@ -151,7 +155,7 @@ class GuestStream:
         """Do what `reset` does, without waiting: a guest that takes nothing holds up nobody who leaves."""
         if not self._stream.over:
             self._post(self._stream.reset(text))
-            self._fail(StreamBroken("the stream was closed"))
+            self._fail(self._broken("the stream was closed"))
 
     def receive(self, frame: Frame) -> None:
         """Take a frame of this stream. Raises StreamViolation."""
@@ -162,7 +166,7 @@ class GuestStream:
             if isinstance(event, Skip) and len(self._received) >= PIECES_MAX:
                 raise StreamViolation("more holes than there is room for")
         except StreamViolation as error:
-            self._fail(StreamBroken(f"the guest broke the protocol: {error}"))
+            self._fail(self._broken(f"the guest broke the protocol: {error}"))
             raise
         if isinstance(event, Data):
             self._keep(event.payload)
@@ -178,7 +182,7 @@ class GuestStream:
                 _wake(self._room)
             self._forget_if_over()
         elif isinstance(event, Reset):
-            self._fail(StreamBroken(event.error.text, event.error.code))
+            self._fail(self._broken(event.error.text, event.error.code))
         _wake(self._news)
 
     def _keep(self, payload: bytes) -> None:
@@ -201,12 +205,15 @@ class GuestStream:
         _wake(self._room)
         self._forget(self)
 
+    def _broken(self, text: str, code: int = NO_CODE) -> StreamBroken:
+        return StreamBroken(text, code, self.request)
+
     def _may_write(self) -> bool:
         """Raise where nothing can be written any more."""
         if self._error is not None:
             raise self._error
         if not self._stream.sending:
-            raise StreamBroken("the stream has ended in this direction")
+            raise self._broken("the stream has ended in this direction")
         return True
 
     def _forget_if_over(self) -> None:

@@ -349,6 +349,7 @@ def connect_sync(
     connect_timeout: float | None = CONNECT_TIMEOUT,
     line_limit: int = LINE_LIMIT,
     trace: Trace | None = None,
+    reconnect: float | None = None,
 ) -> Iterator[SyncGuest]:
     """Talk to a guest without asyncio: `with connect_sync("unix:/run/web1.sock") as guest:`.
 
@@ -357,7 +358,12 @@ def connect_sync(
     thread = _LoopThread()
     try:
         connection = connect(
-            endpoint, timeout=timeout, connect_timeout=connect_timeout, line_limit=line_limit, trace=trace
+            endpoint,
+            timeout=timeout,
+            connect_timeout=connect_timeout,
+            line_limit=line_limit,
+            trace=trace,
+            reconnect=reconnect,
         )
         guest = thread.run(connection.__aenter__())
         try:

@@ -45,9 +45,18 @@ _HOST = Argument("host", str, "Name or address, as the guest sees it.", default=
 _PORT = Argument("port", int, "TCP port.", default=0, maximum=65535)
 _SOCKET_PATH = Argument("path", str, "Path of a Unix socket, instead of `host` and `port`.", default="")
 
+_NAMES = Argument(
+    "names",
+    bool,
+    "Add `user` and `group`, the names of owner and group, and `target`, what a symbolic link holds; each is empty "
+    "where there is none.",
+    default=False,
+)
+
 _NO_PROCESS = ("ESRCH", "no process that `exec` started and that still runs has this number")
 _TOO_MANY_STREAMS = ("EAGAIN", "too many streams are open")
 _NO_FILE = ("ENOENT", "there is no such file or directory")
+_NO_USER = ("EINVAL", "the guest knows no user or group of this name")
 _NO_HANDLE = ("EBADF", "the handle is not open, or not for this direction")
 _NO_INTERFACE = ("ENODEV", "there is no such interface")
 _NO_ADDRESS = ("EINVAL", "an address or prefix is malformed, or they are not of one family")
@@ -190,14 +199,22 @@ COMMANDS: Final[tuple[Command, ...]] = (
                 default=0o755,
                 maximum=PERMISSIONS_MAX,
             ),
+            Argument(
+                "parents",
+                bool,
+                "Make parents that are missing, and take a directory that is there; else both are errors.",
+                default=True,
+            ),
         ),
         errors=(
             ("ENOTDIR", "a part of the path is a file"),
-            ("EEXIST", "the path is there and no directory"),
+            ("EEXIST", "the path is there and no directory, or `parents` is not set"),
+            ("ENOENT", "the parent is missing, and `parents` is not set"),
         ),
         examples=(
             Example({"path": "/tmp/phoenix/site"}, True),
             Example({"path": "/tmp/phoenix", "perm": 493}, True),
+            Example({"path": "/tmp/phoenix/site/new", "parents": False}, True),
         ),
         changes=True,
     ),
@@ -331,11 +348,16 @@ COMMANDS: Final[tuple[Command, ...]] = (
         "Change owner and group of a file; a symbolic link is followed.",
         arguments=(
             Argument("path", str, _PATH),
-            Argument("uid", int, "Numeric owner.", default=0, maximum=ID_MAX),
-            Argument("gid", int, "Numeric group.", default=0, maximum=ID_MAX),
+            Argument("uid", int, "Numeric owner; -1: it stays.", default=0, minimum=-1, maximum=ID_MAX),
+            Argument("gid", int, "Numeric group; -1: it stays.", default=0, minimum=-1, maximum=ID_MAX),
+            Argument("user", str, "Name or number of the owner, in place of `uid`.", default=""),
+            Argument("group", str, "Name or number of the group, in place of `gid`.", default=""),
         ),
-        errors=(_NO_FILE, ("EPERM", "the agent may not")),
-        examples=(Example({"path": _EXAMPLE_FILE, "uid": 0, "gid": 0}, True),),
+        errors=(_NO_FILE, _NO_USER, ("EPERM", "the agent may not")),
+        examples=(
+            Example({"path": _EXAMPLE_FILE, "uid": 0, "gid": 0}, True),
+            Example({"path": _EXAMPLE_FILE, "user": "root", "gid": -1}, True),
+        ),
         changes=True,
     ),
     Command(
@@ -354,10 +376,21 @@ COMMANDS: Final[tuple[Command, ...]] = (
         "file-stat",
         "files:file_stat",
         "Tell what lstat(2) tells of a path: a symbolic link is not followed.",
-        arguments=(Argument("path", str, _PATH),),
+        arguments=(
+            Argument("path", str, _PATH),
+            Argument("follow", bool, "Follow a symbolic link, as stat(2) does.", default=False),
+            _NAMES,
+        ),
         returns="`name`: the last part of the path. `isdir`. `stat`: the members of struct stat.",
         errors=(_NO_FILE,),
-        examples=(Example({"path": _EXAMPLE_FILE}, _EXAMPLE_STAT, exact=False),),
+        examples=(
+            Example({"path": _EXAMPLE_FILE}, _EXAMPLE_STAT, exact=False),
+            Example(
+                {"path": _EXAMPLE_FILE, "names": True},
+                {**_EXAMPLE_STAT, "user": "root", "group": "root", "target": ""},
+                exact=False,
+            ),
+        ),
     ),
     Command(
         "directory-list",
@@ -366,6 +399,7 @@ COMMANDS: Final[tuple[Command, ...]] = (
         arguments=(
             Argument("path", str, _PATH),
             Argument("n", int, "List at most so many entries; 0: all, up to the limit of the agent.", default=0),
+            _NAMES,
         ),
         returns="List of the objects of `file-stat`. An entry that vanishes meanwhile is left out.",
         errors=(

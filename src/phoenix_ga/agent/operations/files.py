@@ -236,9 +236,17 @@ def change_mode(path: str, mode: int) -> None:
     os.chmod(encode_path(path), mode)
 
 
-def status(path: str) -> os.stat_result:
-    """Return what lstat(2) tells."""
-    return os.lstat(encode_path(path))
+def status(path: str, follow: bool = False) -> os.stat_result:
+    """Return what lstat(2) tells, or stat(2) where symbolic links are to be followed."""
+    return os.stat(encode_path(path), follow_symlinks=follow)
+
+
+def link_target(path: str) -> str:
+    """Return what a symbolic link holds; empty where it went away or can't be read."""
+    try:
+        return decode_path(os.readlink(encode_path(path)))
+    except OSError:
+        return ""
 
 
 def base_name(path: str) -> str:
@@ -247,6 +255,13 @@ def base_name(path: str) -> str:
 
 
 def make_directory(path: str, mode: int) -> None:
+    """Make a directory with permissions `mode`. Raises OSError (EEXIST, ENOENT)."""
+    name = encode_path(path)
+    os.mkdir(name, mode)
+    _set_special_bits(name, mode)
+
+
+def make_directories(path: str, mode: int) -> None:
     """Make a directory with permissions `mode`, and the parents that it lacks.
 
     Raises OSError (EEXIST) where the path is there and no directory; a directory is fine.
@@ -273,6 +288,10 @@ def _make_one(name: bytes, mode: int) -> None:
         if not os.path.isdir(name):
             raise OSError(EEXIST, "it is there, and no directory", name) from None
         return
+    _set_special_bits(name, mode)
+
+
+def _set_special_bits(name: bytes, mode: int) -> None:
     if mode & 0o7000:
         # mkdir(2) leaves out the set-ID bits.
         os.chmod(name, mode)

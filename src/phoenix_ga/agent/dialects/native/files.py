@@ -5,7 +5,7 @@ from __future__ import annotations
 import stat
 from errno import E2BIG, EINVAL
 
-from phoenix_ga.agent.operations import files
+from phoenix_ga.agent.operations import files, owners
 from phoenix_ga.wire.json_text import encode_json
 from phoenix_ga.wire.messages import JsonText, decode_base64, encode_base64
 from phoenix_ga.wire.units import LINE_LIMIT
@@ -61,8 +61,8 @@ def get_file_sha256sum(context: Context, path: str, length: int) -> str:
     return files.digest(path, "sha256", length)
 
 
-def file_chown(context: Context, path: str, uid: int, gid: int) -> bool:
-    files.change_owner(path, uid, gid)
+def file_chown(context: Context, path: str, uid: int, gid: int, user: str, group: str) -> bool:
+    files.change_owner(path, owners.user_id(user) if user else uid, owners.group_id(group) if group else gid)
     return True
 
 
@@ -71,22 +71,33 @@ def file_chmod(context: Context, path: str, perm: int) -> bool:
     return True
 
 
-def file_stat(context: Context, path: str) -> dict[str, Any]:
-    return _entry(files.base_name(path), files.status(path))
+def file_stat(context: Context, path: str, follow: bool, names: bool) -> dict[str, Any]:
+    status = files.status(path, follow)
+    entry = _entry(files.base_name(path), status)
+    if names:
+        entry.update(_names(owners.Names(), path, status))
+    return entry
 
 
-def directory_create(context: Context, path: str, perm: int) -> bool:
-    files.make_directory(path, perm)
+def directory_create(context: Context, path: str, perm: int, parents: bool) -> bool:
+    if parents:
+        files.make_directories(path, perm)
+    else:
+        files.make_directory(path, perm)
     return True
 
 
-def directory_list(context: Context, path: str, n: int) -> JsonText:
+def directory_list(context: Context, path: str, n: int, names: bool) -> JsonText:
     # One growing text instead of an object for each entry: 100,000 of these would take 300 MB.
     text = bytearray(b"[")
+    known = owners.Names() if names else None
     for name, status in files.list_directory(path, n, context.config.listing_limit):
         if len(text) > 1:
             text += b", "
-        text += encode_json(_entry(name, status))
+        entry = _entry(name, status)
+        if known is not None:
+            entry.update(_names(known, f"{path}/{name}", status))
+        text += encode_json(entry)
         if len(text) > _LISTING_SIZE_MAX:
             raise OSError(E2BIG, "the names are too long for one answer; ask for fewer entries with 'n'", path)
     text += b"]"
@@ -112,6 +123,14 @@ def _entry(name: str, status: os.stat_result) -> dict[str, Any]:
             "Mtim": _time(status.st_mtime_ns),
             "Ctim": _time(status.st_ctime_ns),
         },
+    }
+
+
+def _names(known: owners.Names, path: str, status: os.stat_result) -> dict[str, str]:
+    return {
+        "user": known.user(status.st_uid),
+        "group": known.group(status.st_gid),
+        "target": files.link_target(path) if stat.S_ISLNK(status.st_mode) else "",
     }
 
 

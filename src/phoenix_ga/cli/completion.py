@@ -1,0 +1,74 @@
+"""The verb `completion`, and what bash needs beyond click's own script."""
+
+from __future__ import annotations
+
+import os
+
+import click
+from click.shell_completion import BashComplete, add_completion_class, get_completion_class, split_arg_string
+
+_VARIABLE = "_PHOENIXCTL_COMPLETE"
+
+# bash takes colons for the ends of words, and an endpoint is full of them: the line is split here, and of
+# what is offered only that goes back which stands behind the last of bash's ends.
+_SOURCE = """\
+%(complete_func)s() {
+    local IFS=$'\\n' line=${COMP_LINE:0:COMP_POINT} word before completion type value
+    word=${line##*[[:space:]]}
+    before=${word%%"${word##*["$COMP_WORDBREAKS"]}"}
+    COMPREPLY=()
+    while IFS= read -r completion; do
+        type=${completion%%%%,*}
+        value=${completion#*,}
+        if [[ $type == dir ]]; then
+            compopt -o dirnames
+        elif [[ $type == file ]]; then
+            compopt -o default
+        elif [[ $type == plain ]]; then
+            [[ $value == *[/=] ]] && compopt -o nospace
+            COMPREPLY+=("${value#"$before"}")
+        fi
+    done < <(COMP_LINE=$line %(complete_var)s=bash_complete "$1" 2>/dev/null </dev/null)
+}
+complete -o nosort -F %(complete_func)s %(prog_name)s
+"""
+
+
+class _Bash(BashComplete):
+    source_template = _SOURCE
+
+    def get_completion_args(self) -> tuple[list[str], str]:
+        line = os.environ.get("COMP_LINE")
+        if line is None:
+            return super().get_completion_args()
+        words = split_arg_string(line)[1:]
+        return (words, "") if line[-1:].isspace() or not words else (words[:-1], words[-1])
+
+
+add_completion_class(_Bash)
+
+
+@click.command(
+    short_help="Print what a shell needs for completion.",
+    epilog="""\b
+Put into ~/.bashrc, ~/.zshrc or ~/.config/fish/config.fish:
+  eval "$(phoenixctl completion bash)"
+  eval "$(phoenixctl completion zsh)"
+  phoenixctl completion fish | source
+
+\b
+For files of a guest, the guest is asked, for a second at the most. Names with characters that
+mean something to a shell, such as spaces, are left out: a guest may not slip in a command.
+
+\b
+Example:
+  $ phoenixctl completion bash > phoenixctl.bash
+""",
+)
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@click.pass_context
+def completion(context: click.Context, shell: str) -> None:
+    """Print the script with which a shell completes verbs, options, commands and files of guests."""
+    kind = get_completion_class(shell)
+    assert kind is not None
+    click.echo(kind(context.find_root().command, {}, "phoenixctl", _VARIABLE).source(), nl=False)

@@ -1,0 +1,280 @@
+"""The verbs `ls` and `stat`: what there is in the guest, and what is known of it."""
+
+from __future__ import annotations
+
+import stat as bits
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from errno import E2BIG
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from phoenix_ga.cli.context import Options
+from phoenix_ga.cli.errors import REFUSED, complain, explain
+from phoenix_ga.cli.output import escape, moment
+from phoenix_ga.cli.path_completion import complete_guest_path
+from phoenix_ga.cli.paths import each_path
+
+if TYPE_CHECKING:
+    from phoenix_ga.client import FileStatus, Guest
+
+_PATHS = click.argument(
+    "paths", metavar="GUEST:/PATH...", nargs=-1, required=True, shell_complete=complete_guest_path
+)
+# A guest may show a tree that has no end.
+_ENTRIES_MAX = 500_000
+_PATH_MAX = 4096
+_KINDS = (
+    (bits.S_ISREG, "regular file"),
+    (bits.S_ISDIR, "directory"),
+    (bits.S_ISLNK, "symbolic link"),
+    (bits.S_ISCHR, "character device"),
+    (bits.S_ISBLK, "block device"),
+    (bits.S_ISFIFO, "fifo"),
+    (bits.S_ISSOCK, "socket"),
+)
+
+
+@dataclass(frozen=True)
+class _Form:
+    """What is asked for of a listing."""
+
+    names_only: bool
+    hidden: bool
+    itself: bool
+    recursive: bool
+    order: str
+    reverse: bool
+    numeric: bool
+    titled: bool
+
+
+@dataclass(frozen=True)
+class _Listed:
+    """The entries of a directory, or where `path` is None what was asked for itself."""
+
+    path: str | None
+    text: str
+    values: list[dict[str, Any]]
+
+
+@click.command(
+    short_help="List directories of the guest.",
+    epilog="""\b
+The listing is that of `ls -l`, with times of this host's zone. A symbolic link that is named
+is followed where it leads to a directory, unless -d is there. What can't be read is named on
+stderr, and the exit status is 1 then.
+
+\b
+Examples:
+  $ phoenixctl ls unix:/run/web1.sock:/etc
+  $ phoenixctl ls -atr unix:/run/web1.sock:/var/log
+""",
+)
+@_PATHS
+@click.option("-a", "-A", "--all", "hidden", is_flag=True, help="Names that begin with a dot as well.")
+@click.option("-d", "--directory", "itself", is_flag=True, help="Directories themselves, not what is in them.")
+@click.option("-R", "--recursive", is_flag=True, help="All that is below as well.")
+@click.option("-S", "order", flag_value="size", help="Sort by size, the largest first.")
+@click.option("-t", "order", flag_value="time", help="Sort by the time of the last change, the newest first.")
+@click.option("-U", "order", flag_value="none", help="Do not sort.")
+@click.option("-r", "--reverse", is_flag=True, help="Sort the other way round.")
+@click.option("-n", "--numeric", is_flag=True, help="Numbers of owners and groups instead of names.")
+@click.option("-1", "names_only", is_flag=True, help="Names alone, one a line.")
+@click.option("-l", "long", is_flag=True, help="The long form; it is what comes without it, too.")
+@click.pass_obj
+def ls(options: Options, /, paths: tuple[str, ...], order: str | None, long: bool, **flags: bool) -> int:
+    """List files and directories of the guest, in the form of `ls -l`."""
+    form = _Form(order=order or "name", titled=len(paths) > 1 or flags["recursive"], **flags)
+    troubles: list[str] = []
+
+    async def work(guest: Guest, path: str) -> list[_Listed]:
+        return [listed async for listed in _list(guest, path, form, troubles)]
+
+    def describe(path: str, found: list[_Listed]) -> tuple[dict[str, Any], str]:
+        text = ("\n\n" if form.titled else "\n").join(listed.text for listed in found)
+        return {"path": path, "entries": [value for listed in found for value in listed.values]}, text
+
+    status = each_path(options, paths, work, describe)
+    return status or (REFUSED if troubles else 0)
+
+
+async def _list(guest: Guest, path: str, form: _Form, troubles: list[str]) -> AsyncIterator[_Listed]:
+    from phoenix_ga.client import GuestRefused
+
+    status = await guest.file_stat(path, names=True)
+    if form.itself or not await _leads_to_directory(guest, path, status):
+        yield _listed(None, [(path, status)], form)
+        return
+    waiting = [path]
+    left = _ENTRIES_MAX
+    while waiting:
+        directory = waiting.pop()
+        try:
+            entries = await guest.directory_list(directory, names=True)
+        except GuestRefused as error:
+            if directory is path:
+                raise
+            troubles.append(directory)
+            complain(explain(error)[1])
+            continue
+        left -= len(entries) + 1
+        if left < 0:
+            raise OSError(E2BIG, f"more than {_ENTRIES_MAX} entries; list a directory below it", path)
+        shown = _sorted([entry for entry in entries if form.hidden or not entry.name.startswith(".")], form)
+        named = [(f"{directory.rstrip('/')}/{entry.name}", entry) for entry in shown]
+        yield _listed(directory, named, form)
+        if form.recursive:
+            waiting += [below for below, entry in reversed(named) if _may_enter(below, entry)]
+
+
+async def _leads_to_directory(guest: Guest, path: str, status: FileStatus) -> bool:
+    if not bits.S_ISLNK(status.mode & 0o177777):
+        return status.is_directory
+    from phoenix_ga.client import GuestRefused
+
+    try:
+        return (await guest.file_stat(path, follow=True)).is_directory
+    except GuestRefused:
+        return False
+
+
+def _may_enter(path: str, entry: FileStatus) -> bool:
+    # A guest that shows a directory in itself for ever has shown enough where no path is longer.
+    if not entry.is_directory or len(path) > _PATH_MAX:
+        return False
+    return "/" not in entry.name and entry.name not in ("", ".", "..")
+
+
+def _sorted(entries: list[FileStatus], form: _Form) -> list[FileStatus]:
+    keys: dict[str, Callable[[FileStatus], Any]] = {
+        "name": lambda entry: entry.name,
+        "size": lambda entry: (-entry.size, entry.name),
+        "time": lambda entry: (-entry.modified, entry.name),
+    }
+    if form.order in keys:
+        entries = sorted(entries, key=keys[form.order])
+    return entries[::-1] if form.reverse else entries
+
+
+def _listed(directory: str | None, named: Sequence[tuple[str, FileStatus]], form: _Form) -> _Listed:
+    shown = [(path if directory is None else entry.name, entry) for path, entry in named]
+    lines = [_name(name, entry, form) for name, entry in shown]
+    if not form.names_only:
+        columns = [_columns(entry, form) for _, entry in shown]
+        widths = [max(map(len, column)) for column in zip(*columns)]
+        lines = [" ".join([*_aligned(cells, widths), name]) for cells, name in zip(columns, lines)]
+        if directory is not None:
+            lines.insert(0, f"total {sum(entry.blocks for _, entry in shown) // 2}")
+    if directory is not None and form.titled:
+        lines.insert(0, f"{escape(directory)}:")
+    return _Listed(directory, "\n".join(lines), [_as_json(path, entry) for path, entry in named])
+
+
+def _columns(entry: FileStatus, form: _Form) -> list[str]:
+    mode = entry.mode & 0o177777
+    user, group = (str(entry.uid), str(entry.gid)) if form.numeric else (_owner(entry), _group(entry))
+    size = str(entry.size)
+    if bits.S_ISCHR(mode) or bits.S_ISBLK(mode):
+        size = ", ".join(map(str, _device(entry.special_device)))
+    return [
+        bits.filemode(mode),
+        str(entry.links),
+        escape(user),
+        escape(group),
+        size,
+        moment(_seconds(entry.modified)),
+    ]
+
+
+def _aligned(cells: Sequence[str], widths: Sequence[int]) -> list[str]:
+    # The owners to the left, as text; the numbers to the right.
+    return [
+        cell.ljust(width) if number in (0, 2, 3) else cell.rjust(width)
+        for number, (cell, width) in enumerate(zip(cells, widths))
+    ]
+
+
+def _name(name: str, entry: FileStatus, form: _Form) -> str:
+    mode = entry.mode & 0o177777
+    text = escape(name)
+    if bits.S_ISDIR(mode):
+        text = click.style(text, fg="blue", bold=True)
+    elif bits.S_ISLNK(mode):
+        text = click.style(text, fg="cyan", bold=True)
+    elif bits.S_ISREG(mode) and mode & 0o111:
+        text = click.style(text, fg="green", bold=True)
+    return f"{text} -> {escape(entry.target)}" if entry.target and not form.names_only else text
+
+
+@click.command(
+    short_help="Tell all that is known of files of the guest.",
+    epilog="""\b
+Example:
+  $ phoenixctl stat unix:/run/web1.sock:/etc/hosts
+""",
+)
+@_PATHS
+@click.option("-L", "--dereference", is_flag=True, help="Follow symbolic links.")
+@click.pass_obj
+def stat(options: Options, paths: tuple[str, ...], dereference: bool) -> int:
+    """Tell all that is known of files and directories of the guest, as stat(1) does."""
+
+    async def work(guest: Guest, path: str) -> FileStatus:
+        return await guest.file_stat(path, dereference, names=True)
+
+    return each_path(options, paths, work, lambda path, status: (_as_json(path, status), _as_text(path, status)))
+
+
+def _as_json(path: str, status: FileStatus) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return {"path": path, **asdict(status)}
+
+
+def _as_text(path: str, status: FileStatus) -> str:
+    mode = status.mode & 0o177777
+    kind = next((name for test, name in _KINDS if test(mode)), "unknown")
+    link = f" -> {escape(status.target)}" if status.target else ""
+    device = ",".join(map(str, _device(status.device)))
+    special = ""
+    if bits.S_ISCHR(mode) or bits.S_ISBLK(mode):
+        special = "  Device type: " + ",".join(map(str, _device(status.special_device)))
+    return "\n".join(
+        (
+            f"  File: {escape(path)}{link}",
+            f"  Size: {status.size:<15} Blocks: {status.blocks:<10} IO Block: {status.block_size:<6} {kind}",
+            f"Device: {device:<15} Inode: {status.inode:<11} Links: {status.links}{special}",
+            f"Access: ({status.permissions:04o}/{bits.filemode(mode)})  "
+            f"Uid: ({status.uid:5}/{escape(_owner(status)):>8})   Gid: ({status.gid:5}/{escape(_group(status)):>8})",
+            f"Access: {_precise(status.accessed)}",
+            f"Modify: {_precise(status.modified)}",
+            f"Change: {_precise(status.changed)}",
+        )
+    )
+
+
+def _owner(status: FileStatus) -> str:
+    return status.user or str(status.uid)
+
+
+def _group(status: FileStatus) -> str:
+    return status.group or str(status.gid)
+
+
+def _device(number: int) -> tuple[int, int]:
+    """Return major and minor as makedev(3) of glibc puts them together; of any number."""
+    major = (number >> 8) & 0xFFF | (number >> 32) & ~0xFFF & 0xFFFFFFFF
+    minor = number & 0xFF | (number >> 12) & ~0xFF & 0xFFFFFFFF
+    return major, minor
+
+
+def _seconds(nanoseconds: int) -> int:
+    return nanoseconds // 1_000_000_000
+
+
+def _precise(nanoseconds: int) -> str:
+    seconds, rest = divmod(nanoseconds, 1_000_000_000)
+    text = moment(seconds, "%Y-%m-%d %H:%M:%S")
+    return f"{text}.{rest:09d} {moment(seconds, '%z')}" if text != str(seconds) else f"{seconds}.{rest:09d}"

@@ -1,0 +1,145 @@
+"""Every example of phoenixctl's help, and of the README, does in a real guest what it says."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lab.files import GuestFile, Source, Symlink
+from lab.machine import DEFAULT_PORTS, Machine
+from phoenix_ga.agent.config import CONFIG_PATH
+from phoenix_ga.cli.__main__ import program
+from tests.network import ip, new_namespace
+from tests.support import SOURCE
+from tools.guest import agent_files
+
+pytestmark = [pytest.mark.guest, pytest.mark.root, pytest.mark.timeout(300)]
+
+README = SOURCE.parent / "README.md"
+EXAMPLES = [
+    (name, line)
+    for name, command in sorted(program.commands.items())
+    for line in re.findall(r"^  \$ (.*)$", command.epilog or "", re.MULTILINE)
+]
+README_EXAMPLES = [
+    ("README", line) for line in re.findall(r"^    \$ (phoenixctl .*)$", README.read_text(), re.MULTILINE)
+]
+SERVICE = "[Service]\nExecStart=/usr/bin/sleep infinity\n[Install]\nWantedBy=multi-user.target\n"
+
+
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    """A guest that has what the examples are about, with two ports: it is web1 and web2."""
+    files: dict[str, Source] = agent_files(tmp_path_factory.mktemp("dist") / "phoenix-ga.pyz")
+    ports = ", ".join(f"/dev/virtio-ports/{name}" for name in DEFAULT_PORTS)
+    files[CONFIG_PATH] = GuestFile(f"[general]\nport = {ports}\n".encode())
+    files["/etc/systemd/system/nginx.service"] = GuestFile(SERVICE.encode())
+    files["/etc/systemd/system/multi-user.target.wants/nginx.service"] = Symlink("../nginx.service")
+    files["/usr/bin/psql"] = GuestFile(b"#!/bin/sh\ntty && id -un\n", mode=0o755)
+    with Machine(network=True, files=files) as running:
+        running.run("mkdir -p /srv/www /run/postgresql /run/sshd /root/.ssh && useradd postgres")
+        running.run("touch /etc/issue /etc/motd /var/log/syslog")
+        running.run("ssh-keygen -A && /usr/sbin/sshd -o ListenAddress=127.0.0.1")
+        yield running
+
+
+class Host:
+    """A user's directory on the host, and the programs that the examples speak of."""
+
+    def __init__(self, directory: Path, machine: Machine) -> None:
+        self.directory = directory
+        self._sockets = [machine.socket(name) for name in DEFAULT_PORTS]
+        programs = {
+            "phoenixctl": f'exec {sys.executable} -m phoenix_ga.cli "$@"',
+            "ssh": f'exec /usr/bin/ssh -F {directory}/.ssh/config "$@"',
+            "generate-config": "echo text",
+        }
+        (directory / "bin").mkdir()
+        (directory / ".ssh").mkdir()
+        for name, text in programs.items():
+            self._write(f"bin/{name}", f"#!/bin/sh\n{text}\n").chmod(0o755)
+        self._write("take-snapshot", "#!/bin/sh\nexit 0\n").chmod(0o755)
+        for name in ("index.html", "style.css", "site.conf", "list"):
+            self._write(name, name)
+        key = directory / "key"
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
+        options = ("StrictHostKeyChecking accept-new", f"UserKnownHostsFile {directory}/known", f"IdentityFile {key}")
+        self._write(".ssh/config", "".join(f"{option}\n" for option in (*options, "LogLevel ERROR")))
+        self.run(f"phoenixctl tee -m 600 /run/web1.sock:/root/.ssh/authorized_keys < {key}.pub")
+
+    def _write(self, name: str, text: str) -> Path:
+        path = self.directory / name
+        path.write_text(text)
+        return path
+
+    def start(self, line: str) -> subprocess.Popen[str]:
+        """Start a line in a shell, in which web1 and web2 are the guest."""
+        for name, socket in zip(("/run/web1.sock", "/run/web2.sock"), self._sockets):
+            line = line.replace(name, str(socket))
+        environment = {"PATH": f"{self.directory}/bin:{os.environ['PATH']}", "HOME": str(self.directory)}
+        return subprocess.Popen(
+            ["bash", "-c", line.replace("SOCKET", str(self._sockets[0]))],
+            cwd=self.directory,
+            env={**os.environ, **environment, "PYTHONPATH": str(SOURCE)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, line: str) -> str:
+        """Run a line to its end, and return what it wrote; fail where it fails."""
+        if "4711" in line:
+            line = line.replace("4711", self.run("phoenixctl exec -d /run/web1.sock -- true").strip())
+        process = self.start(f"set -eo pipefail; {line}")
+        output, errors = process.communicate("exit\n", timeout=120)
+        assert process.returncode == 0, (line, output, errors)
+        return output
+
+    def interrupt(self, line: str) -> None:
+        """Run a line that has no end of its own until it says that it is at work."""
+        process = self.start(f"exec {line}")
+        assert process.stderr is not None
+        assert "->" in process.stderr.readline(), line
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
+
+
+@pytest.fixture(scope="module")
+def host(machine: Machine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
+    # The ports of this machine may be taken.
+    with new_namespace():
+        ip("link", "set", "lo", "up")
+        yield Host(tmp_path_factory.mktemp("home"), machine)
+
+
+@pytest.mark.parametrize(
+    ("name", "line"), [*EXAMPLES, *README_EXAMPLES], ids=[line[:60] for _, line in [*EXAMPLES, *README_EXAMPLES]]
+)
+def test_an_example_works_when_it_is_typed(host: Host, name: str, line: str) -> None:
+    if line.startswith("phoenixctl forward"):
+        host.interrupt(line)
+    else:
+        host.run(line)
+
+
+def test_each_verb_has_an_example() -> None:
+    assert {name for name, _ in EXAMPLES} == set(program.commands)
+    assert all(name in "".join(line for own, line in EXAMPLES if own == name) for name in program.commands)
+
+
+def test_the_examples_did_what_they_say(host: Host, machine: Machine) -> None:
+    assert machine.run("stat -c '%a %U:%G' /etc/motd").text.strip() == "644 root:adm"
+    assert machine.run("stat -c %a /srv/www/site/static").text.strip() == "750"
+    assert "192.0.2.10/24" in machine.run("ip address show dev eth0").text
+    assert machine.run("ip route show default").text.startswith("default via 192.0.2.1 dev eth0")
+    assert machine.run("cat /etc/app.conf /etc/site.conf").text == "text\nsite.conf"
+    assert machine.run("ls /srv/www").text.split() == ["index.html", "site", "style.css"]
+    assert host.run("phoenixctl freeze-status unix:/run/web1.sock") == "thawed\n"
