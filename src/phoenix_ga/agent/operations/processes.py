@@ -219,12 +219,12 @@ def _own_environment() -> dict[bytes, bytes]:
 
 
 def _parse_environment(variables: Sequence[str]) -> dict[bytes, bytes]:
-    """Return the variables by name: the first of each, as getenv(3) finds it, and none without a name."""
-    by_name: dict[bytes, bytes] = {}
+    """Return the variables by name: the last of each, as shells take them, and none without a name or a value."""
+    by_name = {}
     for variable in variables:
         name, assigned, value = _encode(variable).partition(b"=")
         if name and assigned:
-            by_name.setdefault(name, value)
+            by_name[name] = value
     return by_name
 
 
