@@ -8,6 +8,7 @@ import json
 import pkgutil
 import re
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,15 @@ class Talker:
 
     def hold(self, row: Row) -> list[Any]:
         """Send a row, and return its answers; a mark before one is part of it."""
+        answers = self._hold_once(row)
+        deadline = time.monotonic() + 30
+        while row.awaits and not answers[0].get("return", {row.awaits: True})[row.awaits]:
+            assert time.monotonic() < deadline, f"{row.name}: waited in vain"
+            time.sleep(0.05)
+            answers = self._hold_once(row)
+        return answers
+
+    def _hold_once(self, row: Row) -> list[Any]:
         self._number += 1
         text = re.sub(r"\$(\w+)", lambda match: self.kept.get(match[1], match[0]), row.sends)
         sync = {"execute": "guest-sync", "arguments": {"id": self._number}}

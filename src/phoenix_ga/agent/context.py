@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from phoenix_ga.agent.config import Config
     from phoenix_ga.agent.log import Log
+    from phoenix_ga.agent.loop import Loop
     from phoenix_ga.agent.operations.files import Handles
     from phoenix_ga.agent.operations.freeze import Freezer
     from phoenix_ga.agent.policy import Policy
@@ -26,10 +27,23 @@ class Context:
 
     config: the options in force. policy: which commands may run. log: where to tell what happened.
     handles: the files that `file-open` opened. stop: asks the agent to end. prepare_to_freeze: loads what
-    must not be loaded while filesystems are frozen.
+    must not be loaded while filesystems are frozen. loop: what waits, for its own thread and `call_from_thread`.
     """
 
-    __slots__ = ("_freezer", "_lock", "_parts", "config", "handles", "log", "policy", "prepare_to_freeze", "stop")
+    __slots__ = (
+        "_freezer",
+        "_lock",
+        "_parts",
+        "config",
+        "handles",
+        "log",
+        "loop",
+        "policy",
+        "prepare_to_freeze",
+        "stop",
+    )
+
+    loop: Loop
 
     def __init__(
         self,

@@ -33,6 +33,7 @@ class Daemon:
         self._workers = Workers(config.max_workers)
         self._handles = Handles(config.max_handles)
         self._context = Context(config, config.make_policy(), self._log, self._handles, self._stop_soon)
+        self._context.loop = self._loop
         self._dispatcher = Dispatcher(self._context, self._loop, self._workers)
         self._dispatcher.settled = self._settled
         self._context.prepare_to_freeze = self._dispatcher.load_qga

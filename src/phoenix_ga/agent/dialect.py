@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from phoenix_ga.wire.declaration import Command
     from phoenix_ga.wire.messages import Request
 
-    Pieces = list[bytes | bytearray]
+    Pieces = list[bytes | bytearray | memoryview]
 
 
 class CommandError(ValueError):

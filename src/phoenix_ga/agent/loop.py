@@ -61,7 +61,7 @@ class Loop:
         self._soon: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
         self._from_threads: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
         self._timers: list[Timer] = []
-        self._signals: dict[int, Callable[[], None]] = {}
+        self._signals: dict[int, list[Callable[[], None]]] = {}
         self._running = False
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self.watch(self._wake_read, self._woken)
@@ -101,8 +101,11 @@ class Loop:
         return timer
 
     def on_signal(self, number: int, callback: Callable[[], None]) -> None:
-        """Call back on the loop's thread when the signal arrives."""
-        self._signals[number] = callback
+        """Call back on the loop's thread when the signal arrives, besides whoever else is called back then."""
+        callbacks = self._signals.setdefault(number, [])
+        if callback in callbacks:
+            return
+        callbacks.append(callback)
         _signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
         # The handler only has to be there: the wake-up pipe carries the number.
         _signal.signal(number, lambda number, frame: None)
@@ -153,8 +156,8 @@ class Loop:
         except BlockingIOError:
             pass
         for number in signals:
-            if number and number in self._signals:
-                self._signals[number]()
+            for called in self._signals.get(number, ()):
+                called()
         # Only what is there now: a thread that keeps calling must not keep the ports waiting.
         for _ in range(len(self._from_threads)):
             callback, arguments = self._from_threads.popleft()

@@ -235,7 +235,7 @@ class Session:
         return self._launched < limit and self._channel.output_size < _OUTPUT_HIGH
 
     def _launch(self, call: Call) -> None:
-        def finished(outcome: list[bytes | bytearray] | Opened) -> None:
+        def finished(outcome: list[bytes | bytearray | memoryview] | Opened) -> None:
             self._launched -= 1
             self.finished += 1
             self.stuck = False
@@ -276,11 +276,11 @@ class Session:
         for stream in streams.values():
             stream.start()
 
-    def _answer(self, call: Call, pieces: list[bytes | bytearray]) -> None:
+    def _answer(self, call: Call, pieces: list[bytes | bytearray | memoryview]) -> None:
         self._count(-call.size - _CALL_COST)
         self._send(pieces)
 
-    def _send(self, pieces: list[bytes | bytearray]) -> None:
+    def _send(self, pieces: list[bytes | bytearray | memoryview]) -> None:
         if self._channel is not None and not self.muted:
             self._channel.send(pieces)
 

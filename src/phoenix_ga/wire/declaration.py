@@ -104,7 +104,7 @@ class Command:
 
     handler: "module:function" below the dialect's package. returns: the answer, in words.
     changes: whether it changes the guest (audit log, read-only policy), or the pair of an
-    argument and the value with which it does. while_frozen: it cannot touch a frozen filesystem.
+    argument and the value, or the values, with which it does. while_frozen: it cannot touch a frozen filesystem.
     inline: it never blocks, so the loop itself runs it. urgent: it gets a thread of its own at
     once, however many commands are stuck. handle: the argument that names a file handle, on which
     requests run in order. errors: errno name and when, beyond those that every command has.
@@ -137,7 +137,7 @@ class Command:
         errors: tuple[tuple[str, str], ...] = (),
         examples: tuple[Example, ...] = (),
         aliases: tuple[str, ...] = (),
-        changes: bool | tuple[str, str] = False,
+        changes: bool | tuple[str, str | tuple[str, ...]] = False,
         while_frozen: bool = False,
         inline: bool = False,
         urgent: bool = False,
@@ -186,8 +186,8 @@ class Command:
     def changes_guest(self, bound: Mapping[str, Any]) -> bool:
         """Tell whether this call, with `bound` arguments, changes the guest."""
         if isinstance(self.changes, tuple):
-            name, value = self.changes
-            return bool(bound[name] == value)
+            name, values = self.changes
+            return bound[name] in (values if isinstance(values, tuple) else (values,))
         return self.changes
 
 

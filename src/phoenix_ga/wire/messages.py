@@ -88,7 +88,7 @@ class JsonText:
 
     __slots__ = ("pieces",)
 
-    def __init__(self, *pieces: bytes | bytearray) -> None:
+    def __init__(self, *pieces: bytes | bytearray | memoryview) -> None:
         self.pieces = pieces
 
 
@@ -134,7 +134,7 @@ def encode_request(execute: str, arguments: dict[str, Any], tag: Any = NO_TAG) -
     return encode_json(message) + b"\n"
 
 
-def encode_return(value: Any, tag: Any = NO_TAG) -> list[bytes | bytearray]:
+def encode_return(value: Any, tag: Any = NO_TAG) -> list[bytes | bytearray | memoryview]:
     """Return the line, newline included, that answers with `value`, in pieces to be sent in turn."""
     pieces = value.pieces if type(value) is JsonText else (encode_json(value),)
     return [b'{"return": ', *pieces, _encode_tag(tag)]

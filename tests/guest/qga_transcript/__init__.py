@@ -17,7 +17,8 @@ class Row:
     earlier row kept, and `<0xFF>` for that byte. masked: paths into the list of answers, such as
     `0/return/version`, with `*` for any member or element: only the shape of what is there is
     compared. keeps: the name of a variable that `return`, or its only member, is kept in. differs: the
-    name of the listed deviation, where ours is meant to answer otherwise.
+    name of the listed deviation, where ours is meant to answer otherwise. awaits: a member of `return`;
+    the row is sent again until it is true.
     """
 
     name: str
@@ -25,3 +26,4 @@ class Row:
     masked: tuple[str, ...] = ()
     keeps: str = ""
     differs: str = ""
+    awaits: str = ""

@@ -12,7 +12,7 @@ from struct import Struct
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Container, Mapping, Sequence
     from typing import Final
 else:
     # The module `signal` would load `enum`.
@@ -20,6 +20,13 @@ else:
 
 _PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _TERM: Final = "xterm-256color"
+# Where a program is searched whose environment has no PATH, by an agent that has none.
+_BARE_PATH: Final = b"/bin:/usr/bin"
+_SHELL: Final = b"/bin/sh"
+# Meant for the agent alone.
+_OWN_VARIABLES: Final = (b"MALLOC_ARENA_MAX",)
+# How often a process is started anew, since its number is taken.
+_ATTEMPTS: Final = 1000
 _UMASK: Final = 0o022
 _FIRST_ERROR_WINS: Final = (errno.ENOENT, errno.ENOTDIR)
 # What Python ignores, and children should not.
@@ -30,8 +37,8 @@ _WINSIZE: Final = Struct("HHHH")  # struct winsize of ioctl_tty(2): rows, column
 class Spawned:
     """A process that was started.
 
-    pid: also its process group. stdin, stdout, stderr: our ends, non-blocking; with a terminal, the
-    first two are its master side, and there is no stderr (-1).
+    pid: also its process group. stdin, stdout, stderr: our ends, non-blocking, -1 for one that is not
+    there; with a terminal, the first two are its master side, and there is no stderr.
     """
 
     __slots__ = ("pid", "stderr", "stdin", "stdout")
@@ -108,38 +115,150 @@ def spawn(
     # Where home is not there, a program that did not ask for it runs all the same.
     fallback = b"" if directory else b"/"
     ours, theirs = _make_terminal(terminal) if terminal is not None else _make_pipes()
-    report_read, report_write = os.pipe2(os.O_CLOEXEC)
+
+    def become(report: int) -> None:
+        program = _Program(programs, arguments, variables_encoded)
+        _become(program, account, place, fallback, theirs, report)
+
     try:
-        # A signal that comes to the child before its program runs would be taken for one of ours.
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-        try:
-            pid = os.fork()
-            if pid == 0:
-                _become(programs, arguments, variables_encoded, account, place, fallback, theirs, report_write)
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-    except BaseException:
-        os.close(report_read)
+        pid = _start(become)
+    except BaseException as error:
         _close(ours)
+        if isinstance(error, _StepError):
+            name = _step_name(error.step, argv, account, directory)
+            raise OSError(error.errno, error.strerror, name) from None
         raise
     finally:
-        os.close(report_write)
         _close(theirs)
-    try:
-        report = os.read(report_read, 64)
-    finally:
-        os.close(report_read)
-    if report:
-        os.waitpid(pid, 0)
-        _close(ours)
-        step, number = report.decode().split()
-        raise OSError(int(number), os.strerror(int(number)), _step_name(step, argv, account, directory))
     return Spawned(pid, ours[0], ours[1], ours[2] if terminal is None else -1)
+
+
+def spawn_bare(
+    path: str,
+    arguments: Sequence[str],
+    environment: Sequence[str] | None,
+    feeds: bool,
+    captures: str,
+    taken: Container[int],
+) -> Spawned:
+    """Start a program in the agent's own directory, and return when it runs.
+
+    path: searched in PATH where it has no slash. environment: all of its variables, each NAME=VALUE;
+    None for the agent's own. feeds: it has a pipe for stdin. captures: "stdout", "stderr",
+    "separated" (both), "merged" (one pipe, that of stdout, for both) or "none". All else is
+    /dev/null. taken: process IDs that it must not have.
+
+    Raises OSError: with `path` as its file name, what execve(2) said.
+    """
+    if not path:
+        raise OSError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+    variables = _own_environment() if environment is None else _parse_environment(environment)
+    search = variables.get(b"PATH")
+    if search is None:
+        search = os.environb.get(b"PATH", _BARE_PATH)
+    name = _encode(path)
+    program = _Program(_candidates(name, search), [name, *map(_encode, arguments)], variables, by_shell=True)
+    ours, theirs = [-1, -1, -1], [-1, -1, -1]
+    wanted = (feeds, captures in ("stdout", "separated", "merged"), captures in ("stderr", "separated"))
+
+    def become(report: int) -> None:
+        _become(program, None, b".", b"/", theirs, report, taken)
+
+    try:
+        for number, is_pipe in enumerate(wanted):
+            if is_pipe:
+                reading, writing = os.pipe2(os.O_CLOEXEC)
+                ours[number], theirs[number] = (reading, writing) if number else (writing, reading)
+                os.set_blocking(ours[number], False)
+            elif number == 2 and captures == "merged":
+                theirs[2] = theirs[1]
+            else:
+                theirs[number] = os.open("/dev/null", (os.O_WRONLY if number else os.O_RDONLY) | os.O_CLOEXEC)
+        pid = _start(become)
+    except BaseException as error:
+        _close([fd for fd in ours if fd >= 0])
+        if isinstance(error, _StepError):
+            raise OSError(error.errno, error.strerror, path) from None
+        raise
+    finally:
+        _close([fd for fd in theirs if fd >= 0])
+    return Spawned(pid, *ours)
 
 
 def set_terminal_size(fd: int, rows: int, columns: int) -> None:
     """Tell a pseudo-terminal how large its window is; the foreground processes get SIGWINCH."""
     fcntl.ioctl(fd, termios.TIOCSWINSZ, _WINSIZE.pack(rows, columns, 0, 0))
+
+
+class _Program:
+    """What execve(2) takes. paths: to be tried in turn. by_shell: it may be a script that does not say so."""
+
+    __slots__ = ("arguments", "by_shell", "environment", "paths")
+
+    def __init__(
+        self,
+        paths: Sequence[bytes],
+        arguments: list[bytes],
+        environment: Mapping[bytes, bytes],
+        by_shell: bool = False,
+    ) -> None:
+        self.paths = paths
+        self.arguments = arguments
+        self.environment = environment
+        self.by_shell = by_shell
+
+
+class _StepError(OSError):
+    """A child did not become its program. step: where it failed."""
+
+    step = ""
+
+
+def _own_environment() -> dict[bytes, bytes]:
+    return {name: value for name, value in os.environb.items() if name not in _OWN_VARIABLES}
+
+
+def _parse_environment(variables: Sequence[str]) -> dict[bytes, bytes]:
+    """Return the variables by name: the last of each, as shells take them, and none without a name or a value."""
+    by_name = {}
+    for variable in variables:
+        name, assigned, value = _encode(variable).partition(b"=")
+        if name and assigned:
+            by_name[name] = value
+    return by_name
+
+
+def _start(become: Callable[[int], None]) -> int:
+    """Return the process ID of a child that has become its program. Raises _StepError, and OSError."""
+    for _ in range(_ATTEMPTS):
+        report_read, report_write = os.pipe2(os.O_CLOEXEC)
+        try:
+            # A signal that comes to the child before its program runs would be taken for one of ours.
+            mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+            try:
+                pid = os.fork()
+                if pid == 0:
+                    become(report_write)
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        except BaseException:
+            os.close(report_read)
+            raise
+        finally:
+            os.close(report_write)
+        try:
+            report = os.read(report_read, 64)
+        finally:
+            os.close(report_read)
+        if not report:
+            return pid
+        os.waitpid(pid, 0)
+        step, number = report.decode().split()
+        if step != "number":
+            error = _StepError(int(number), os.strerror(int(number)))
+            error.step = step
+            raise error
+    raise OSError(errno.EAGAIN, "all process numbers are taken")
 
 
 def _encode(text: str) -> bytes:
@@ -182,18 +301,20 @@ def _close(fds: Sequence[int]) -> None:
 
 
 def _become(
-    programs: Sequence[bytes],
-    arguments: list[bytes],
-    environment: Mapping[bytes, bytes],
-    account: Account,
+    program: _Program,
+    account: Account | None,
     directory: bytes,
     fallback: bytes,
     fds: Sequence[int],
     report: int,
+    taken: Container[int] = (),
 ) -> None:
     """In the child: turn into the program, or report why not. Never returns."""
-    step = b"start"
+    step = b"number"
     try:
+        if os.getpid() in taken:
+            raise OSError(errno.EAGAIN, "")
+        step = b"start"
         os.setsid()
         if fds[0] == fds[1]:
             fcntl.ioctl(fds[0], termios.TIOCSCTTY, 0)
@@ -202,7 +323,7 @@ def _become(
         _be_killable()
         os.umask(_UMASK)
         step = b"user"
-        if account.changes:
+        if account is not None and account.changes:
             os.setgroups(account.groups)
             os.setresgid(account.gid, account.gid, account.gid)
             os.setresuid(account.uid, account.uid, account.uid)
@@ -217,7 +338,7 @@ def _become(
         for number in _IGNORED:
             signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
-        _execute(programs, arguments, environment)
+        _execute(program)
     except OSError as error:
         os.write(report, b"%s %d" % (step, error.errno or errno.EINVAL))
     except BaseException:
@@ -236,12 +357,17 @@ def _be_killable() -> None:
         pass
 
 
-def _execute(programs: Sequence[bytes], arguments: list[bytes], environment: Mapping[bytes, bytes]) -> None:
-    """Replace this process by the first of `programs` that can be run. Raises OSError."""
+def _execute(program: _Program) -> None:
+    """Replace this process by the first of the paths that can be run. Raises OSError."""
     problem = OSError(errno.ENOENT, "")
-    for program in programs:
+    for path in program.paths:
         try:
-            os.execve(program, arguments, environment)
+            try:
+                os.execve(path, program.arguments, program.environment)
+            except OSError as error:
+                if error.errno != errno.ENOEXEC or not program.by_shell:
+                    raise
+                os.execve(_SHELL, [_SHELL, path, *program.arguments[1:]], program.environment)
         except OSError as error:
             if problem.errno in _FIRST_ERROR_WINS:
                 problem = error

@@ -160,7 +160,7 @@ class GuestCommand(Command):
         parameters: tuple[Parameter, ...] = (),
         governed_by: tuple[str, ...] = (),
         answers: bool = True,
-        changes: bool | tuple[str, str] = False,
+        changes: bool | tuple[str, str | tuple[str, ...]] = False,
         while_frozen: bool = False,
         inline: bool = False,
         urgent: bool = False,

@@ -2,10 +2,63 @@
 
 from __future__ import annotations
 
-from phoenix_ga.agent.dialects.qga.schema import GuestCommand
+from phoenix_ga.agent.dialects.qga.schema import INTEGER, STRING, Choice, Either, GuestCommand, Parameter
+from phoenix_ga.agent.operations.random_access import WRITE_MODES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
-COMMANDS: Final[tuple[GuestCommand, ...]] = ()
+_HANDLE: Final = Parameter("handle", INTEGER)
+_WHENCE: Final = Either("GuestFileWhence", {int: INTEGER, float: INTEGER, str: Choice("set", "cur", "end")})
+
+COMMANDS: Final = (
+    GuestCommand(
+        "guest-file-open",
+        "files:guest_file_open",
+        "Open a file as fopen(3) does, and return its handle, which outlives the client.",
+        parameters=(Parameter("path", STRING), Parameter("mode", STRING, optional=True)),
+        governed_by=("file-open",),
+        changes=("mode", WRITE_MODES),
+    ),
+    GuestCommand(
+        "guest-file-close",
+        "files:guest_file_close",
+        "Close a file.",
+        parameters=(_HANDLE,),
+        governed_by=("file-close",),
+        handle="handle",
+    ),
+    GuestCommand(
+        "guest-file-read",
+        "files:guest_file_read",
+        "Read from where the file was left, at most 48 MiB, and tell whether the end was met.",
+        parameters=(_HANDLE, Parameter("count", INTEGER, optional=True)),
+        governed_by=("file-read",),
+        handle="handle",
+    ),
+    GuestCommand(
+        "guest-file-write",
+        "files:guest_file_write",
+        "Write where the file was left.",
+        parameters=(_HANDLE, Parameter("buf-b64", STRING), Parameter("count", INTEGER, optional=True)),
+        governed_by=("file-write",),
+        handle="handle",
+    ),
+    GuestCommand(
+        "guest-file-seek",
+        "files:guest_file_seek",
+        "Go on elsewhere in the file, and tell where that is.",
+        parameters=(_HANDLE, Parameter("offset", INTEGER), Parameter("whence", _WHENCE)),
+        governed_by=("file-open",),
+        handle="handle",
+    ),
+    GuestCommand(
+        "guest-file-flush",
+        "files:guest_file_flush",
+        "Do nothing: what was written is with the kernel already.",
+        parameters=(_HANDLE,),
+        governed_by=("file-write",),
+        handle="handle",
+    ),
+)

@@ -2,10 +2,47 @@
 
 from __future__ import annotations
 
-from phoenix_ga.agent.dialects.qga.schema import GuestCommand
+from phoenix_ga.agent.dialects.qga.schema import (
+    BOOLEAN,
+    INTEGER,
+    STRING,
+    Choice,
+    Either,
+    GuestCommand,
+    ListOf,
+    Parameter,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
-COMMANDS: Final[tuple[GuestCommand, ...]] = ()
+_CAPTURE: Final = Either(
+    "GuestExecCaptureOutput",
+    {bool: BOOLEAN, str: Choice("none", "stdout", "stderr", "separated", "merged")},
+)
+
+COMMANDS: Final = (
+    GuestCommand(
+        "guest-exec-status",
+        "processes:guest_exec_status",
+        "Tell whether a program has ended, how, and what it has written; once that is all there is.",
+        parameters=(Parameter("pid", INTEGER),),
+        governed_by=("exec",),
+        inline=True,
+    ),
+    GuestCommand(
+        "guest-exec",
+        "processes:guest_exec",
+        "Start a program, and return its process ID.",
+        parameters=(
+            Parameter("path", STRING),
+            Parameter("arg", ListOf(STRING), optional=True),
+            Parameter("env", ListOf(STRING), optional=True),
+            Parameter("input-data", STRING, optional=True),
+            Parameter("capture-output", _CAPTURE, optional=True),
+        ),
+        governed_by=("exec",),
+        changes=True,
+    ),
+)

@@ -1,0 +1,74 @@
+"""Commands about programs."""
+
+from __future__ import annotations
+
+from phoenix_ga.agent.captures import Captures
+from phoenix_ga.agent.dialect import CommandError
+from phoenix_ga.agent.dialects.qga.base64_text import decode_guest_base64
+from phoenix_ga.wire.messages import NO_CODE, JsonText
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from phoenix_ga.agent.context import Context
+
+
+def guest_exec(
+    context: Context,
+    path: str,
+    arg: list[str] | None,
+    env: list[str] | None,
+    input_data: str | None,
+    capture_output: bool | str | None,
+) -> dict[str, Any]:
+    from phoenix_ga.agent.operations.processes import spawn_bare
+
+    data = b"" if input_data is None else decode_guest_base64(input_data)
+    if not isinstance(capture_output, str):
+        capture_output = "separated" if capture_output else "none"
+    captures = context.part(_make_captures)
+    try:
+        captures.refuse_too_many()
+        spawned = spawn_bare(
+            _text(path),
+            [_text(word) for word in arg or ()],
+            None if env is None else [_text(variable) for variable in env],
+            input_data is not None,
+            capture_output,
+            captures.numbers,
+        )
+    except OSError as error:
+        what = f"Failed to execute child process “{path}” ({error.strerror})"
+        raise CommandError(f"Guest agent command failed, error was '{what}'", error.errno or NO_CODE) from None
+    # Before the answer to this: whoever asks after the program then finds it.
+    context.loop.call_from_thread(captures.add, spawned, data)
+    return {"pid": spawned.pid}
+
+
+def guest_exec_status(context: Context, pid: int) -> JsonText | dict[str, Any]:
+    captures = context.part(_make_captures)
+    capture = captures.find(pid)
+    if capture is None:
+        raise CommandError("Invalid parameter 'pid'", NO_CODE)
+    if capture.outcome is None:
+        return {"exited": False}
+    captures.delivered(capture)
+    pieces: list[bytes | memoryview] = [
+        b'{"exited": true, "%s": %d' % (capture.outcome[0].encode(), capture.outcome[1])
+    ]
+    for name, output in ((b"out", capture.out), (b"err", capture.error)):
+        if output.size:
+            pieces += [b', "%s-data": "' % name, *output.text(), b'"']
+        if output.size or output.truncated:
+            pieces.append(b', "%s-truncated": %s' % (name, b"true" if output.truncated else b"false"))
+    return JsonText(*pieces, b"}")
+
+
+def _make_captures(context: Context) -> Captures:
+    return Captures(context.loop)
+
+
+def _text(text: str) -> str:
+    # No argument holds a NUL: here, as in QEMU, U+0000 has the two bytes that are its other form.
+    return text.replace("\0", "\udcc0\udc80")
