@@ -2,10 +2,71 @@
 
 from __future__ import annotations
 
-from phoenix_ga.agent.dialects.qga.schema import GuestCommand
+from phoenix_ga.agent.dialects.qga.schema import BOOLEAN, INTEGER, GuestCommand, ListOf, Parameter, Struct
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
-COMMANDS: Final[tuple[GuestCommand, ...]] = ()
+_ONLINE: Final = (Parameter("online", BOOLEAN), Parameter("can-offline", BOOLEAN, optional=True))
+_PROCESSOR: Final = Struct(Parameter("logical-id", INTEGER), *_ONLINE)
+_MEMORY_BLOCK: Final = Struct(Parameter("phys-index", INTEGER), *_ONLINE)
+
+COMMANDS: Final[tuple[GuestCommand, ...]] = (
+    GuestCommand(
+        "guest-get-vcpus",
+        "hardware:guest_get_vcpus",
+        "List the processors, and which are online.",
+    ),
+    GuestCommand(
+        "guest-set-vcpus",
+        "hardware:guest_set_vcpus",
+        "Take processors on- or offline, up to the first that fails; return how many.",
+        parameters=(
+            Parameter(
+                "vcpus",
+                ListOf(
+                    Struct(
+                        Parameter("logical-id", INTEGER),
+                        Parameter("online", BOOLEAN),
+                        Parameter("can-offline", BOOLEAN, optional=True),
+                    )
+                ),
+            ),
+        ),
+        changes=True,
+    ),
+    GuestCommand(
+        "guest-get-memory-blocks",
+        "hardware:guest_get_memory_blocks",
+        "List the blocks of memory, and which are online.",
+    ),
+    GuestCommand(
+        "guest-set-memory-blocks",
+        "hardware:guest_set_memory_blocks",
+        "Take blocks of memory on- or offline, and tell what became of each.",
+        parameters=(
+            Parameter(
+                "mem-blks",
+                ListOf(
+                    Struct(
+                        Parameter("phys-index", INTEGER),
+                        Parameter("online", BOOLEAN),
+                        Parameter("can-offline", BOOLEAN, optional=True),
+                    )
+                ),
+            ),
+        ),
+        changes=True,
+    ),
+    GuestCommand(
+        "guest-get-memory-block-info",
+        "hardware:guest_get_memory_block_info",
+        "Tell the size of a block of memory.",
+    ),
+    GuestCommand(
+        "guest-get-cpustats",
+        "hardware:guest_get_cpustats",
+        "Tell how many milliseconds each processor spent with what.",
+    ),
+)

@@ -2,10 +2,75 @@
 
 from __future__ import annotations
 
-from phoenix_ga.agent.dialects.qga.schema import GuestCommand
+from phoenix_ga.agent.dialects.qga.schema import INTEGER, STRING, GuestCommand, Parameter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
-COMMANDS: Final[tuple[GuestCommand, ...]] = ()
+COMMANDS: Final[tuple[GuestCommand, ...]] = (
+    GuestCommand(
+        "guest-get-osinfo",
+        "system:guest_get_osinfo",
+        "Tell which system this is: its kernel, and what os-release(5) says.",
+        governed_by=("sysinfo",),
+    ),
+    GuestCommand(
+        "guest-get-host-name",
+        "system:guest_get_host_name",
+        "Tell the name of the host.",
+        governed_by=("sysinfo",),
+    ),
+    GuestCommand(
+        "guest-get-timezone",
+        "system:guest_get_timezone",
+        "Tell the time zone, and how many seconds it is east of UTC.",
+    ),
+    GuestCommand(
+        "guest-get-time",
+        "system:guest_get_time",
+        "Tell the time, in nanoseconds since the epoch.",
+    ),
+    GuestCommand(
+        "guest-set-time",
+        "system:guest_set_time",
+        "Set the clocks of the system and of the hardware; without a time, the former from the latter.",
+        parameters=(Parameter("time", INTEGER, optional=True),),
+        changes=True,
+    ),
+    GuestCommand(
+        "guest-get-load",
+        "system:guest_get_load",
+        "Tell the load averages of one, five and fifteen minutes.",
+        governed_by=("sysinfo",),
+    ),
+    GuestCommand(
+        "guest-shutdown",
+        "system:guest_shutdown",
+        "Power down, halt or reboot the machine.",
+        parameters=(Parameter("mode", STRING, optional=True),),
+        changes=True,
+        answers=False,
+    ),
+    GuestCommand(
+        "guest-suspend-disk",
+        "system:guest_suspend_disk",
+        "Hibernate.",
+        changes=True,
+        answers=False,
+    ),
+    GuestCommand(
+        "guest-suspend-ram",
+        "system:guest_suspend_ram",
+        "Sleep with what is in memory.",
+        changes=True,
+        answers=False,
+    ),
+    GuestCommand(
+        "guest-suspend-hybrid",
+        "system:guest_suspend_hybrid",
+        "Sleep with what is in memory, and on the disk too.",
+        changes=True,
+        answers=False,
+    ),
+)

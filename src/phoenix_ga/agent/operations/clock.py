@@ -1,0 +1,84 @@
+"""The clock of the system, and the one of the hardware, which goes on when the machine is off (rtc(4))."""
+
+from __future__ import annotations
+
+import os
+import time
+from errno import ENODEV
+from fcntl import ioctl
+from struct import Struct
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
+_NANOSECONDS: Final = 1_000_000_000
+# struct rtc_time of linux/rtc.h: second, minute, hour, day, month from 0, year from 1900, and three unused.
+_RTC_TIME: Final = Struct("9i")
+_RTC_RD_TIME: Final = 0x80247009
+_RTC_SET_TIME: Final = 0x4024700A
+_DEVICES: Final = ("/dev/rtc", "/dev/rtc0", "/dev/misc/rtc")
+# hwclock(8): the third line says what time zone the clock of the hardware is in.
+_ADJTIME: Final = "/etc/adjtime"
+
+
+def get_time() -> int:
+    """Return the time, in nanoseconds since the epoch, to the microsecond."""
+    return time.time_ns() // 1000 * 1000
+
+
+def set_time(nanoseconds: int) -> None:
+    """Set the clock of the system. Raises OSError."""
+    time.clock_settime_ns(time.CLOCK_REALTIME, nanoseconds)
+
+
+def write_hardware_clock() -> None:
+    """Set the clock of the hardware from that of the system. Raises OSError (ENODEV where there is none)."""
+    seconds = time.time()
+    now = time.localtime(seconds) if _is_local() else time.gmtime(seconds)
+    value = _RTC_TIME.pack(
+        min(now.tm_sec, 59), now.tm_min, now.tm_hour, now.tm_mday, now.tm_mon - 1, now.tm_year - 1900, 0, 0, 0
+    )
+    fd = _open()
+    try:
+        ioctl(fd, _RTC_SET_TIME, value)
+    finally:
+        os.close(fd)
+
+
+def read_hardware_clock() -> None:
+    """Set the clock of the system from that of the hardware. Raises OSError (ENODEV where there is none)."""
+    fd = _open()
+    try:
+        fields = _RTC_TIME.unpack(ioctl(fd, _RTC_RD_TIME, bytes(_RTC_TIME.size)))
+    finally:
+        os.close(fd)
+    second, minute, hour, day, month, year = fields[:6]
+    local = (year + 1900, month + 1, day, hour, minute, second, 0, 0, -1)
+    seconds = int(time.mktime(local)) if _is_local() else _seconds(year + 1900, month + 1, day, hour, minute, second)
+    set_time(seconds * _NANOSECONDS)
+
+
+def _open() -> int:
+    for path in _DEVICES:
+        try:
+            return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            pass
+    raise OSError(ENODEV, "there is no clock of the hardware")
+
+
+def _is_local() -> bool:
+    try:
+        with open(_ADJTIME, encoding="ascii", errors="replace") as file:
+            return file.read().splitlines()[2:3] == ["LOCAL"]
+    except OSError:
+        return False
+
+
+def _seconds(year: int, month: int, day: int, hour: int, minute: int, second: int) -> int:
+    """Return the seconds since the epoch of a time in UTC."""
+    # Years begin in March, so that the leap day is the last one (the civil calendar in days).
+    years = year - (month <= 2)
+    days = 365 * years + years // 4 - years // 100 + years // 400 + (153 * ((month + 9) % 12) + 2) // 5 + day - 719469
+    return ((days * 24 + hour) * 60 + minute) * 60 + second

@@ -1,0 +1,58 @@
+"""What the system calls itself: its release, its name, its time zone."""
+
+from __future__ import annotations
+
+import os
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
+# os-release(5)
+_RELEASE_FILES: Final = ("/etc/os-release", "/usr/lib/os-release")
+_ESCAPED: Final = '"\\$`'
+
+
+def os_release(paths: tuple[str, ...] = _RELEASE_FILES) -> dict[str, str]:
+    """Return the variables of the first of the files that is there; none where none is."""
+    for path in paths:
+        try:
+            with open(path, encoding="utf-8", errors="surrogateescape") as file:
+                lines = file.read().splitlines()
+        except OSError:
+            continue
+        pairs = (line.strip().partition("=") for line in lines if not line.lstrip().startswith("#"))
+        return {name: unquote(value) for name, equals, value in pairs if equals}
+    return {}
+
+
+def unquote(value: str) -> str:
+    """Return what a value of a shell variable means: in single, double or no quotes."""
+    if len(value) >= 2 and value[0] == value[-1] == "'":
+        return value[1:-1]
+    in_quotes = len(value) >= 2 and value[0] == value[-1] == '"'
+    rest = iter(value[1:-1] if in_quotes else value)
+    found = []
+    for character in rest:
+        if character == "\\":
+            following = next(rest, "")
+            if in_quotes and following not in _ESCAPED and following != "'":
+                found.append(character)
+            found.append(following)
+        else:
+            found.append(character)
+    return "".join(found)
+
+
+def host_name() -> str:
+    """Return the name of the host."""
+    return os.uname().nodename
+
+
+def time_zone() -> tuple[str, int]:
+    """Return the abbreviation of the time zone, and how many seconds it is east of UTC now."""
+    # It may have been changed since the agent was started.
+    time.tzset()
+    now = time.localtime()
+    return now.tm_zone, now.tm_gmtoff

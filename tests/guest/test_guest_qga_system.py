@@ -1,0 +1,104 @@
+"""What commands of the QEMU Guest Agent do to a machine: its clocks, its processors, its end."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from lab.machine import Machine
+from tests.support import LineClient
+from tools.guest import agent_files
+
+pytestmark = [pytest.mark.guest, pytest.mark.timeout(300)]
+
+PORT = "org.qemu.guest_agent.0"
+YEAR_2033 = 2_000_000_000
+
+
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    files = agent_files(tmp_path_factory.mktemp("dist") / "phoenix-ga.pyz")
+    with Machine(files=files, ports=[PORT]) as machine:
+        yield machine
+
+
+@pytest.fixture
+def client(machine: Machine) -> Iterator[LineClient]:
+    with LineClient.connect(machine.socket(PORT)) as client:
+        # Right after a start of the agent, the kernel still tells of clients.
+        client.sync()
+        yield client
+
+
+def ask(client: LineClient, execute: str, **arguments: Any) -> Any:
+    message = {"execute": execute, "arguments": {name.replace("_", "-"): value for name, value in arguments.items()}}
+    client.send(json.dumps(message).encode())
+    answer = client.answer()
+    assert "return" in answer, answer
+    return answer["return"]
+
+
+def test_setting_the_time_reaches_the_clock_of_the_hardware(client: LineClient, machine: Machine) -> None:
+    ask(client, "guest-set-time", time=YEAR_2033 * 10**9)
+    assert 0 <= ask(client, "guest-get-time") / 10**9 - YEAR_2033 < 60
+    assert 0 <= int(machine.run("cat /sys/class/rtc/rtc0/since_epoch").text) - YEAR_2033 < 60
+    machine.run(f"date -s @{YEAR_2033 - 1_000_000}")
+    ask(client, "guest-set-time")
+    assert 0 <= int(machine.run("date +%s").text) - YEAR_2033 < 60
+    ask(client, "guest-set-time", time=time.time_ns())
+
+
+def test_a_processor_is_taken_out_and_put_in(client: LineClient, machine: Machine) -> None:
+    assert len(ask(client, "guest-get-vcpus")) == 2
+    for online in (False, True):
+        assert ask(client, "guest-set-vcpus", vcpus=[{"logical-id": 1, "online": online}]) == 1
+        assert {"logical-id": 1, "online": online, "can-offline": True} in ask(client, "guest-get-vcpus")
+        assert machine.run("nproc").text == ("2" if online else "1")
+
+
+def test_what_it_tells_is_what_the_system_says(client: LineClient, machine: Machine) -> None:
+    assert ask(client, "guest-get-host-name") == {"host-name": machine.run("hostname").text}
+    osinfo = ask(client, "guest-get-osinfo")
+    assert osinfo["pretty-name"] == machine.run(". /etc/os-release && echo $PRETTY_NAME").text
+    assert osinfo["kernel-release"] == machine.run("uname -r").text
+    assert set(ask(client, "guest-get-load")) == {"load1m", "load5m", "load15m"}
+    machine.run(
+        "ip link add dummy0 type dummy && ip addr add 198.51.100.7/24 dev dummy0 && ip link set dummy0 up && "
+        "ip route add 203.0.113.0/24 via 198.51.100.1 metric 7 && ip addr add 2001:db8::7/64 dev dummy0 nodad"
+    )
+    interfaces = {interface["name"]: interface for interface in ask(client, "guest-network-get-interfaces")}
+    listed = json.loads(machine.run("ip -json addr show dev dummy0").text)[0]
+    assert interfaces["dummy0"]["hardware-address"] == listed["address"]
+    assert [each["ip-address"] for each in interfaces["dummy0"]["ip-addresses"]] == [
+        each["local"] for each in listed["addr_info"]
+    ]
+    routes = ask(client, "guest-network-get-route")
+    (route,) = (each for each in routes if each["destination"] == "203.0.113.0")
+    expected = {"iface": "dummy0", "gateway": "198.51.100.1", "mask": "255.255.255.0", "metric": 7, "version": 4}
+    assert expected.items() <= route.items()
+    (route6,) = (each for each in routes if each["destination"] == "2001:db8::")
+    assert (route6["version"], route6["desprefixlen"], route6["iface"]) == (6, "64", "dummy0")
+
+
+def test_a_machine_that_cannot_sleep_says_so(client: LineClient) -> None:
+    client.send(b'{"execute": "guest-suspend-hybrid"}')
+    assert "not supported" in client.answer()["error"]["desc"]
+
+
+def test_reboot_and_power_down_are_not_answered_but_done(client: LineClient, machine: Machine) -> None:
+    before = machine.run("cat /proc/sys/kernel/random/boot_id").text
+    client.send(b'{"execute": "guest-shutdown", "arguments": {"mode": "reboot"}}')
+    client.socket.settimeout(2)
+    with pytest.raises((TimeoutError, EOFError, json.JSONDecodeError)):
+        client.answer()
+    client.close()
+    machine.wait_ready()
+    assert machine.run("cat /proc/sys/kernel/random/boot_id").text != before
+    with LineClient.connect(machine.socket(PORT)) as again:
+        again.sync()
+        again.send(b'{"execute": "guest-shutdown"}')
+        assert machine.wait_exit() == 0
