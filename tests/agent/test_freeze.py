@@ -134,6 +134,36 @@ def test_can_be_repeated(freezer: Freezer) -> None:
         assert freezer.thaw() == 3
 
 
+def test_only_the_filesystems_that_are_asked_for(freezer: Freezer, kernel: FakeKernel, log: list[str]) -> None:
+    assert freezer.freeze(["/3", "/1", "/nowhere", "/1"]) == ["/1", "/3"]
+    assert is_frozen(freezer)
+    assert kernel.frozen == ["/1", "/3"]
+    assert freezer.thaw() == 2
+    assert kernel.calls == ["sync", "freeze /1", "freeze /3", "thaw /3", "thaw /1"]
+    assert log == []
+
+
+@pytest.mark.parametrize("points", [[], ["/nowhere"], ["/1/", "1", ""]])
+def test_asking_for_no_filesystem_freezes_none(
+    freezer: Freezer, kernel: FakeKernel, tmp_path: Path, points: list[str]
+) -> None:
+    assert freezer.freeze(points) == []
+    assert not is_frozen(freezer)
+    assert kernel.calls == []
+    assert not (tmp_path / "run/frozen").exists()
+    assert freezer.thaw() == 0
+
+
+def test_failure_of_one_that_was_asked_for_thaws_the_others(freezer: Freezer, kernel: FakeKernel) -> None:
+    kernel.fail_freeze["/3"] = errno.EIO
+    with pytest.raises(OSError, match=r"cannot freeze /3: .*; what was frozen has been thawed"):
+        freezer.freeze(["/2", "/3"])
+    assert not is_frozen(freezer)
+    assert kernel.frozen == []
+    assert freezer.freeze(["/2"]) == ["/2"]
+    assert freezer.thaw() == 1
+
+
 def test_thaw_with_nothing_frozen(freezer: Freezer, kernel: FakeKernel) -> None:
     assert freezer.thaw() == 0
     assert kernel.calls == []
@@ -688,6 +718,30 @@ def test_loop_in_loop_and_bind_mounts(bench: Bench, real_freezer: Freezer, real:
     # Of several mounts of one filesystem the one with the shortest path stands for it.
     assert [os.path.basename(point) for point in frozen] == order
     assert real.calls == [f"freeze {name}" for name in order] + [f"thaw {name}" for name in order[::-1]]
+
+
+@pytest.mark.root
+@needs_root
+def test_a_selection_by_any_mount_point_keeps_the_order(bench: Bench, real_freezer: Freezer, tmp_path: Path) -> None:
+    outer = bench.make(tmp_path / "image", "outer", size="96M")
+    middle = bench.make(outer / "image", "middle", size="64M")
+    inner = bench.make(middle / "image", "inner")
+    bind = tmp_path / "another-place"
+    bind.mkdir()
+    bench.mount(outer, bind, "--bind")
+    try:
+        # Through the one between them, the inner one depends on the outer one.
+        frozen = real_freezer.freeze([str(bind), str(inner)])
+        assert [os.path.basename(point) for point in frozen] == ["inner", "outer"]
+        assert bench.write(outer).is_blocked()
+    finally:
+        assert real_freezer.thaw() == 2
+    hidden = bench.make(tmp_path / "image2", "inner")
+    try:
+        assert real_freezer.freeze([str(hidden)]) == [str(hidden)]
+        assert not bench.write(middle).is_blocked()
+    finally:
+        assert real_freezer.thaw() == 1
 
 
 @pytest.mark.root

@@ -24,7 +24,7 @@ from phoenix_ga.agent.operations.freeze_state import RUN_DIRECTORY, FreezeState
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
     from typing import Final
 
 # Seconds. The kernel syncs each filesystem anyway when it freezes it; a sync before only makes the
@@ -101,11 +101,13 @@ class Freezer:
         """True from before the first filesystem is frozen until all are thawed. Never waits."""
         return self._frozen
 
-    def freeze(self) -> list[str]:
+    def freeze(self, points: Collection[str] | None = None) -> list[str]:
         """Freeze every local filesystem that can be; return the mount points, in that order.
 
-        A filesystem that cannot be frozen by its nature, or that somebody else froze, is left alone
-        and logged. Where there is none to freeze, nothing is, and `frozen` stays False.
+        points: only the filesystems that these mount points lead to, whichever of several leads
+        there; other paths are ignored. A filesystem that cannot be frozen by its nature, or that
+        somebody else froze, is left alone and logged. Where there is none to freeze, nothing is, and
+        `frozen` stays False.
 
         Raises OSError, and then this call has left nothing frozen (or says what): EBUSY where
         filesystems are frozen by this object or being frozen or thawed, ECANCELED where `thaw` was
@@ -118,7 +120,9 @@ class Freezer:
             if self._frozen:
                 raise OSError(errno.EBUSY, "filesystems are frozen already")
             self._hold()
-            pending = self._open_targets()
+            pending = self._open_targets(points)
+            if not pending:
+                return []
             try:
                 self._sync()
                 self._raise_if_cancelled()
@@ -179,12 +183,12 @@ class Freezer:
         finally:
             self._end_operation()
 
-    def _open_targets(self) -> list[Target]:
+    def _open_targets(self, points: Collection[str] | None) -> list[Target]:
         """Open a mount point of everything that is to be frozen, in the order of freezing."""
         for attempt in range(ATTEMPTS):
             targets: list[Target] = []
             try:
-                self._add_targets(targets)
+                self._add_targets(targets, points)
                 return targets
             except BaseException as error:
                 for target in targets:
@@ -194,7 +198,7 @@ class Freezer:
                     raise
         raise AssertionError("not reached")
 
-    def _add_targets(self, targets: list[Target]) -> None:
+    def _add_targets(self, targets: list[Target], points: Collection[str] | None) -> None:
         tree = MountTree(self._kernel.mounts())
         topology = self._kernel.topology()
         filesystems = [
@@ -203,10 +207,16 @@ class Freezer:
             # To the one nothing is written; the other (FUSE) the kernel cannot freeze.
             if not filesystem.read_only and not filesystem.type.startswith("fuse")
         ]
-        self._check_run_directory(filesystems)
+        wanted = filesystems if points is None else [each for each in filesystems if _is_at(each, points, tree)]
+        if not wanted:
+            return
+        self._check_run_directory(wanted)
         for filesystem in filesystems:
             filesystem.numbers |= self._kernel.device_numbers(filesystem, tree)
+        # The order comes from all: two that are wanted may depend on each other through one that is not.
         for filesystem in freeze_order(filesystems, topology):
+            if filesystem not in wanted:
+                continue
             try:
                 descriptor = self._kernel.open(filesystem, tree)
             except OSError as error:
@@ -372,3 +382,7 @@ class Freezer:
                     self._log(note)
         finally:
             self._operation.release()
+
+
+def _is_at(filesystem: Filesystem, points: Collection[str], tree: MountTree) -> bool:
+    return any(mount.point in points and tree.is_reachable(mount) for mount in filesystem.mounts)
