@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lab.errors import LabError
 
-_DEVICES = {"virtio": "virtio-blk-pci", "scsi": "scsi-hd", "nvme": "nvme"}
+_DEVICES = {"virtio": "virtio-blk-pci", "scsi": "scsi-hd", "nvme": "nvme", "ide": "ide-hd"}
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class DiskSpec:
     """A disk to attach: an empty one of `size`, or the image at `path`.
 
     `size` is in QEMU's notation (`64M`, `1G`). `serial` is what the guest sees, in
-    /dev/disk/by-id/virtio-SERIAL for a virtio disk; without one it is `diskN`. `bus` is virtio, scsi or nvme.
+    /dev/disk/by-id/virtio-SERIAL for a virtio disk; without one it is `diskN`. `bus` is virtio, scsi, nvme or ide.
     A disk made by `size` is gone with the machine; one given by `path` is written to.
     """
 

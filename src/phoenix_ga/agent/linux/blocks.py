@@ -44,14 +44,19 @@ class BlockDevice:
     def __init__(self, number: int, name: str, *, below: Iterable[int] = (), sectors: int = 0) -> None:
         self.number = number
         self.name = name
-        # A slash in a device's name is an exclamation mark in sysfs.
-        self.path = "/dev/" + name.replace("!", "/")
+        self.path = self.node
         self.sectors = sectors
         self.disk = number
         self.below = tuple(below)
         self.backing_file = ""
         self.backing_device = 0
         self.concealed = False
+
+    @property
+    def node(self) -> str:
+        """The path below /dev by the kernel's name."""
+        # A slash in a device's name is an exclamation mark in sysfs.
+        return "/dev/" + self.name.replace("!", "/")
 
 
 class Topology:
@@ -89,6 +94,21 @@ class Topology:
                 return pool
         return (number,)
 
+    def carriers(self, number: int) -> list[int]:
+        """Return the disks and partitions that a device is on in the end, whatever is mapped between.
+
+        The device itself where it is one. Empty for a loop device on a file: who knows where that is.
+        """
+        device = self.devices.get(number)
+        if device is None or device.backing_file:
+            return []
+        if device.disk != number or not device.below:
+            return [number]
+        found: list[int] = []
+        for below in device.below:
+            found += [carrier for carrier in self.carriers(below) if carrier not in found]
+        return found
+
     def resolve(self, path: str) -> int:
         """Return the number of the block device that a path below /dev names, 0 where there is none."""
         try:
@@ -99,6 +119,13 @@ class Topology:
             return status.st_rdev
         name = os.path.basename(os.path.realpath(self.root + path))
         return next((device.number for device in self.devices.values() if device.name == name), 0)
+
+
+def place(device: BlockDevice, disk: BlockDevice) -> tuple[bool, int, str, int, str]:
+    """What to sort devices by: real disks first, vdb before vdaa, partition 2 before 10. disk: that it is on."""
+    mapped = disk.name.startswith(("dm-", "loop", "md"))
+    own = "" if device is disk else device.name
+    return (mapped, len(disk.name), disk.name, len(own), own)
 
 
 def loop_status(path: str) -> tuple[int, int]:
@@ -130,7 +157,7 @@ def read_topology(root: str = "", loop_status: Callable[[str], tuple[int, int]] 
         device = _read_device(directory, name)
         if device is None:
             continue
-        slaves[name] = _list(directory + "/slaves")
+        slaves[name] = sorted(_list(directory + "/slaves"))
         mapper_name = _read(directory + "/dm/name")
         if mapper_name:
             device.path = "/dev/mapper/" + mapper_name
@@ -152,7 +179,7 @@ def read_topology(root: str = "", loop_status: Callable[[str], tuple[int, int]] 
         if device.backing_file:
             _find_backing(device, topology, loop_status)
     for pool in _list(root + "/sys/fs/btrfs"):
-        members = _list(f"{root}/sys/fs/btrfs/{pool}/devices")
+        members = sorted(_list(f"{root}/sys/fs/btrfs/{pool}/devices"))
         topology.pools.append(tuple(devices[name].number for name in members if name in devices))
     return topology
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import struct
 
-from phoenix_ga.agent.linux.blocks import BlockDevice, read_topology
+from phoenix_ga.agent.linux.blocks import BlockDevice, place, read_topology
 from phoenix_ga.agent.linux.mounts import Filesystem, MountTree, local_filesystems, read_mounts, telling
 
 TYPE_CHECKING = False
@@ -128,7 +128,7 @@ def disks(root: str = "") -> list[Disk]:
         for number in topology.beneath(filesystem.blocks):
             carried.setdefault(number, []).append(filesystem)
     shown = [
-        (_place(device, topology.devices[device.disk]), device)
+        (place(device, topology.devices[device.disk]), device)
         for device in topology.devices.values()
         if _is_shown(device, device.number in carried)
     ]
@@ -167,13 +167,6 @@ def _is_shown(device: BlockDevice, carries: bool) -> bool:
     if device.name.startswith("sr"):
         return device.sectors != _NO_DISC
     return not device.name.startswith(("fd", "ram", "zram"))
-
-
-def _place(device: BlockDevice, disk: BlockDevice) -> tuple[bool, int, str, int, str]:
-    """What to sort by: real disks first, vdb before vdaa, partition 2 before 10."""
-    mapped = disk.name.startswith(("dm-", "loop", "md"))
-    own = "" if device is disk else device.name
-    return (mapped, len(disk.name), disk.name, len(own), own)
 
 
 def _first(pair: tuple[tuple[bool, int, str, int, str], BlockDevice]) -> tuple[bool, int, str, int, str]:

@@ -1,0 +1,251 @@
+"""What disks and filesystems there are, how they fare, and trimming them.
+
+Each function takes `root`, what is put before the paths that it reads (for tests).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from phoenix_ga.agent.linux.blocks import BlockDevice, Topology, place, read_topology
+from phoenix_ga.agent.linux.disk_address import DiskAddress, disk_address, disk_serial, udev_properties
+from phoenix_ga.agent.linux.mounts import Filesystem, Mount, MountTree, local_filesystems, read_mounts
+from phoenix_ga.agent.linux.nvme import read_smart
+from phoenix_ga.agent.linux.trim import trim
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from typing import Final
+
+_MAPPER: Final = "/dev/mapper/"
+# The fields of /proc/diskstats from the fourth on, see Documentation/admin-guide/iostats.rst.
+_STATISTICS: Final = (
+    "read-ios",
+    "read-merges",
+    "read-sectors",
+    "read-ticks",
+    "write-ios",
+    "write-merges",
+    "write-sectors",
+    "write-ticks",
+    "ios-pgr",
+    "total-ticks",
+    "weight-ticks",
+    "discard-ios",
+    "discard-merges",
+    "discard-sectors",
+    "discard-ticks",
+    "flush-ios",
+    "flush-ticks",
+)
+
+
+class Place:
+    """Where something is kept: the disk, or the partition on it, at `path`; serial: of the disk, may be empty."""
+
+    __slots__ = ("address", "path", "serial")
+
+    def __init__(self, address: DiskAddress, path: str, serial: str) -> None:
+        self.address = address
+        self.path = path
+        self.serial = serial
+
+
+class MountedFilesystem:
+    """A filesystem at one of its mount points.
+
+    name: the kernel's, of its (first) device, or the dataset of a ZFS. sizes: in bytes: used, the
+    total for all but root, the total for root; None where they could not be read. places: the disks
+    and partitions that it is on; none where they are not known.
+    """
+
+    __slots__ = ("name", "places", "point", "sizes", "type")
+
+    def __init__(
+        self, name: str, point: str, type: str, sizes: tuple[int, int, int] | None, places: list[Place]
+    ) -> None:
+        self.name = name
+        self.point = point
+        self.type = type
+        self.sizes = sizes
+        self.places = places
+
+
+class Disk:
+    """A disk, a partition or a mapped device.
+
+    path: by the kernel's name. alias: the name of what device-mapper made, else empty. below: the
+    paths of the devices that it stands on. place: where a disk is attached; None for all else.
+    health: what an NVMe disk says of itself, see `read_smart`.
+    """
+
+    __slots__ = ("alias", "below", "health", "is_partition", "path", "place")
+
+    def __init__(self, device: BlockDevice) -> None:
+        self.path = device.node
+        self.is_partition = device.disk != device.number
+        self.alias = device.path[len(_MAPPER) :] if device.path.startswith(_MAPPER) else ""
+        self.below: list[str] = []
+        self.place: Place | None = None
+        self.health: dict[str, int] = {}
+
+
+class DiskStatistics:
+    """What the kernel counts for a block device; ticks are milliseconds, sectors have 512 bytes."""
+
+    __slots__ = ("major", "minor", "name", "values")
+
+    def __init__(self, name: str, major: int, minor: int, values: dict[str, int]) -> None:
+        self.name = name
+        self.major = major
+        self.minor = minor
+        self.values = values
+
+
+class Trimmed:
+    """How the filesystem at a mount point was trimmed. error: why it was not; else it is empty.
+
+    trimmed: bytes. minimum: free runs that are shorter, in bytes, may have been left out.
+    """
+
+    __slots__ = ("error", "minimum", "point", "trimmed")
+
+    def __init__(self, point: str, trimmed: int = 0, minimum: int = 0, error: str = "") -> None:
+        self.point = point
+        self.trimmed = trimmed
+        self.minimum = minimum
+        self.error = error
+
+
+def mounted_filesystems(root: str = "") -> Iterator[MountedFilesystem]:
+    """Return the filesystems that are kept on disks, once for each mount point, the last mounted first.
+
+    Raises OSError where there is no /proc or no /sys.
+    """
+    topology = read_topology(root)
+    tree = MountTree(read_mounts(root))
+    owners: dict[int, Filesystem] = {}
+    for filesystem in local_filesystems(tree.mounts, topology):
+        owners.update((mount.identifier, filesystem) for mount in filesystem.mounts)
+    for mount in reversed(tree.mounts):
+        owner = owners.get(mount.identifier)
+        if owner is not None:
+            blocks: Iterable[int] = owner.blocks
+            name = _filesystem_name(mount, owner, topology)
+        elif mount.type == "zfs":
+            blocks = _zfs_members(mount.source.partition("/")[0], topology, root)
+            name = mount.source
+        else:
+            continue
+        places = _places(blocks, topology, root)
+        yield MountedFilesystem(name, mount.point, mount.type, _sizes(mount, tree, root), places)
+
+
+def disks(root: str = "") -> Iterator[Disk]:
+    """Return the disks, each followed by its partitions, then what is mapped onto them.
+
+    Those without a size are left out. Raises OSError where there is no /sys.
+    """
+    topology = read_topology(root)
+    found = [device for device in topology.devices.values() if device.sectors and not device.concealed]
+    found.sort(key=lambda device: place(device, topology.devices[device.disk]))
+    for device in found:
+        disk = Disk(device)
+        disk.below = [topology.devices[number].node for number in device.below if number in topology.devices]
+        address = None if disk.is_partition else disk_address(device, root)
+        if address is not None:
+            disk.place = Place(address, device.node, disk_serial(device, root))
+            if address.bus_type == "nvme":
+                disk.health = _health(root + device.node)
+        yield disk
+
+
+def disk_statistics(root: str = "") -> list[DiskStatistics]:
+    """Return /proc/diskstats, see proc(5); older kernels count less. Raises OSError."""
+    found = []
+    with open(root + "/proc/diskstats", encoding="utf-8", errors="surrogateescape") as file:
+        for line in file:
+            major, minor, name, *values = line.split()
+            found.append(DiskStatistics(name, int(major), int(minor), dict(zip(_STATISTICS, map(int, values)))))
+    return found
+
+
+def trim_filesystems(minimum: int) -> Iterator[Trimmed]:
+    """Trim every mounted filesystem that is on disks, each once, the last mounted first, one at each step.
+
+    minimum: free runs that are shorter, in bytes, may be left out. Raises OSError where there is no
+    /proc or no /sys.
+    """
+    tree = MountTree(read_mounts())
+    for filesystem in reversed(local_filesystems(tree.mounts, read_topology())):
+        yield _trim_one(filesystem, tree, minimum)
+
+
+def _trim_one(filesystem: Filesystem, tree: MountTree, minimum: int) -> Trimmed:
+    # A bind mount may have a file for its mount point.
+    reachable = [mount for mount in filesystem.mounts if tree.is_reachable(mount)]
+    mount = next((each for each in reachable if os.path.isdir(each.path)), filesystem.mounts[0])
+    if not reachable:
+        return Trimmed(mount.point, error="failed to open: another mount hides it")
+    try:
+        trimmed, used_minimum = trim(mount.path, minimum)
+    except OSError as error:
+        if error.errno in (errno.ENOTTY, errno.EOPNOTSUPP):
+            return Trimmed(mount.point, error="trim not supported")
+        step = "open" if error.filename is not None else "trim"
+        return Trimmed(mount.point, error=f"failed to {step}: {os.strerror(error.errno or 0)}")
+    return Trimmed(mount.point, trimmed, used_minimum)
+
+
+def _filesystem_name(mount: Mount, filesystem: Filesystem, topology: Topology) -> str:
+    number = mount.device if os.major(mount.device) else topology.resolve(mount.source)
+    for candidate in (number, *filesystem.blocks):
+        device = topology.devices.get(candidate)
+        if device is not None:
+            return device.name
+    return os.path.basename(mount.source)
+
+
+def _zfs_members(pool: str, topology: Topology, root: str) -> list[int]:
+    """Return the devices on which udev has seen a part of the pool."""
+    found = []
+    for number in topology.devices:
+        properties = udev_properties(number, root)
+        if properties.get("ID_FS_TYPE") == "zfs_member" and properties.get("ID_FS_LABEL") == pool:
+            found.append(number)
+    return found
+
+
+def _places(blocks: Iterable[int], topology: Topology, root: str) -> list[Place]:
+    numbers: dict[int, None] = {}
+    for block in blocks:
+        numbers.update(dict.fromkeys(topology.carriers(block)))
+    found = []
+    for number in numbers:
+        device = topology.devices[number]
+        disk = topology.devices[device.disk]
+        address = disk_address(disk, root)
+        if address is not None:
+            found.append(Place(address, device.node, disk_serial(disk, root)))
+    return found
+
+
+def _sizes(mount: Mount, tree: MountTree, root: str) -> tuple[int, int, int] | None:
+    if not tree.is_reachable(mount):
+        return None
+    try:
+        sizes = os.statvfs(os.fsencode(root) + mount.path)
+    except OSError:
+        return None
+    used = sizes.f_blocks - sizes.f_bfree
+    unit = sizes.f_frsize
+    return used * unit, (used + sizes.f_bavail) * unit, sizes.f_blocks * unit
+
+
+def _health(path: str) -> dict[str, int]:
+    try:
+        return read_smart(path)
+    except OSError:
+        return {}
