@@ -61,7 +61,7 @@ def write_utmp(root: Path, *entries: bytes, processes: tuple[int, ...] = ()) -> 
 
 
 def shown(users: list[system.User]) -> list[tuple[str, str, str, int]]:
-    return [(user.name, user.device, user.host, user.login_time) for user in users]
+    return [(user.name, user.device, user.host, int(user.login_time)) for user in users]
 
 
 on_x86 = pytest.mark.skipif(os.uname().machine != "x86_64", reason="utmp has another layout")
@@ -75,6 +75,7 @@ def test_utmp(tmp_path: Path) -> None:
     remote = utmp_entry(7, 11, b"pts/0", b"caf\xe9", b"192.0.2.7", 1_767_225_600)
     gone = utmp_entry(7, 12, b"pts/1", b"ghost", b"", 1_767_225_600)
     write_utmp(tmp_path, boot, login, root_user, remote, gone, b"half an entry", processes=(10, 11))
+    assert system.users(str(tmp_path))[0].login_time == 1_767_225_600.000005
     assert shown(system.users(str(tmp_path))) == [
         ("caf\udce9", "pts/0", "192.0.2.7", 1_767_225_600),
         ("root", "ttyS0", "", 2_200_000_000),

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from typing import Final
 
 KIB: Final = 1024
+MICROSECONDS: Final = 1_000_000
 # utmp(5): ut_type of somebody who is logged in.
 USER_PROCESS: Final = 7
 # struct utmp: type, pid, line, id, user, host, exit (2), session, seconds, microseconds, address,
@@ -31,12 +32,12 @@ _NO_DISC: Final = 0x1FFFFF
 class User:
     """Somebody who is logged in. device: the terminal, below /dev; host: where from; both may be empty.
 
-    login_time: seconds since the epoch. process: the leader of the session, 0 if not known.
+    login_time: seconds since the epoch, with a fraction. process: the leader of the session, 0 if not known.
     """
 
     __slots__ = ("device", "host", "login_time", "name", "process")
 
-    def __init__(self, name: str, device: str, host: str, login_time: int, process: int = 0) -> None:
+    def __init__(self, name: str, device: str, host: str, login_time: float, process: int = 0) -> None:
         self.name = name
         self.device = device
         self.host = host
@@ -182,10 +183,10 @@ def _utmp_users(root: str) -> list[User]:
     record = _UTMP_64 if os.uname().machine in _MACHINES_WITH_64 else _UTMP_32
     found = []
     whole = len(content) - len(content) % record.size
-    for kind, process, line, _, name, host, _, _, _, seconds, _, _ in record.iter_unpack(content[:whole]):
+    for kind, process, line, _, name, host, _, _, _, seconds, microseconds, _ in record.iter_unpack(content[:whole]):
         # An entry stays behind where a session was killed.
         if kind == USER_PROCESS and os.path.exists(f"{root}/proc/{process}"):
-            found.append(User(_text(name), _text(line), _text(host), seconds, process))
+            found.append(User(_text(name), _text(line), _text(host), seconds + microseconds / MICROSECONDS, process))
     return found
 
 
@@ -212,7 +213,7 @@ def _logind_users(root: str) -> list[User]:
                     session.get("USER") or session.get("UID", ""),
                     session.get("TTY") or session.get("DISPLAY", ""),
                     session.get("REMOTE_HOST", ""),
-                    int(session.get("REALTIME") or 0) // 1_000_000,
+                    int(session.get("REALTIME") or 0) / MICROSECONDS,
                     int(session.get("LEADER") or 0),
                 )
             )
@@ -228,7 +229,7 @@ def _is_same_login(one: User, other: User) -> bool:
     return one.device == other.device or (not one.device and one.host == other.host)
 
 
-def _login_time(user: User) -> int:
+def _login_time(user: User) -> float:
     return user.login_time
 
 

@@ -21,7 +21,7 @@ def sysinfo(context: Context) -> dict[str, object]:
         "ram": {"total": memory["MemTotal"], "free": memory["MemFree"], "buffer": memory["Buffers"]},
         "swap": {"total": memory["SwapTotal"], "free": memory["SwapFree"]},
         "users": [
-            {"name": user.name, "device": user.device, "host": user.host, "login_time": user.login_time}
+            {"name": user.name, "device": user.device, "host": user.host, "login_time": int(user.login_time)}
             for user in system.users()
         ],
         "disks": [

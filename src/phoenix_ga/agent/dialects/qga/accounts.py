@@ -20,7 +20,7 @@ def guest_get_users(context: Context) -> list[dict[str, Any]]:
     """List who is logged in, each once, with the time of the earliest login."""
     earliest: dict[str, float] = {}
     for user in users():
-        earliest.setdefault(user.name, float(user.login_time))
+        earliest.setdefault(user.name, user.login_time)
     return [{"user": name, "login-time": time} for name, time in earliest.items()]
 
 
