@@ -33,7 +33,8 @@ else
 endif
 
 test: setup ## Run all tests, a real guest included.
-	@tools/apt-install e2fsprogs xfsprogs iproute2 socat man-db groff openssh-client rsync git curl
+	@tools/apt-install e2fsprogs xfsprogs iproute2 socat man-db groff openssh-client rsync git curl \
+		libvirt-daemon-system libvirt-clients
 	@$(RUN) -m lab build
 	$(PYTEST) -m 'not soak'
 

@@ -16,7 +16,7 @@ PORT_BUS = "ports.0"
 #: The longest path the kernel takes for a Unix socket, in bytes.
 _LONGEST_SOCKET_PATH = 107
 # The kernel's warnings and what systemd starts, without colours, go to the console; a panic ends in a reset.
-_KERNEL_ARGUMENTS = ("root=/dev/vda", "console=ttyS0", "loglevel=5", "net.ifnames=0", "panic=-1", "TERM=dumb")
+KERNEL_ARGUMENTS = ("root=/dev/vda", "console=ttyS0", "loglevel=5", "net.ifnames=0", "panic=-1", "TERM=dumb")
 
 
 def socket_path(directory: Path, name: str) -> Path:
@@ -54,7 +54,7 @@ def command_line(
         "-machine", "pc", *ARGUMENTS[accelerator()], "-smp", str(smp), "-m", memory,
         "-pidfile", str(directory / "qemu.pid"),
         "-kernel", str(image.kernel), "-initrd", str(image.initramfs),
-        "-append", " ".join([*_KERNEL_ARGUMENTS, *kernel_arguments]),
+        "-append", " ".join([*KERNEL_ARGUMENTS, *kernel_arguments]),
         *server("qmp"), "-mon", "chardev=qmp,mode=control",
         *server("console", f",logfile={directory / 'console.log'}"), "-serial", "chardev:console",
         *server("shell"), "-serial", "chardev:shell",

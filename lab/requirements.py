@@ -20,6 +20,13 @@ PROGRAMS = {
 }
 #: What only an ordinary user needs: mmdebstrap works in a user namespace then.
 USER_PROGRAMS = {"newuidmap": "uidmap"}
+#: What guests under libvirt need.
+LIBVIRT_PROGRAMS = {
+    "libvirtd": "libvirt-daemon-system",
+    "virtlogd": "libvirt-daemon-system",
+    "virsh": "libvirt-clients",
+    "unshare": "util-linux",
+}
 _SYSTEM_PATH = "/usr/sbin:/sbin"
 
 
@@ -38,7 +45,7 @@ def require(*programs: str) -> None:
     """Raise LabError, naming the packages to install, if one of `programs` is missing."""
     absent = [program for program in programs if find_program(program) is None]
     if absent:
-        packages = sorted({{**PROGRAMS, **USER_PROGRAMS}[program] for program in absent})
+        packages = sorted({{**PROGRAMS, **USER_PROGRAMS, **LIBVIRT_PROGRAMS}[program] for program in absent})
         raise LabError(f"{', '.join(absent)} is missing: apt-get install {' '.join(packages)}")
 
 

@@ -1,0 +1,214 @@
+"""Guests that a libvirtd of our own runs, apart from the one of this machine, if there is one."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from xml.sax.saxutils import escape, quoteattr
+
+from lab.disks import make_image
+from lab.errors import LabError
+from lab.files import Source, TransferDisk
+from lab.hardware import KERNEL_ARGUMENTS, socket_path
+from lab.image import ensure_image
+from lab.requirements import require
+from lab.shell import GuestShell, Result
+
+QEMU_GA_PORT = "org.qemu.guest_agent.0"
+_BOOT_SECONDS = 180.0
+_START_SECONDS = 30.0
+_QEMU_CONF = """
+user = "root"
+group = "root"
+dynamic_ownership = 0
+remember_owner = 0
+security_driver = "none"
+namespaces = []
+cgroup_controllers = []
+"""
+_LIBVIRTD_CONF = """
+auth_unix_rw = "none"
+unix_sock_rw_perms = "0700"
+"""
+# Each of libvirt's directories is one of ours, for these processes alone.
+_START = """
+for name in etc lib run log cache; do
+    case $name in
+        etc) place=/etc/libvirt ;;
+        run) place=/run/libvirt ;;
+        *) place=/var/$name/libvirt ;;
+    esac
+    mkdir -p "$place" && mount --bind "$0/$name" "$place" || exit 1
+done
+virtlogd -d -p "$0/virtlogd.pid" && exec libvirtd -p "$0/libvirtd.pid"
+"""
+
+
+class Libvirt:
+    """A libvirtd, from entering the `with` block to leaving it. Needs root. Raises LabError."""
+
+    def __init__(self) -> None:
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> Libvirt:
+        require("libvirtd", "virtlogd", "virsh", "unshare")
+        self.directory = Path(tempfile.mkdtemp(prefix="phoenix-libvirt-"))
+        self._stack.callback(shutil.rmtree, self.directory, ignore_errors=True)
+        for name in ("etc", "lib", "run", "log", "cache"):
+            (self.directory / name).mkdir()
+        (self.directory / "etc" / "qemu.conf").write_text(_QEMU_CONF)
+        (self.directory / "etc" / "libvirtd.conf").write_text(_LIBVIRTD_CONF)
+        try:
+            self._start()
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def virsh(self, *words: object, check: bool = True, timeout: float = 120) -> str:
+        """Run virsh, and return what it says; raises LabError where it fails and `check` is set."""
+        uri = f"qemu+unix:///system?socket={self.directory}/run/libvirt-sock"
+        result = subprocess.run(
+            ["virsh", "-q", "-c", uri, *map(str, words)], capture_output=True, text=True, timeout=timeout
+        )
+        if check and result.returncode != 0:
+            raise LabError(f"virsh {' '.join(map(str, words))}: {result.stderr.strip()}")
+        return (result.stdout + result.stderr).strip()
+
+    def _start(self) -> None:
+        with (self.directory / "log" / "libvirtd.out").open("wb") as log:
+            daemon = subprocess.Popen(
+                ["unshare", "-m", "--propagation", "private", "sh", "-c", _START, str(self.directory)],
+                stdout=log,
+                stderr=log,
+            )
+        self._stack.callback(self._end, daemon)
+        deadline = time.monotonic() + _START_SECONDS
+        while "Using library" not in self.virsh("version", check=False):
+            if daemon.poll() is not None or time.monotonic() > deadline:
+                raise LabError((self.directory / "log" / "libvirtd.out").read_text(errors="replace"))
+            time.sleep(0.1)
+
+    def _end(self, daemon: subprocess.Popen[bytes]) -> None:
+        daemon.terminate()
+        daemon.wait(_START_SECONDS)
+        with contextlib.suppress(OSError, ValueError):
+            os.kill(int((self.directory / "virtlogd.pid").read_text()), signal.SIGTERM)
+
+
+class Domain:
+    """A guest of the lab as a domain of libvirt, of the type `qemu`, with the port of the QEMU Guest Agent.
+
+    files, peer: as `Machine` has them. ports: names of more ports, whose sockets `socket` tells. Entering the
+    `with` block boots it until commands can be run; leaving it destroys it.
+    """
+
+    def __init__(
+        self,
+        libvirt: Libvirt,
+        name: str,
+        *,
+        files: Mapping[str, Source] | None = None,
+        ports: tuple[str, ...] = (),
+        peer: bool = False,
+    ) -> None:
+        self.libvirt = libvirt
+        self.name = name
+        self._files = dict(files or {})
+        self._ports = ports
+        self._peer = peer
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> Domain:
+        self._directory = self.libvirt.directory / self.name
+        self._directory.mkdir()
+        image = ensure_image()
+        make_image(self._directory / "root.qcow2", "qcow2", base=image.root)
+        TransferDisk(self._directory).put(self._files)
+        description = self._directory / "domain.xml"
+        description.write_text(self._xml(image.kernel, image.initramfs))
+        self.libvirt.virsh("define", description)
+        self._stack.callback(self.libvirt.virsh, "undefine", self.name, check=False)
+        try:
+            self.boot()
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def boot(self) -> None:
+        """Start it, where it does not run, and wait until commands can be run."""
+        self.libvirt.virsh("start", self.name)
+        self._stack.callback(self.libvirt.virsh, "destroy", self.name, check=False)
+        self._shell = GuestShell(socket_path(self._directory, "shell"))
+        self._stack.callback(self._shell.close)
+        self.wait_ready()
+
+    def wait_ready(self) -> None:
+        """Wait until a guest that is booting can run commands."""
+        self._shell.wait_ready(time.monotonic() + _BOOT_SECONDS)
+
+    def run(self, command: str, timeout: float = 60.0) -> Result:
+        """Run `command` with bash as root."""
+        return self._shell.run(command, timeout)
+
+    def virsh(self, verb: str, *words: object, check: bool = True) -> str:
+        """Run a verb of virsh on this domain, and return what it says."""
+        return self.libvirt.virsh(verb, self.name, *words, check=check)
+
+    def socket(self, port: str) -> Path:
+        """The Unix socket on the host that is the other end of a port."""
+        return socket_path(self._directory, f"port-{port}")
+
+    def _xml(self, kernel: Path, initramfs: Path) -> str:
+        def channel(name: str, path: Path | None) -> str:
+            source = f"<source mode='bind' path={quoteattr(str(path))}/>" if path is not None else ""
+            return f"<channel type='unix'>{source}<target type='virtio' name={quoteattr(name)}/></channel>"
+
+        def disk(file: str, kind: str, target: str, serial: str) -> str:
+            return (
+                f"<disk type='file' device='disk'><driver name='qemu' type='{kind}' cache='writeback'/>"
+                f"<source file={quoteattr(str(self._directory / file))}/><target dev='{target}' bus='virtio'/>"
+                f"<serial>{serial}</serial></disk>"
+            )
+
+        def serial(name: str) -> str:
+            path = quoteattr(str(socket_path(self._directory, name)))
+            return f"<serial type='unix'><source mode='bind' path={path}/></serial>"
+
+        mask = () if self._peer else ("systemd.mask=qemu-guest-agent.service",)
+        return (
+            f"<domain type='qemu'><name>{escape(self.name)}</name><memory unit='MiB'>512</memory>"
+            "<vcpu current='1'>2</vcpu><os><type arch='x86_64' machine='pc'>hvm</type>"
+            f"<kernel>{escape(str(kernel))}</kernel><initrd>{escape(str(initramfs))}</initrd>"
+            f"<cmdline>{escape(' '.join([*KERNEL_ARGUMENTS, *mask]))}</cmdline></os>"
+            "<features><acpi/></features><pm><suspend-to-mem enabled='yes'/><suspend-to-disk enabled='yes'/></pm>"
+            "<on_reboot>restart</on_reboot><devices>"
+            + serial("console")
+            + serial("shell")
+            + disk("root.qcow2", "qcow2", "vda", "lab-root")
+            + disk(TransferDisk.NAME, "raw", "vdb", TransferDisk.SERIAL)
+            + channel(QEMU_GA_PORT, None)
+            + "".join(channel(name, self.socket(name)) for name in self._ports)
+            + "<interface type='user'><model type='virtio'/><rom enabled='no'/></interface>"
+            "<rng model='virtio'><backend model='random'>/dev/urandom</backend></rng>"
+            "<memballoon model='virtio'/></devices></domain>"
+        )

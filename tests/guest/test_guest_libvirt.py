@@ -1,0 +1,135 @@
+"""A real libvirt, which takes our agent for qemu-ga: each verb of virsh, and what it does in the guest."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lab.libvirt import Domain, Libvirt
+from tests.support import wait_for
+from tools.guest import agent_files
+
+pytestmark = [pytest.mark.guest, pytest.mark.timeout(300)]
+
+
+@pytest.fixture(scope="module")
+def domain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Domain]:
+    """A domain of libvirt whose agent is ours."""
+    files = agent_files(tmp_path_factory.mktemp("dist") / "phoenix-ga.pyz")
+    with Libvirt() as libvirt, Domain(libvirt, "web1", files=files) as domain:
+        wait_for(lambda: "state='connected'" in domain.virsh("dumpxml"))
+        yield domain
+
+
+def agent(domain: Domain, command: str) -> object:
+    return json.loads(domain.virsh("qemu-agent-command", f'{{"execute": "{command}"}}'))["return"]
+
+
+def test_any_command_goes_through(domain: Domain) -> None:
+    assert agent(domain, "guest-ping") == {}
+    assert "has not been found" in domain.virsh("qemu-agent-command", '{"execute": "guest-x"}', check=False)
+
+
+def test_the_addresses_and_the_name_are_told(domain: Domain) -> None:
+    domain.run("ip addr add 198.51.100.9/24 dev eth0; ip link set eth0 up")
+    addresses = domain.virsh("domifaddr", "--source", "agent")
+    assert re.search(r"eth0\s+\S+\s+ipv4\s+198\.51\.100\.9/24", addresses)
+    assert domain.virsh("domhostname", "--source", "agent") == domain.run("hostname").text
+
+
+def test_the_guest_is_described_in_all_its_parts(domain: Domain) -> None:
+    text = domain.virsh("guestinfo")
+    assert f"os.kernel-release                   : {domain.run('uname -r').text}"[-20:] in text
+    for word in ("os.id", "timezone.name", "hostname", "fs.count", "if.count", "disk.count"):
+        assert word in text, text
+    for part in ("--os", "--timezone", "--hostname", "--filesystem", "--interface", "--user", "--disk"):
+        domain.virsh("guestinfo", part)
+
+
+def test_the_filesystems_are_told_with_their_disks(domain: Domain) -> None:
+    text = domain.virsh("domfsinfo")
+    assert re.search(r"^ /\s+vda\s+ext4\s+vda", text, re.MULTILINE), text
+
+
+@pytest.mark.parametrize("mountpoint", [(), ("--mountpoint", "/")], ids=["all", "one"])
+def test_freezing_holds_writes_until_it_thaws(domain: Domain, mountpoint: tuple[str, ...]) -> None:
+    assert "Froze 1 filesystem" in domain.virsh("domfsfreeze", *mountpoint)
+    assert agent(domain, "guest-fsfreeze-status") == "frozen"
+    domain.run("(echo x > /root/written; sync; echo done > /run/done) > /dev/null 2>&1 & sleep 0.5; true")
+    assert domain.run("ls /run/done").status != 0
+    assert "Thawed 1 filesystem" in domain.virsh("domfsthaw", *mountpoint)
+    wait_for(lambda: domain.run("rm /run/done").status == 0)
+    assert "Thawed 0 filesystem" in domain.virsh("domfsthaw")
+
+
+def test_trimming_is_asked_for(domain: Domain) -> None:
+    domain.virsh("domfstrim")
+
+
+def test_the_time_is_told_and_set(domain: Domain) -> None:
+    assert abs(int(domain.virsh("domtime").split()[-1]) - int(domain.run("date +%s").text)) < 20
+    domain.run("date -s @1900000000")
+    domain.virsh("domtime", "--now")
+    assert abs(int(domain.run("date +%s").text) - time.time()) < 60
+    domain.virsh("domtime", "--time", 2_000_000_000)
+    assert abs(int(domain.run("date +%s").text) - 2_000_000_000) < 60
+    domain.run("date -s @1900000000")
+    domain.virsh("domtime", "--sync")
+    assert abs(int(domain.run("date +%s").text) - 2_000_000_000) < 90
+    domain.virsh("domtime", "--now")
+
+
+@pytest.mark.parametrize("encrypted", [False, True], ids=["plain", "encrypted"])
+def test_a_password_is_set(domain: Domain, encrypted: bool) -> None:
+    before = domain.run("grep ^root: /etc/shadow").text
+    word = "$6$salt$" + base64.b64encode(b"x" * 63).decode().rstrip("=") if encrypted else "secret"
+    domain.virsh("set-user-password", "root", word, *(["--encrypted"] if encrypted else []))
+    after = domain.run("grep ^root: /etc/shadow").text
+    assert after != before
+    assert (word in after) == encrypted
+
+
+def test_keys_are_added_removed_and_reset(domain: Domain, tmp_path: Path) -> None:
+    first, second = "ssh-ed25519 AAAAC3first one@example.org", "ssh-ed25519 AAAAC3second two@example.org"
+    (tmp_path / "first").write_text(first + "\n")
+    (tmp_path / "second").write_text(second + "\n")
+    domain.run("rm -rf /root/.ssh")
+    domain.virsh("set-user-sshkeys", "root", tmp_path / "first")
+    domain.virsh("set-user-sshkeys", "root", tmp_path / "second")
+    assert domain.virsh("get-user-sshkeys", "root").splitlines() == [first, second]
+    domain.virsh("set-user-sshkeys", "root", "--remove", tmp_path / "first")
+    assert domain.run("cat /root/.ssh/authorized_keys; stat -c %a /root/.ssh").text.splitlines() == [second, "700"]
+    domain.virsh("set-user-sshkeys", "root", "--reset", tmp_path / "first")
+    assert domain.virsh("get-user-sshkeys", "root") == first
+
+
+def test_processors_are_counted_and_set(domain: Domain) -> None:
+    domain.virsh("setvcpus", 2)
+    wait_for(lambda: domain.run("ls -d /sys/devices/system/cpu/cpu1").status == 0)
+    domain.virsh("setvcpus", "--guest", 2)
+    assert domain.run("nproc").text == "2"
+    assert re.search(r"online\s*: 0-1", domain.virsh("guestvcpus"))
+    domain.virsh("setvcpus", "--guest", 1)
+    assert domain.run("nproc").text == "1"
+
+
+def test_a_snapshot_is_quiesced(domain: Domain) -> None:
+    domain.run("echo before > /root/before-snapshot")
+    domain.virsh("snapshot-create-as", "--disk-only", "--quiesce", "--no-metadata", "--diskspec", "vdb,snapshot=no")
+    assert agent(domain, "guest-fsfreeze-status") == "thawed"
+
+
+def test_reboot_and_shutdown_by_the_agent(domain: Domain) -> None:
+    boot = domain.run("cat /proc/sys/kernel/random/boot_id").text
+    domain.virsh("reboot", "--mode", "agent")
+    domain.wait_ready()
+    assert domain.run("cat /proc/sys/kernel/random/boot_id").text != boot
+    wait_for(lambda: "state='connected'" in domain.virsh("dumpxml"))
+    domain.virsh("shutdown", "--mode", "agent")
+    wait_for(lambda: domain.virsh("domstate") == "shut off")
