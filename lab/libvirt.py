@@ -82,7 +82,7 @@ class Libvirt:
         """Run virsh, and return what it says; raises LabError where it fails and `check` is set."""
         uri = f"qemu+unix:///system?socket={self.directory}/run/libvirt-sock"
         result = subprocess.run(
-            ["virsh", "-q", "-c", uri, *map(str, words)], capture_output=True, text=True, timeout=timeout
+            ["virsh", "-c", uri, *map(str, words)], capture_output=True, text=True, timeout=timeout
         )
         if check and result.returncode != 0:
             raise LabError(f"virsh {' '.join(map(str, words))}: {result.stderr.strip()}")
