@@ -11,7 +11,7 @@ from bench.agents import Agent
 from bench.port import Header, Port, PortError
 from phoenix_ga.wire.frames import DATA, END, RESET, WINDOW, encode_header
 
-#: The payload of a frame; the agent's own frames have as much.
+#: The payload of a frame.
 PIECE: Final = 64 * 1024
 _CREDIT: Final = 1024 * 1024
 

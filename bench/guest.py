@@ -19,8 +19,10 @@ from tools.guest import agent_files
 _RAW_PORT = "org.phoenix.raw"
 _PHOENIX_PORT, _QEMU_PORT = DEFAULT_PORTS
 _RAW_PROGRAM = Path(__file__).parent / "raw_port.py"
-#: In memory, for it is not the guest's disk that is measured.
+#: What is written goes to memory, for it is not the guest's disk that is measured.
 DIRECTORY = "/dev/shm/bench"
+#: What is read is a file of a disk, all of which is in memory already.
+_PAYLOADS = "/var/tmp/bench"
 _UNITS = {PHOENIX: "phoenix-ga", QEMU: "qemu-guest-agent"}
 
 _USAGE = """\
@@ -95,7 +97,9 @@ class BenchGuest:
     def raw(self) -> Iterator[Port]:
         """Talk to the bare port, which nobody serves at other times."""
         program, device = f"{DIRECTORY}/raw_port.py", f"/dev/virtio-ports/{_RAW_PORT}"
-        self.machine.run(f"systemd-run --quiet --unit bench-raw python3 -I {program} {device} {self.bulk.path}")
+        self.machine.run(
+            f"systemd-run --quiet --unit bench-raw python3 -I {program} {device} {self.bulk.path} {DIRECTORY}/raw"
+        )
         try:
             with Port(self.machine.socket(_RAW_PORT), Traffic()) as port:
                 yield port
@@ -118,12 +122,16 @@ class BenchGuest:
 def boot(pieces_size: int, bulk_size: int) -> Iterator[BenchGuest]:
     """Boot a guest with payloads of these sizes, in bytes."""
     source = random.Random(20260101)
-    pieces = Payload(f"{DIRECTORY}/pieces", source.randbytes(pieces_size))
-    bulk = Payload(f"{DIRECTORY}/bulk", source.randbytes(bulk_size))
+    pieces = Payload(f"{_PAYLOADS}/pieces", source.randbytes(pieces_size))
+    bulk = Payload(f"{_PAYLOADS}/bulk", source.randbytes(bulk_size))
     with tempfile.TemporaryDirectory() as name:
         files = agent_files(Path(name) / "phoenix-ga.pyz")
+        # The other port is for qemu-ga.
+        files["/etc/phoenix-ga.conf"] = f"[general]\nport = /dev/virtio-ports/{_PHOENIX_PORT}\n".encode()
         with Machine(ports=[*DEFAULT_PORTS, _RAW_PORT], files=files, memory="1G") as machine:
             machine.copy_files(
                 {pieces.path: pieces.data, bulk.path: bulk.data, f"{DIRECTORY}/raw_port.py": _RAW_PROGRAM}
             )
+            # Written back now, and not while something is measured.
+            machine.run(f"sync; cat {pieces.path} {bulk.path} > /dev/null")
             yield BenchGuest(machine, pieces, bulk)

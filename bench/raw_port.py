@@ -1,4 +1,4 @@
-"""The bare port: run in the guest as `raw_port.py DEVICE PAYLOAD`, it writes and reads as fast as it can.
+"""The bare port: run in the guest as `raw_port.py DEVICE PAYLOAD RECEIVED`, it writes and reads as fast as it can.
 
 Each line from the host is a command. It is the payload that is written; what is read has as many bytes.
 
@@ -43,11 +43,12 @@ def commands(fd: int) -> Iterator[list[str]]:
 
 
 class RawPort:
-    """The device and what goes over it."""
+    """The device and what goes over it. path: the payload. received_path: where to write a file."""
 
-    def __init__(self, device: str, path: str) -> None:
+    def __init__(self, device: str, path: str, received_path: str) -> None:
         self.fd = os.open(device, os.O_RDWR)
         self.path = path
+        self.received_path = received_path
         with open(path, "rb") as file:
             self.payload = memoryview(file.read())
         self.received = memoryview(bytearray(len(self.payload)))
@@ -81,24 +82,23 @@ class RawPort:
 
     def read_file(self, piece: int) -> None:
         size = 0
-        with open(f"{self.path}.received", "wb+", buffering=0) as file:
+        with open(self.received_path, "wb+", buffering=0) as file:
             while size < len(self.received):
                 size += file.write(os.read(self.fd, piece) or sys.exit("the host went away"))
 
     def digest(self) -> str:
         """The SHA-256 of what was read into memory last, or into the file if that was done since."""
-        path = f"{self.path}.received"
-        if not os.path.exists(path):
+        if not os.path.exists(self.received_path):
             return hashlib.sha256(self.received).hexdigest()
-        with open(path, "rb") as file:
+        with open(self.received_path, "rb") as file:
             data = file.read()
-        os.unlink(path)
+        os.unlink(self.received_path)
         return hashlib.sha256(data).hexdigest()
 
 
 def main() -> None:
     """Serve the port for ever."""
-    port = RawPort(sys.argv[1], sys.argv[2])
+    port = RawPort(*sys.argv[1:4])
     writers = {"write": port.write, "writev": port.write_vectors, "write-file": port.write_file}
     readers = {"read": port.read, "readv": port.read_vectors, "read-file": port.read_file}
     for words in commands(port.fd):

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 
 from bench.goals import GOALS, PHOENIX, Verdict, judge
 from bench.measures import Measure
+
+#: Why goals are missed, and what was tried: written by hand, and put on the page by each run.
+PROFILE = Path(__file__).parent / "profile.md"
 
 _COLUMNS = ("what", "by", "median", "phoenix to it", "smallest", "largest")
 _GOAL_COLUMNS = ("goal", "bound", "measured", "verdict")
@@ -109,6 +113,8 @@ def markdown(report: Report, picture: str) -> str:
         "## Goals",
         "A ratio is the median of the ratios of the rounds.",
         _markdown_table(_GOAL_COLUMNS, goal_rows(verdicts)),
+        "## Where the time goes",
+        PROFILE.read_text().strip(),
         "## Figures",
         _markdown_table(_COLUMNS, measure_rows(report.measures)),
         "## How it was measured",

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import os
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -14,9 +15,9 @@ import pytest
 
 from phoenix_ga import __version__
 from phoenix_ga.agent.loop import Loop
-from phoenix_ga.agent.streams import Endpoint, Streams
+from phoenix_ga.agent.streams import FRAME_SIZE, Endpoint, Streams
 from phoenix_ga.agent.workers import Workers
-from phoenix_ga.wire.frames import DATA, END, RESET, SKIP, WINDOW, encode_header
+from phoenix_ga.wire.frames import DATA, END, HEADER_SIZE, RESET, SKIP, WINDOW, encode_header
 from phoenix_ga.wire.messages import decode_answer, encode_request
 from phoenix_ga.wire.streams import Reset, Stream
 from phoenix_ga.wire.units import Frame, Line, Parser
@@ -306,3 +307,28 @@ def test_an_endpoint_that_fails_ends_its_stream_and_not_the_agent() -> None:
     streams.pump()
     assert len(streams) == 0
     assert len(sent) == 3
+
+
+def test_between_two_frames_everybody_else_has_a_turn() -> None:
+    class Endless(Endpoint):
+        def pull(self, size: int) -> bytes:
+            return bytes(size)
+
+    loop = Loop()
+    sent: list[bytes] = []
+    channel = SimpleNamespace(send=sent.extend, output_size=0)
+    streams = Streams(loop, Workers(1), cast(Any, channel), 10, count(1).__next__)
+    for _ in range(3):
+        streams.open(Endless(), 1 << 30).ready()
+    seen: list[int] = []
+
+    def look() -> None:
+        seen.append(sum(map(len, sent)))
+        if len(seen) == 10:
+            loop.stop()
+        else:
+            loop.call_soon(look)
+
+    look()
+    loop.run()
+    assert max(after - before for before, after in zip(seen, seen[1:])) == FRAME_SIZE + HEADER_SIZE

@@ -13,7 +13,7 @@ from bench.bulk import best_piece
 from bench.goals import PHOENIX, QEMU
 from bench.measures import Measure
 from bench.plot import plot
-from bench.report import Report, goal_table, markdown, measure_table, missed, number
+from bench.report import PROFILE, Report, goal_table, markdown, measure_table, missed, number
 
 REPORT = Report(
     {"host": "a | b"},
@@ -37,6 +37,7 @@ def test_the_page_has_figures_ratios_and_verdicts() -> None:
     assert "- round trip of ping: 3 rounds." in page
     assert "| host | a \\| b |" in page
     assert "](picture.png)" in page
+    assert PROFILE.read_text().strip() in page
 
 
 def test_what_is_missed_is_said() -> None:

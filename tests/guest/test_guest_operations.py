@@ -28,6 +28,22 @@ def test_a_file_goes_in_and_comes_out_unchanged(guest: Machine, client: LineClie
     assert client.read_file("/root/random", count=65536) == data
 
 
+def test_the_kernel_of_a_stock_guest_computes_the_digests(guest: Machine, client: LineClient) -> None:
+    script = """
+import sys
+sys.path.insert(0, "/usr/sbin/phoenix-ga/source")
+from phoenix_ga.agent.linux.digest import KernelSha256, new_digest
+digest = new_digest("sha256")
+digest.update(open("/bin/bash", "rb").read())
+assert type(digest) is KernelSha256, digest
+print(digest.hexdigest())
+"""
+    guest.copy_in(script.encode(), "/root/digest.py")
+    expected = guest.run("sha256sum < /bin/bash").text.split()[0]
+    assert guest.run("python3 -ISB /root/digest.py").text.strip() == expected
+    assert client.call("get-file-sha256sum", path="/bin/bash") == expected
+
+
 def test_the_network_is_changed_as_ip_shows_it(guest: Machine, client: LineClient) -> None:
     for address in ("198.51.100.7/24", "2001:db8::7/64"):
         client.call("ipaddr-add", ip=address, ifname="eth0")

@@ -23,7 +23,7 @@ else:
 # 32 KiB for each element of a writev(2): many elements in one call save most system calls.
 _READ_PIECE: Final = 4096
 _READ_PIECES: Final = 64
-_WRITE_PIECE: Final = 32 * 1024
+WRITE_PIECE: Final = 32 * 1024
 _WRITE_PIECES: Final = 64
 # So much is read from one channel before the others get their turn.
 _READS_PER_TURN: Final = 8
@@ -41,7 +41,7 @@ class Channel:
     received: is called with the bytes that came, valid during the call only. ended: there is no more
     to read, and the peer sends no more or is gone. left: the peer is seen to be gone; what is read after
     that may be of the next one already. drained: the output has gone out. lost: the file descriptor is
-    of no use any more, and why. connected: the peer is there, as far as was seen.
+    of no use any more, and why. connected: the peer is there, as far as was seen. paused: nothing is read.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Channel:
         self._scheduled = False
         self._blocked = False
         self.connected = connected
-        self._paused = False
+        self.paused = False
         self._closed = False
 
     def start(self) -> None:
@@ -103,12 +103,12 @@ class Channel:
 
     def pause(self) -> None:
         """Read no more until `resume`."""
-        self._paused = True
+        self.paused = True
 
     def resume(self) -> None:
         """Read on."""
-        if self._paused:
-            self._paused = False
+        if self.paused:
+            self.paused = False
             self._pull_soon()
 
     def look(self) -> None:
@@ -144,13 +144,13 @@ class Channel:
         self._pulling = True
         try:
             for _ in range(_READS_PER_TURN):
-                if self._paused or self._closed or not self._read():
+                if self.paused or self._closed or not self._read():
                     break
         finally:
             self._pulling = False
         if not self._closed:
             self._flush()
-        if not self._closed and not self._paused:
+        if not self._closed and not self.paused:
             self._pull_soon()
 
     def _read(self) -> bool:
@@ -222,8 +222,8 @@ class Channel:
     def _next_pieces(self) -> list[memoryview]:
         pieces = []
         for view in self._output:
-            for start in range(0, len(view), _WRITE_PIECE):
-                pieces.append(view[start : start + _WRITE_PIECE])
+            for start in range(0, len(view), WRITE_PIECE):
+                pieces.append(view[start : start + WRITE_PIECE])
                 if len(pieces) == _WRITE_PIECES:
                     return pieces
         return pieces

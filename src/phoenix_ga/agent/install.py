@@ -48,8 +48,8 @@ OOMScoreAdjust=-900
 RuntimeDirectory=phoenix-ga
 RuntimeDirectoryMode=0700
 RuntimeDirectoryPreserve=yes
-# One heap for all threads: an idle agent stays small.
-Environment=MALLOC_ARENA_MAX=1
+# One heap for all threads, that keeps little: an agent stays small, and gets its memory anew seldom.
+Environment=MALLOC_ARENA_MAX=1 MALLOC_MMAP_THRESHOLD_=524288 MALLOC_TRIM_THRESHOLD_=1048576
 
 [Install]
 WantedBy=multi-user.target

@@ -38,9 +38,10 @@ class Policy:
         # Without them, a client could not tell its own answers from those due to another.
         if command.name in _ALWAYS:
             return True
-        names = command.policy_names
-        if _matches(names, self.block) or (self.allow and not _matches(names, self.allow)):
-            return False
+        if self.block or self.allow:
+            names = command.policy_names
+            if _matches(names, self.block) or (self.allow and not _matches(names, self.allow)):
+                return False
         return not (self.read_only and command.changes is True)
 
     def check(self, command: Command, bound: Mapping[str, Any], frozen: bool) -> None:

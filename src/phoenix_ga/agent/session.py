@@ -97,13 +97,11 @@ class Session:
     @property
     def wants_more(self) -> bool:
         """Whether more requests should be read now."""
-        return (
-            # Refusals that wait for their turn take memory as well, unless nobody is told.
-            (self.muted or not self._exceeds(2 if self.refusing else 1))
-            and not self._dispatcher.stopping
-            and self._channel is not None
-            and self._channel.output_size < _OUTPUT_HIGH
-        )
+        channel = self._channel
+        if channel is None or channel.output_size >= _OUTPUT_HIGH or self._dispatcher.stopping:
+            return False
+        # Refusals that wait for their turn take memory as well, unless nobody is told.
+        return self.muted or not self.full or (self.refusing and not self._exceeds(2))
 
     def detach(self) -> None:
         """Forget the client; its answers are dropped from now on.
@@ -121,6 +119,11 @@ class Session:
         """Give a frame to its stream."""
         if self._streams is not None:
             self._streams.receive(frame)
+
+    @property
+    def pumping(self) -> bool:
+        """Whether the streams are sending."""
+        return self._streams is not None and self._streams.pumping
 
     def pump(self) -> None:
         """The channel has room: let the streams send."""
@@ -334,9 +337,14 @@ class Conversation:
 
     def drained(self) -> None:
         """Go on, since there is room for answers again."""
+        # A frame that goes out at once leaves things as they were.
+        if self._session.pumping:
+            return
         self._session.release()
         self._session.pump()
-        self._serve()
+        # All that came has been taken, unless there was no room.
+        if self._channel.paused:
+            self._serve()
         self._tell_if_settled()
 
     def leave(self) -> None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from errno import EAGAIN, EIO, EPROTO
 
+from phoenix_ga.agent.channel import WRITE_PIECE
+from phoenix_ga.wire.frames import HEADER_SIZE
 from phoenix_ga.wire.streams import Credit, Data, End, Reset, Skip, Stream, StreamViolation
 
 TYPE_CHECKING = False
@@ -26,10 +28,11 @@ else:
     # The module `collections` would load much that is not needed here.
     from _collections import deque
 
-# An answer waits for one frame at most; but each frame costs as much Python, whatever its size.
-FRAME_SIZE: Final = 128 * 1024
-# So many frames are sent before others get their turn on the loop.
-_FRAMES_PER_TURN: Final = 16
+# An answer waits for one frame at most; but each frame costs as much Python, whatever its size. With
+# its header, it fills the pieces that the kernel takes.
+FRAME_SIZE: Final = 4 * WRITE_PIECE - HEADER_SIZE
+# What of a frame goes out with its header: a header alone would cost as much as a piece.
+_HEAD: Final = WRITE_PIECE - HEADER_SIZE
 # What all streams of a client may keep in memory, in bytes.
 _WINDOWS_MAX: Final = 64 * 1024 * 1024
 
@@ -120,7 +123,7 @@ class OpenStream:
 
 
 class Streams:
-    """All streams of one client. numbers: gives each a number of its own."""
+    """All streams of one client. number: gives each a number of its own. pumping: a frame is being sent."""
 
     def __init__(self, loop: Loop, workers: Workers, channel: Channel, limit: int, number: Callable[[], int]) -> None:
         self.loop = loop
@@ -131,7 +134,7 @@ class Streams:
         self._open: dict[int, OpenStream] = {}
         self._ready: deque[OpenStream] = deque()
         self._windows = 0
-        self._pumping = False
+        self.pumping = False
         self._scheduled = False
 
     def __len__(self) -> int:
@@ -210,16 +213,15 @@ class Streams:
     def pump(self) -> None:
         """Send what there is to send, while the channel takes it."""
         # What goes out at once makes room, and would call this from within itself.
-        if self._pumping:
+        if self.pumping:
             return
-        self._pumping = True
+        self.pumping = True
         try:
-            for _ in range(_FRAMES_PER_TURN):
-                if not self._ready or self._channel.output_size:
-                    break
+            # One at a time: then whoever else is there has a turn, above all requests that came meanwhile.
+            if self._ready and not self._channel.output_size:
                 self._send_one(self._ready.popleft())
         finally:
-            self._pumping = False
+            self.pumping = False
         if self._ready and not self._channel.output_size:
             self._pump_soon()
 
@@ -267,7 +269,8 @@ class Streams:
         if isinstance(piece, Skip):
             self.send(stream.skip(piece.length))
         elif piece:
-            self._channel.send([stream.data_header(len(piece)), piece])
+            view = memoryview(piece)
+            self._channel.send([b"".join((stream.data_header(len(view)), view[:_HEAD])), view[_HEAD:]])
         else:
             return
         self.ready(opened)

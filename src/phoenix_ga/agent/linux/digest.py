@@ -9,6 +9,8 @@ memory as half of the agent.
 from __future__ import annotations
 
 import _socket as socket
+from _queue import SimpleQueue
+from os import cpu_count
 from time import sleep
 
 TYPE_CHECKING = False
@@ -18,6 +20,10 @@ if TYPE_CHECKING:
 _SIZE: Final = 32
 # Python's own is given so much at a time; then the loop may have the interpreter's lock.
 _PIECE_SIZE: Final = 64 * 1024
+# Who has a turn may compute; one processor is left to the loop, where there is another.
+_turns: Final[SimpleQueue[None]] = SimpleQueue()
+for _ in range(max(1, (cpu_count() or 1) - 1)):
+    _turns.put(None)
 
 
 class KernelSha256:
@@ -30,13 +36,18 @@ class KernelSha256:
             fd, _ = origin._accept()  # type: ignore[attr-defined]
         finally:
             origin.close()
-        self._socket = socket.socket(fileno=fd)
+        # Told what it is: asked for its address, such a socket fails.
+        self._socket = socket.socket(socket.AF_ALG, socket.SOCK_SEQPACKET, 0, fd)
 
     def update(self, data: bytes | memoryview) -> None:
         """Take more bytes."""
         rest = memoryview(data)
-        while rest:
-            rest = rest[self._socket.send(rest, socket.MSG_MORE) :]
+        _turns.get()
+        try:
+            while rest:
+                rest = rest[self._socket.send(rest, socket.MSG_MORE) :]
+        finally:
+            _turns.put(None)
 
     def hexdigest(self) -> str:
         """Return the digest of all that came, in hex; nothing more can be taken then."""

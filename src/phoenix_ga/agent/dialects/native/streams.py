@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def file_get(
     context: Context, path: str, offset: int, length: int, window: int, digest: bool, sparse: bool
 ) -> Opened:
-    from phoenix_ga.agent.endpoints.file import FileSource
+    from phoenix_ga.agent.endpoints.file_source import FileSource
 
     file = files.open_to_read(path)
     try:
@@ -38,7 +38,7 @@ def file_get(
 def file_put(
     context: Context, path: str, perm: int, uid: int, gid: int, digest: bool, part: str, offset: int
 ) -> Opened:
-    from phoenix_ga.agent.endpoints.file import FileSink
+    from phoenix_ga.agent.endpoints.file_sink import FileSink
     from phoenix_ga.agent.operations.replacement import Replacement
 
     if offset and not part:

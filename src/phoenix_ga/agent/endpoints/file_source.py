@@ -1,0 +1,190 @@
+"""A file that is sent: from memory where the kernel has it there, else ahead, by a worker."""
+
+from __future__ import annotations
+
+import os
+from stat import S_ISREG
+
+from phoenix_ga.agent.endpoints.file import FileEndpoint
+from phoenix_ga.agent.linux.digest import new_digest
+from phoenix_ga.agent.streams import FRAME_SIZE
+from phoenix_ga.wire.streams import Skip
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections import deque
+    from typing import Any, Final, Optional
+
+    from phoenix_ga.agent.loop import Loop
+    from phoenix_ga.agent.streams import OpenStream, Piece
+    from phoenix_ga.agent.workers import Workers
+
+    # What was read, nothing at the end, and the buffer that it is in.
+    Read = tuple[Piece, Optional[memoryview]]
+else:
+    # The module `collections` would load much that is not needed here.
+    from _collections import deque
+
+_BUFFER_SIZE: Final = 2 * FRAME_SIZE
+# While one is sent, the next ones are read.
+_BUFFERS: Final = 3
+# Read what is in memory, and fail instead of waiting. Not every Linux has it.
+_AT_ONCE: Final[int] = getattr(os, "RWF_NOWAIT", 0)
+
+
+class FileSource(FileEndpoint):
+    """Sends a file, from `offset` on, at most `length` bytes of it; then size and digest.
+
+    What the kernel has in memory is read on the loop, right before it is sent. At the first byte that
+    it has not, and where there is a digest to compute, a worker takes over and reads ahead. Buffers are
+    used again and again: a new one for each piece costs page faults, and memory that the C library keeps.
+
+    fd: open for reading; closed at the end. sparse: leave out holes.
+    """
+
+    def __init__(self, fd: int, offset: int, length: int, digest: bool, sparse: bool) -> None:
+        super().__init__()
+        self._fd = fd
+        self._offset = offset
+        self._end = offset + length
+        self._start = offset
+        self._digest = new_digest("sha256") if digest else None
+        self._sparse = sparse and S_ISREG(os.fstat(fd).st_mode)
+        # Up to where there is known to be no hole.
+        self._data_end = offset if self._sparse else self._end
+        self._skipped = False
+        self._at_once = bool(_AT_ONCE) and not digest
+        self._ready: deque[Read] = deque()
+        self._free: deque[memoryview] = deque()
+        self._buffers = 0
+        # What was pulled last is in it.
+        self._sent: memoryview | None = None
+        self._at_end = False
+
+    def start(self, stream: OpenStream) -> None:
+        super().start(stream)
+        stream.ready()
+
+    def pull(self, size: int) -> Piece:
+        if self._sent is not None:
+            # Nothing is pulled before that has gone out.
+            self._free.append(self._sent)
+            self._sent = None
+        if not self._ready:
+            return self._pull_at_once(size)
+        piece, buffer = self._ready[0]
+        if not isinstance(piece, Skip) and len(piece) > size:
+            self._ready[0] = piece[size:], buffer
+            return piece[:size]
+        self._ready.popleft()
+        self._sent = buffer
+        self._read_on()
+        return piece
+
+    def closed(self, loop: Loop, workers: Workers) -> None:
+        self._ready.clear()
+        self._free.clear()
+        self._sent = None
+        super().closed(loop, workers)
+
+    def let_go(self) -> None:
+        os.close(self._fd)
+
+    def _pull_at_once(self, size: int) -> Piece:
+        """Return what is in memory; where that is nothing, let a worker read, or finish."""
+        if self.working:
+            return b""
+        size = min(size, self._data_end - self._offset)
+        if self._at_once and size > 0 and not self._at_end:
+            buffer = self._buffer()
+            try:
+                size = os.preadv(self._fd, [buffer[:size]], self._offset, _AT_ONCE)
+            except OSError:
+                # It is not in memory, or the filesystem can't tell; what else it may be, a worker finds out.
+                self._at_once = False
+                self._free.append(buffer)
+            else:
+                self._sent = buffer
+                self._offset += size
+                self._at_end = not size or self._offset >= self._end
+                if size:
+                    return buffer[:size]
+        if self._at_end:
+            self._finish()
+        else:
+            self._read_on()
+        return b""
+
+    def _finish(self) -> None:
+        assert self.stream is not None
+        message: dict[str, Any] = {"size": self._offset - self._start}
+        if self._digest is not None:
+            message["sha256"] = self._digest.hexdigest()
+        self.stream.finish(message)
+
+    @property
+    def _has_room(self) -> bool:
+        return bool(self._free) or self._buffers < _BUFFERS
+
+    def _buffer(self) -> memoryview:
+        """Return a buffer that is not used; there is one where `_has_room`."""
+        if self._free:
+            return self._free.popleft()
+        self._buffers += 1
+        return memoryview(bytearray(_BUFFER_SIZE))
+
+    def _read_on(self) -> None:
+        if not (self.working or self._at_end) and self._has_room:
+            self.work(self._read_ahead, self._was_read)
+
+    def _was_read(self, read: Read) -> None:
+        self._at_end = not read[0] or self._offset >= self._end
+        self._keep(read)
+        self._read_on()
+
+    def _keep(self, read: Read) -> None:
+        assert self.stream is not None
+        if not self.over and read[0]:
+            self._ready.append(read)
+        self.stream.ready()
+
+    # On a worker
+
+    def _read_ahead(self) -> Read:
+        """Read while there are buffers, and return the last that was read."""
+        assert self.stream is not None
+        read = self._read()
+        # Where a piece was all that was not in memory, the loop goes on by itself.
+        while read[0] and not self._at_once and self._has_room and self._offset < self._end and not self.over:
+            self.stream.loop.call_from_thread(self._keep, read)
+            read = self._read()
+        return read
+
+    def _read(self) -> Read:
+        read: Read
+        # Never two holes in a row, which a file that changes meanwhile could have.
+        hole = 0 if self._skipped or self._offset < self._data_end else self._next_hole()
+        self._skipped = bool(hole)
+        if hole:
+            self._offset += hole
+            read = Skip(hole), None
+        else:
+            end = self._data_end if self._offset < self._data_end else self._end
+            buffer = self._buffer()
+            size = os.preadv(self._fd, [buffer[: min(_BUFFER_SIZE, end - self._offset)]], self._offset)
+            self._offset += size
+            read = buffer[:size], buffer
+        if self._digest is not None:
+            piece = read[0]
+            self._digest.update(piece.payload if isinstance(piece, Skip) else piece)
+        return read
+
+    def _next_hole(self) -> int:
+        """Return the length of the hole at the offset, or 0; and see how far the data behind it goes."""
+        try:
+            data = os.lseek(self._fd, self._offset, os.SEEK_DATA)
+            self._data_end = min(os.lseek(self._fd, data, os.SEEK_HOLE), self._end)
+        except OSError:
+            # ENXIO: nothing but a hole up to the end.
+            data = self._data_end = os.fstat(self._fd).st_size
+        return max(0, min(data, self._end) - self._offset)

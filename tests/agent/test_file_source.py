@@ -1,0 +1,143 @@
+"""A file on its way into a stream: whatever is read where, the bytes are those of the file."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from itertools import count
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from phoenix_ga.agent.endpoints import file_source
+from phoenix_ga.agent.endpoints.file_source import FileSource
+from phoenix_ga.agent.loop import Loop
+from phoenix_ga.agent.streams import FRAME_SIZE, Streams
+from phoenix_ga.agent.workers import Workers
+from phoenix_ga.wire.streams import Data, End, Skip, Stream
+from phoenix_ga.wire.units import Frame, Parser
+
+SIZE = 3_000_017
+CREDIT = 1 << 30
+
+
+class SlowChannel:
+    """Takes a frame only some turns of the loop after it was given, as a port does whose host is slow."""
+
+    def __init__(self, loop: Loop) -> None:
+        self.loop = loop
+        self.streams: Streams | None = None
+        self.sent = bytearray()
+        self.output_size = 0
+        self._waiting: list[memoryview] = []
+
+    def send(self, pieces: list[Any]) -> None:
+        self._waiting += [memoryview(piece) for piece in pieces]
+        self.output_size = sum(len(piece) for piece in self._waiting)
+        self.loop.call_later(0.001, self._take)
+
+    def _take(self) -> None:
+        for piece in self._waiting:
+            self.sent += piece
+        self._waiting.clear()
+        self.output_size = 0
+        assert self.streams is not None
+        self.streams.pump()
+        if not len(self.streams) and not self._waiting:
+            self.loop.stop()
+
+
+def sent(path: Path, digest: bool, sparse: bool, offset: int = 0, length: int = SIZE) -> list[Data | Skip | End]:
+    """Send a file over a slow channel, and return what came out."""
+    loop = Loop()
+    channel = SlowChannel(loop)
+    streams = channel.streams = Streams(loop, Workers(2), cast(Any, channel), 10, count(1).__next__)
+    source = FileSource(os.open(path, os.O_RDONLY), offset, length, digest, sparse)
+    streams.open(source, CREDIT).start()
+    loop.run()
+    parser = Parser()
+    parser.receive(channel.sent)
+    receiver = Stream(1, credit=0, window=CREDIT, skips=True)
+    return [cast(Any, receiver.receive(cast(Frame, frame))) for frame in parser]
+
+
+def content(events: list[Data | Skip | End]) -> bytes:
+    end = events[-1]
+    assert isinstance(end, End)
+    data = b"".join(bytes(each.length) if isinstance(each, Skip) else each.payload for each in events[:-1])  # type: ignore[union-attr]
+    assert end.message["size"] == len(data)
+    return data
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "file"
+    path.write_bytes(os.urandom(SIZE))
+    return path
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize("digest", [False, True])
+@pytest.mark.parametrize(("offset", "length"), [(0, SIZE), (1, SIZE), (4095, 2 * FRAME_SIZE), (SIZE, 1), (5, 0)])
+def test_what_is_sent_is_what_is_in_the_file(
+    file: Path, digest: bool, sparse: bool, offset: int, length: int
+) -> None:
+    events = sent(file, digest, sparse, offset, length)
+    expected = file.read_bytes()[offset : offset + length]
+    assert content(events) == expected
+    if digest:
+        assert cast(End, events[-1]).message["sha256"] == hashlib.sha256(expected).hexdigest()
+
+
+@pytest.mark.parametrize("digest", [False, True])
+def test_holes_are_left_out_wherever_they_are(tmp_path: Path, digest: bool) -> None:
+    path = tmp_path / "file"
+    with path.open("wb") as file:
+        for start in (1 << 20, 3 << 20):
+            file.seek(start)
+            file.write(os.urandom(65536))
+        file.truncate(8 << 20)
+    events = sent(path, digest, sparse=True, length=1 << 40)
+    assert content(events) == path.read_bytes()
+    assert [type(event) for event in events] == [Skip, Data, Skip, Data, Skip, End]
+
+
+@pytest.mark.parametrize("misses", [1, 5])
+def test_a_worker_takes_over_where_a_file_is_not_in_memory(
+    file: Path, monkeypatch: pytest.MonkeyPatch, misses: int
+) -> None:
+    calls: list[int] = []
+    preadv = os.preadv
+
+    def read(fd: int, buffers: list[memoryview], offset: int, flags: int = 0) -> int:
+        calls.append(flags)
+        if flags and len(calls) >= misses:
+            raise BlockingIOError
+        return preadv(fd, buffers, offset)
+
+    monkeypatch.setattr(os, "preadv", read)
+    assert content(sent(file, digest=False, sparse=False)) == file.read_bytes()
+    assert calls[:misses] == [file_source._AT_ONCE] * misses
+    assert not any(calls[misses:])
+
+
+def test_a_system_that_cannot_read_from_memory_only_is_served_all_the_same(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file_source, "_AT_ONCE", 0)
+    assert content(sent(file, digest=False, sparse=True)) == file.read_bytes()
+
+
+def test_no_more_is_read_ahead_than_there_are_buffers(file: Path) -> None:
+    loop = Loop()
+    channel = SlowChannel(loop)
+    streams = channel.streams = Streams(loop, Workers(2), cast(Any, channel), 10, count(1).__next__)
+    source = FileSource(os.open(file, os.O_RDONLY), 0, SIZE, digest=True, sparse=False)
+    streams.open(source, 1).start()
+    loop.call_later(0.3, loop.stop)
+    loop.run()
+    held = sum(len(cast(memoryview, piece)) for piece, _ in source._ready)
+    assert 0 < held <= 6 * FRAME_SIZE
+    streams.close()
+    assert not source._ready
