@@ -34,7 +34,7 @@ endif
 
 test: setup ## Run all tests, a real guest included.
 	@tools/apt-install e2fsprogs xfsprogs iproute2 socat man-db groff openssh-client rsync git curl \
-		libvirt-daemon-system libvirt-clients
+		libvirt-daemon-system libvirt-clients ansible python3-libvirt
 	@$(RUN) -m lab build
 	$(PYTEST) -m 'not soak'
 

@@ -78,11 +78,15 @@ class Libvirt:
     ) -> None:
         self._stack.close()
 
+    @property
+    def uri(self) -> str:
+        """Where its clients connect to."""
+        return f"qemu+unix:///system?socket={self.directory}/run/libvirt-sock"
+
     def virsh(self, *words: object, check: bool = True, timeout: float = 120) -> str:
         """Run virsh, and return what it says; raises LabError where it fails and `check` is set."""
-        uri = f"qemu+unix:///system?socket={self.directory}/run/libvirt-sock"
         result = subprocess.run(
-            ["virsh", "-c", uri, *map(str, words)], capture_output=True, text=True, timeout=timeout
+            ["virsh", "-c", self.uri, *map(str, words)], capture_output=True, text=True, timeout=timeout
         )
         if check and result.returncode != 0:
             raise LabError(f"virsh {' '.join(map(str, words))}: {result.stderr.strip()}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -123,6 +124,35 @@ def test_processors_are_counted_and_set(domain: Domain) -> None:
     assert re.search(r"online\s*: 0-1", domain.virsh("guestvcpus"))
     domain.virsh("setvcpus", "--guest", 1)
     assert domain.run("nproc").text == "1"
+
+
+PLAYBOOK = """
+- hosts: web1
+  gather_facts: false
+  tasks:
+    - copy: {src: hello.txt, dest: /root/by-ansible.txt, mode: "0640"}
+    - template: {src: greeting.j2, dest: /root/by-template.txt}
+    - command: cat /root/by-ansible.txt /root/by-template.txt
+      register: shown
+    - assert: {that: "shown.stdout == 'hello\\nThis is web1.'"}
+"""
+
+
+def test_ansible_runs_a_playbook_over_its_libvirt_connection(domain: Domain, tmp_path: Path) -> None:
+    (tmp_path / "hello.txt").write_text("hello\n")
+    (tmp_path / "greeting.j2").write_text("This is {{ inventory_hostname }}.\n")
+    (tmp_path / "playbook.yml").write_text(PLAYBOOK)
+    variables = {
+        "ansible_connection": "community.libvirt.libvirt_qemu",
+        "ansible_libvirt_uri": domain.libvirt.uri,
+        "ansible_python_interpreter": "/usr/bin/python3",
+    }
+    # Debian's own Ansible, which has the plugin and libvirt's library.
+    command = ["/usr/bin/ansible-playbook", "-i", "web1,", "-e", json.dumps(variables), "playbook.yml"]
+    environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": str(tmp_path), "LC_ALL": "C.UTF-8"}
+    report = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=200)
+    assert report.returncode == 0, report.stdout + report.stderr
+    assert domain.run("stat -c %a /root/by-ansible.txt").text == "640"
 
 
 def test_a_snapshot_is_quiesced(domain: Domain) -> None:

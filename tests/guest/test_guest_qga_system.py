@@ -42,6 +42,21 @@ def ask(client: LineClient, execute: str, **arguments: Any) -> Any:
     return answer["return"]
 
 
+@pytest.mark.parametrize("leaving", [b"", b'{"execute": "guest-info"}' * 50], ids=["in order", "in a hurry"])
+def test_clients_that_come_and_go_for_each_command_are_all_answered(machine: Machine, leaving: bytes) -> None:
+    for number in range(200):
+        if leaving:
+            with LineClient.connect(machine.socket(PORT)) as client:
+                client.send(leaving)
+        with LineClient.connect(machine.socket(PORT)) as client:
+            client.socket.settimeout(5)
+            sync = {"execute": "guest-sync-delimited", "arguments": {"id": number}}
+            client.send(b"\xff" + json.dumps(sync).encode() + b'\n{"execute": "guest-get-osinfo"}\n')
+            while client.line().rpartition(b"\xff")[1:] != (b"\xff", b'{"return": %d}\n' % number):
+                pass
+            assert "kernel-release" in client.answer()["return"]
+
+
 def test_setting_the_time_reaches_the_clock_of_the_hardware(client: LineClient, machine: Machine) -> None:
     ask(client, "guest-set-time", time=YEAR_2033 * 10**9)
     assert 0 <= ask(client, "guest-get-time") / 10**9 - YEAR_2033 < 60

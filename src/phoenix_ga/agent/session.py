@@ -448,6 +448,9 @@ class Conversation:
             self._sync(call)
             return
         if name in _GUEST_SYNCS:
+            if self._session.muted:
+                # Whoever says that is not the one who left, or is answered for nobody.
+                self._renew()
             self._synced_at = monotonic()
             self._guest_sync = call
         self._session.take(call)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from phoenix_ga.agent.dialect import CommandError
-from phoenix_ga.agent.operations import clock, identity, power, system
+from phoenix_ga.agent.operations import clock, identity, power
 from phoenix_ga.wire.messages import NO_CODE
 
 TYPE_CHECKING = False
@@ -66,7 +66,7 @@ def guest_set_time(context: Context, time: int | None) -> None:
 
 
 def guest_get_load(context: Context) -> dict[str, float]:
-    one, five, fifteen = system.load_average()
+    one, five, fifteen = os.getloadavg()
     return {"load1m": one, "load5m": five, "load15m": fifteen}
 
 

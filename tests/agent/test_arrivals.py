@@ -1,0 +1,108 @@
+"""Clients of the QEMU Guest Agent that come while the kernel still tells of the one before."""
+
+from __future__ import annotations
+
+import json
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from phoenix_ga.agent.config import Config
+from phoenix_ga.agent.context import Context
+from phoenix_ga.agent.dispatch import Dispatcher
+from phoenix_ga.agent.log import Log
+from phoenix_ga.agent.loop import Loop
+from phoenix_ga.agent.operations.files import Handles
+from phoenix_ga.agent.policy import Policy
+from phoenix_ga.agent.session import Conversation
+from phoenix_ga.agent.workers import Workers
+
+PING = b'{"execute": "guest-ping"}'
+
+
+def sync(number: int) -> bytes:
+    return b'{"execute": "guest-sync", "arguments": {"id": %d}}' % number
+
+
+class Wire:
+    """What a conversation uses of its channel; it keeps what is sent."""
+
+    connected = True
+    exhausted = 0
+    output_size = 0
+    paused = False
+
+    def __init__(self) -> None:
+        self.sent = b""
+
+    def send(self, pieces: Any) -> None:
+        self.sent += b"".join(bytes(piece) for piece in pieces)
+
+    def drop_output(self) -> None:
+        pass
+
+    pause = resume = look = drop_output
+
+    @property
+    def answers(self) -> list[Any]:
+        return [json.loads(line)["return"] for line in self.sent.replace(b"\xff", b"").splitlines()]
+
+
+@pytest.fixture
+def wire() -> Wire:
+    return Wire()
+
+
+@pytest.fixture
+def dispatcher(tmp_path: Path) -> Dispatcher:
+    config = Config(run_directory=str(tmp_path))
+    loop = Loop()
+    context = Context(config, Policy(), Log(str(tmp_path / "log")), Handles(4), lambda: None)
+    return Dispatcher(context, loop, Workers(2))
+
+
+@pytest.fixture
+def conversation(dispatcher: Dispatcher, wire: Wire) -> Conversation:
+    channel: Any = wire
+    return Conversation(dispatcher._loop, dispatcher, channel, "port", lambda: None)
+
+
+def test_what_a_client_left_behind_is_done_but_not_answered(conversation: Conversation, wire: Wire) -> None:
+    conversation.received(memoryview(PING))
+    conversation.leave()
+    conversation.received(memoryview(PING))
+    assert wire.answers == [{}]
+    wire.exhausted += 1
+    conversation.received(memoryview(PING))
+    assert wire.answers == [{}, {}]
+
+
+@pytest.mark.parametrize("name", [b"guest-sync", b"guest-sync-delimited"])
+def test_a_sync_is_somebody_new_even_before_that_is_known(
+    conversation: Conversation, wire: Wire, name: bytes
+) -> None:
+    conversation.received(memoryview(PING))
+    conversation.leave()
+    conversation.received(memoryview(sync(5).replace(b"guest-sync", name) + PING))
+    assert wire.answers == [{}, 5, {}]
+
+
+def test_a_sync_does_not_wait_behind_a_stuck_command_of_a_client_that_left(
+    conversation: Conversation, wire: Wire, dispatcher: Dispatcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    goes_on = threading.Event()
+    dispatcher.load_qga()
+    load = dispatcher.load
+
+    def load_stuck(dialect: Any, command: Any) -> Any:
+        return (lambda context: goes_on.wait(20)) if command.name == "guest-get-osinfo" else load(dialect, command)
+
+    monkeypatch.setattr(dispatcher, "load", load_stuck)
+    conversation.received(memoryview(b'{"execute": "guest-get-osinfo"}' + PING))
+    conversation.received(memoryview(sync(7) + PING))
+    assert wire.answers == []
+    conversation.leave()
+    assert wire.answers == [7, {}]
+    goes_on.set()
