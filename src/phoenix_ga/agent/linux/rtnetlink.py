@@ -48,6 +48,7 @@ IFF_MULTICAST: Final = 0x1000
 
 IFA_ADDRESS: Final = 1
 IFA_LOCAL: Final = 2
+IFA_LABEL: Final = 3
 IFA_BROADCAST: Final = 4
 
 RTA_DST: Final = 1
@@ -98,14 +99,18 @@ class Address:
     """An address of the interface with this index.
 
     local: the address itself, raw. peer: the other end's of a point-to-point address, else as
-    `local`; the prefix length is that of `peer`.
+    `local`; the prefix length is that of `peer`. label: of an IPv4 address, mostly the name of the
+    interface; empty where there is none, and not used to make an address.
     """
 
-    __slots__ = ("family", "index", "local", "peer", "prefix_length")
+    __slots__ = ("family", "index", "label", "local", "peer", "prefix_length")
 
-    def __init__(self, index: int, family: int, local: bytes, peer: bytes, prefix_length: int) -> None:
+    def __init__(
+        self, index: int, family: int, local: bytes, peer: bytes, prefix_length: int, label: str = ""
+    ) -> None:
         self.index = index
         self.family = family
+        self.label = label
         self.local = local
         self.peer = peer
         self.prefix_length = prefix_length
@@ -164,7 +169,8 @@ def addresses() -> list[Address]:
         # IPv6 has IFA_LOCAL only in a point-to-point address.
         local = values.get(IFA_LOCAL, peer)
         if family in (AF_INET, AF_INET6):
-            found.append(Address(index, family, local, peer or local, prefix_length))
+            label = os.fsdecode(values.get(IFA_LABEL, b"").rstrip(b"\0"))
+            found.append(Address(index, family, local, peer or local, prefix_length, label))
     return found
 
 

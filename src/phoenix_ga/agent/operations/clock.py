@@ -8,6 +8,8 @@ from errno import ENODEV
 from fcntl import ioctl
 from struct import Struct
 
+from phoenix_ga.agent.operations.programs import run_to_end
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
@@ -20,6 +22,13 @@ _RTC_SET_TIME: Final = 0x4024700A
 _DEVICES: Final = ("/dev/rtc", "/dev/rtc0", "/dev/misc/rtc")
 # hwclock(8): the third line says what time zone the clock of the hardware is in.
 _ADJTIME: Final = "/etc/adjtime"
+_HWCLOCK: Final = "/sbin/hwclock"
+# The clock of a PC begins a second half a second after it was set; others begin one at once.
+_PC_CLOCK: Final = "rtc_cmos"
+_PC_DELAY: Final = 500_000_000
+# Seconds: how often to look whether the next second has begun, and how long at most.
+_LOOK_EVERY: Final = 0.005
+_LOOK_FOR: Final = 1.5
 
 
 def get_time() -> int:
@@ -33,30 +42,66 @@ def set_time(nanoseconds: int) -> None:
 
 
 def write_hardware_clock() -> None:
-    """Set the clock of the hardware from that of the system. Raises OSError (ENODEV where there is none)."""
-    seconds = time.time()
-    now = time.localtime(seconds) if _is_local() else time.gmtime(seconds)
-    value = _RTC_TIME.pack(
-        min(now.tm_sec, 59), now.tm_min, now.tm_hour, now.tm_mday, now.tm_mon - 1, now.tm_year - 1900, 0, 0, 0
-    )
+    """Set the clock of the hardware from that of the system, so that their seconds begin together.
+
+    Takes up to a second. Raises OSError (ENODEV where there is none).
+    """
+    try:
+        _write_device()
+    except OSError:
+        if run_to_end([_HWCLOCK, "-w"]) != 0:
+            raise
+
+
+def read_hardware_clock() -> None:
+    """Set the clock of the system from that of the hardware, at the moment when a second of it begins.
+
+    Takes up to a second. Raises OSError (ENODEV where there is none).
+    """
+    try:
+        seconds = _read_device()
+    except OSError:
+        if run_to_end([_HWCLOCK, "-s"]) != 0:
+            raise
+    else:
+        set_time(seconds * _NANOSECONDS)
+
+
+def _write_device() -> None:
     fd = _open()
     try:
+        begins = _second_begins()
+        time.sleep((begins - time.time_ns()) % _NANOSECONDS / _NANOSECONDS)
+        # To the nearest: it may have slept a bit too long, or too short.
+        seconds = (time.time_ns() - begins + _NANOSECONDS // 2) // _NANOSECONDS
+        now = time.localtime(seconds) if _is_local() else time.gmtime(seconds)
+        value = _RTC_TIME.pack(
+            min(now.tm_sec, 59), now.tm_min, now.tm_hour, now.tm_mday, now.tm_mon - 1, now.tm_year - 1900, 0, 0, 0
+        )
         ioctl(fd, _RTC_SET_TIME, value)
     finally:
         os.close(fd)
 
 
-def read_hardware_clock() -> None:
-    """Set the clock of the system from that of the hardware. Raises OSError (ENODEV where there is none)."""
+def _read_device() -> int:
+    """Return the seconds since the epoch of the second that has just begun."""
     fd = _open()
     try:
-        fields = _RTC_TIME.unpack(ioctl(fd, _RTC_RD_TIME, bytes(_RTC_TIME.size)))
+        first = fields = _read_fields(fd)
+        deadline = time.monotonic() + _LOOK_FOR
+        while fields == first and time.monotonic() < deadline:
+            time.sleep(_LOOK_EVERY)
+            fields = _read_fields(fd)
     finally:
         os.close(fd)
     second, minute, hour, day, month, year = fields[:6]
-    local = (year + 1900, month + 1, day, hour, minute, second, 0, 0, -1)
-    seconds = int(time.mktime(local)) if _is_local() else _seconds(year + 1900, month + 1, day, hour, minute, second)
-    set_time(seconds * _NANOSECONDS)
+    if _is_local():
+        return int(time.mktime((year + 1900, month + 1, day, hour, minute, second, 0, 0, -1)))
+    return _seconds(year + 1900, month + 1, day, hour, minute, second)
+
+
+def _read_fields(fd: int) -> tuple[int, ...]:
+    return _RTC_TIME.unpack(ioctl(fd, _RTC_RD_TIME, bytes(_RTC_TIME.size)))
 
 
 def _open() -> int:
@@ -66,6 +111,18 @@ def _open() -> int:
         except FileNotFoundError:
             pass
     raise OSError(ENODEV, "there is no clock of the hardware")
+
+
+def _second_begins() -> int:
+    """Return how many nanoseconds after it was set a second of the clock begins."""
+    for path in _DEVICES:
+        device = os.path.basename(os.path.realpath(path))
+        try:
+            with open(f"/sys/class/rtc/{device}/name", encoding="ascii", errors="replace") as file:
+                return _PC_DELAY if file.read().startswith(_PC_CLOCK) else 0
+        except OSError:
+            continue
+    return 0
 
 
 def _is_local() -> bool:

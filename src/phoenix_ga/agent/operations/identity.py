@@ -11,7 +11,9 @@ if TYPE_CHECKING:
 
 # os-release(5)
 _RELEASE_FILES: Final = ("/etc/os-release", "/usr/lib/os-release")
-_ESCAPED: Final = '"\\$`'
+# Within double quotes; the single one is qemu-ga's own.
+_ESCAPED: Final = "\"\\$`'"
+_ENDS: Final = " \t;"
 
 
 def os_release(paths: tuple[str, ...] = _RELEASE_FILES) -> dict[str, str]:
@@ -23,23 +25,29 @@ def os_release(paths: tuple[str, ...] = _RELEASE_FILES) -> dict[str, str]:
         except OSError:
             continue
         pairs = (line.strip().partition("=") for line in lines if not line.lstrip().startswith("#"))
-        return {name: unquote(value) for name, equals, value in pairs if equals}
+        return {name.rstrip(): unquote(value.lstrip()) for name, equals, value in pairs if equals}
     return {}
 
 
 def unquote(value: str) -> str:
-    """Return what a value of a shell variable means: in single, double or no quotes."""
-    if len(value) >= 2 and value[0] == value[-1] == "'":
-        return value[1:-1]
-    in_quotes = len(value) >= 2 and value[0] == value[-1] == '"'
-    rest = iter(value[1:-1] if in_quotes else value)
+    """Return what a value of a shell variable means: the first word, without its quotes."""
     found = []
+    quote = ""
+    rest = iter(value)
     for character in rest:
-        if character == "\\":
+        if character == "\\" and quote != "'":
             following = next(rest, "")
-            if in_quotes and following not in _ESCAPED and following != "'":
+            if quote and following not in _ESCAPED:
                 found.append(character)
             found.append(following)
+        elif character == quote:
+            quote = ""
+        elif quote:
+            found.append(character)
+        elif character in "\"'":
+            quote = character
+        elif character in _ENDS:
+            break
         else:
             found.append(character)
     return "".join(found)

@@ -39,13 +39,17 @@ _SHOWN_MAX: Final = 100
 
 
 class Address:
-    """An address of an interface: `ip`, as text, and the length of its prefix."""
+    """An address of an interface: `ip`, as text, and the length of its prefix.
 
-    __slots__ = ("ip", "prefix_length")
+    label: the name that it goes by, such as `eth0:1`; mostly that of the interface.
+    """
 
-    def __init__(self, ip: str, prefix_length: int) -> None:
+    __slots__ = ("ip", "label", "prefix_length")
+
+    def __init__(self, ip: str, prefix_length: int, label: str) -> None:
         self.ip = ip
         self.prefix_length = prefix_length
+        self.label = label
 
 
 class Interface:
@@ -114,8 +118,9 @@ def interfaces() -> list[Interface]:
     for address in rtnetlink.addresses():
         # An interface may have come after the links were listed.
         if address.index in found:
+            interface = found[address.index]
             text = _address_text(address.local)
-            found[address.index].addresses.append(Address(text, address.prefix_length))
+            interface.addresses.append(Address(text, address.prefix_length, address.label or interface.name))
     return [found[index] for index in sorted(found)]
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from errno import ENOTSUP
 
+from phoenix_ga.agent.operations.programs import run_to_end
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
 _SYSTEMD: Final = "/run/systemd/system"
 _STATE: Final = "/sys/power/state"
-_PATH: Final = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 # For each way to end: the program that does nothing else, and the option of shutdown(8).
 _ENDS: Final = {
     "powerdown": ("/sbin/poweroff", "-P"),
@@ -36,19 +37,19 @@ def shut_down(mode: str) -> None:
         raise ValueError(mode)
     program, option = _ENDS[mode]
     command = [program] if os.access(program, os.X_OK) else ["/sbin/shutdown", "-h", option, "+0", _MESSAGE]
-    if _run(command) != 0:
+    if run_to_end(command) != 0:
         raise OSError(ENOTSUP, "child process has failed to shutdown")
 
 
 def sleep(mode: str, root: str = "") -> None:
     """Sleep with what is in memory on the disk (`disk`), in memory (`ram`) or both (`hybrid`).
 
-    Raises OSError (ENOTSUP) where the system can't.
+    root: what is put before the paths (for tests). Raises OSError, ENOTSUP where the system has no such way.
     """
     verb, program, word = _SLEEPS[mode]
-    if os.path.isdir(_SYSTEMD) and _run(["systemctl", verb]) == 0:
+    if os.path.isdir(root + _SYSTEMD) and run_to_end(["systemctl", verb]) == 0:
         return
-    if _run([program]) == 0:
+    if run_to_end([program]) == 0:
         return
     try:
         with open(root + _STATE, encoding="ascii") as file:
@@ -60,25 +61,7 @@ def sleep(mode: str, root: str = "") -> None:
     fd = os.open(root + _STATE, os.O_WRONLY | os.O_CLOEXEC)
     try:
         os.write(fd, word.encode())
+    except OSError as error:
+        raise OSError(error.errno, f"child process has failed to suspend: {error.strerror}") from None
     finally:
         os.close(fd)
-
-
-def _run(command: list[str]) -> int:
-    """Run a program to its end, and return its exit status, 127 where it is not there."""
-    name = command[0]
-    paths = [name] if "/" in name else [f"{directory}/{name}" for directory in _PATH]
-    program = next((path for path in paths if os.access(path, os.X_OK)), "")
-    if not program:
-        return 127
-    environment = {"PATH": ":".join(_PATH)}
-    nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-    try:
-        actions = [(os.POSIX_SPAWN_DUP2, nothing, fd) for fd in range(3)]
-        process = os.posix_spawn(program, command, environment, file_actions=actions)
-    except OSError:
-        return 126
-    finally:
-        os.close(nothing)
-    _, status = os.waitpid(process, 0)
-    return os.WEXITSTATUS(status) if os.WIFEXITED(status) else 128

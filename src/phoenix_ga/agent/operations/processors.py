@@ -59,7 +59,9 @@ def memory_blocks(root: str = "") -> list[Part]:
 
 def _memory_block(number: int, root: str) -> Part:
     directory = f"{root}{_MEMORY}/memory{number}"
-    return Part(number, _read(f"{directory}/state") == "online", _read(f"{directory}/removable") != "0")
+    state = _read(f"{directory}/state")
+    # A kernel that does not tell the state can't change it either.
+    return Part(number, state in {"online", None}, state is not None and _read(f"{directory}/removable") != "0")
 
 
 def has_memory_block(number: int, root: str = "") -> bool:
@@ -68,7 +70,7 @@ def has_memory_block(number: int, root: str = "") -> bool:
 
 
 def set_memory_block(number: int, online: bool, root: str = "") -> None:
-    """Put a block of memory in or out. Raises OSError as the kernel does."""
+    """Put a block of memory in or out. Raises OSError, FileNotFoundError where there is no way to."""
     if _memory_block(number, root).online != online:
         _write(f"{root}{_MEMORY}/memory{number}/state", "online" if online else "offline")
 
@@ -118,5 +120,7 @@ def _write(path: str, text: str) -> None:
     fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
     try:
         os.write(fd, text.encode())
+    except OSError as error:
+        raise OSError(error.errno, f'write("{path}"): {error.strerror}') from None
     finally:
         os.close(fd)

@@ -81,17 +81,18 @@ def routes6(root: str = "") -> list[Route6]:
     return [Route6(words) for words in _lines(f"{root}/proc/net/ipv6_route") if len(words) >= 10]
 
 
-def interface_statistics(name: str, root: str = "") -> dict[str, int]:
-    """Return `rx-` and `tx-` `bytes`, `packets`, `errs` and `dropped` of an interface; none where it is gone."""
+def interface_statistics(root: str = "") -> dict[str, dict[str, int]]:
+    """Return `rx-` and `tx-` `bytes`, `packets`, `errs` and `dropped` of each interface, by its name."""
+    counters = {}
     with open(f"{root}/proc/net/dev", encoding="utf-8", errors="surrogateescape") as file:
         for line in file:
-            found, colon, rest = line.rpartition(":")
-            if colon and found.strip() == name:
+            name, colon, rest = line.rpartition(":")
+            if colon:
                 numbers = [int(word) for word in rest.split()]
                 received = {f"rx-{word}": numbers[column] for word, column in _RECEIVED.items()}
                 sent = {f"tx-{word}": numbers[column + _SENT_OFFSET] for word, column in _RECEIVED.items()}
-                return {**received, **sent}
-    return {}
+                counters[name.strip()] = {**received, **sent}
+    return counters
 
 
 def _lines(path: str) -> Iterator[list[str]]:

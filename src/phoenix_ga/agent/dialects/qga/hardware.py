@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from errno import EINVAL, ENOENT
+from errno import ENOENT
 
 from phoenix_ga.agent.dialect import CommandError
 from phoenix_ga.agent.operations import processors
@@ -51,7 +51,7 @@ def _set_memory_block(number: int, online: bool) -> dict[str, Any]:
     try:
         processors.set_memory_block(number, online)
     except OSError as error:
-        unsupported = error.errno == EINVAL
+        unsupported = isinstance(error, FileNotFoundError)
         response = "operation-not-supported" if unsupported else "operation-failed"
         return {"phys-index": number, "response": response, "error-code": error.errno}
     return {"phys-index": number, "response": "success"}

@@ -10,30 +10,35 @@ if TYPE_CHECKING:
 
     from phoenix_ga.agent.context import Context
 
-# What the kernel tells of the loopback interface.
+# What the kernel tells of the loopback interface, and of others that have none.
 _NO_ADDRESS: Final = "00:00:00:00:00:00"
 
 
 def guest_network_get_interfaces(context: Context) -> list[dict[str, Any]]:
-    """List the interfaces; those without an address have no statistics either, as clients expect."""
-    found = []
-    for interface in network.interfaces():
-        entry: dict[str, Any] = {"name": interface.name}
-        hardware_address = _NO_ADDRESS if "loopback" in interface.flags else interface.hardware_address
-        if hardware_address:
-            entry["hardware-address"] = hardware_address
-        if interface.addresses:
-            entry["ip-addresses"] = [
+    """List the interfaces; those without an address have no statistics either, as clients expect.
+
+    Addresses with a label of their own are listed under that, as getifaddrs(3) does.
+    """
+    interfaces = network.interfaces()
+    statistics = route_tables.interface_statistics()
+    found = {interface.name: _entry(interface.name, interface) for interface in interfaces}
+    for interface in interfaces:
+        for address in interface.addresses:
+            entry = found.setdefault(address.label, _entry(address.label, interface))
+            entry.setdefault("ip-addresses", []).append(
                 {
                     "ip-address": address.ip,
                     "ip-address-type": "ipv6" if ":" in address.ip else "ipv4",
                     "prefix": address.prefix_length,
                 }
-                for address in interface.addresses
-            ]
-            entry["statistics"] = route_tables.interface_statistics(interface.name)
-        found.append(entry)
-    return found
+            )
+            if address.label in statistics:
+                entry["statistics"] = statistics[address.label]
+    return list(found.values())
+
+
+def _entry(name: str, interface: network.Interface) -> dict[str, Any]:
+    return {"name": name, "hardware-address": interface.hardware_address or _NO_ADDRESS}
 
 
 def guest_network_get_route(context: Context) -> list[dict[str, Any]]:

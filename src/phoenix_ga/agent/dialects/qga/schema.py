@@ -11,7 +11,9 @@ from phoenix_ga.wire.declaration import INT64_MAX, ArgumentError, Command
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import Any
+    from typing import Any, Final
+
+_UINT64_MAX: Final = 2 * INT64_MAX + 1
 
 
 class Type:
@@ -49,6 +51,17 @@ class Integer(Type):
         if type(value) is not int or not -INT64_MAX - 1 <= value <= INT64_MAX:
             raise self.refuse(path)
         return value
+
+
+class Unsigned(Type):
+    """A 64-bit integer without a sign; a negative one stands for what has the same bits."""
+
+    name = "uint64"
+
+    def check(self, value: Any, path: str) -> Any:
+        if type(value) is not int or not -INT64_MAX - 1 <= value <= _UINT64_MAX:
+            raise ArgumentError(f"Parameter '{path}' expects {self.name}")
+        return value & _UINT64_MAX
 
 
 class Choice(Type):
@@ -112,6 +125,7 @@ class Struct(Type):
 STRING = Simple(str, "string")
 BOOLEAN = Simple(bool, "boolean")
 INTEGER = Integer()
+UNSIGNED = Unsigned()
 
 
 class Parameter:

@@ -50,7 +50,7 @@ def guest_get_time(context: Context) -> int:
 def guest_set_time(context: Context, time: int | None) -> None:
     """Set the clocks of the system and of the hardware; without a time, the former from the latter."""
     if time is not None:
-        if not 0 <= time // _NANOSECONDS < _SECONDS_MAX:
+        if not -_NANOSECONDS < time < _SECONDS_MAX * _NANOSECONDS:
             raise CommandError("Invalid time", NO_CODE)
         try:
             clock.set_time(time)

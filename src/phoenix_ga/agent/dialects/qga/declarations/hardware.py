@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from phoenix_ga.agent.dialects.qga.schema import BOOLEAN, INTEGER, GuestCommand, ListOf, Parameter, Struct
+from phoenix_ga.agent.dialects.qga.schema import BOOLEAN, INTEGER, UNSIGNED, GuestCommand, ListOf, Parameter, Struct
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 _ONLINE: Final = (Parameter("online", BOOLEAN), Parameter("can-offline", BOOLEAN, optional=True))
 _PROCESSOR: Final = Struct(Parameter("logical-id", INTEGER), *_ONLINE)
-_MEMORY_BLOCK: Final = Struct(Parameter("phys-index", INTEGER), *_ONLINE)
+_MEMORY_BLOCK: Final = Struct(Parameter("phys-index", UNSIGNED), *_ONLINE)
 
 COMMANDS: Final[tuple[GuestCommand, ...]] = (
     GuestCommand(
@@ -22,18 +22,7 @@ COMMANDS: Final[tuple[GuestCommand, ...]] = (
         "guest-set-vcpus",
         "hardware:guest_set_vcpus",
         "Take processors on- or offline, up to the first that fails; return how many.",
-        parameters=(
-            Parameter(
-                "vcpus",
-                ListOf(
-                    Struct(
-                        Parameter("logical-id", INTEGER),
-                        Parameter("online", BOOLEAN),
-                        Parameter("can-offline", BOOLEAN, optional=True),
-                    )
-                ),
-            ),
-        ),
+        parameters=(Parameter("vcpus", ListOf(_PROCESSOR)),),
         changes=True,
     ),
     GuestCommand(
@@ -45,18 +34,7 @@ COMMANDS: Final[tuple[GuestCommand, ...]] = (
         "guest-set-memory-blocks",
         "hardware:guest_set_memory_blocks",
         "Take blocks of memory on- or offline, and tell what became of each.",
-        parameters=(
-            Parameter(
-                "mem-blks",
-                ListOf(
-                    Struct(
-                        Parameter("phys-index", INTEGER),
-                        Parameter("online", BOOLEAN),
-                        Parameter("can-offline", BOOLEAN, optional=True),
-                    )
-                ),
-            ),
-        ),
+        parameters=(Parameter("mem-blks", ListOf(_MEMORY_BLOCK)),),
         changes=True,
     ),
     GuestCommand(
