@@ -198,6 +198,14 @@ def test_it_listens_serves_and_ends_with_zero_while_a_client_is_there(tmp_path: 
         assert process.wait(10) == 0
 
 
+def test_hooks_that_are_not_run_are_told_of(tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+    words = ["-m", "unix-listen", "-p", str(path), "-t", str(tmp_path), "-F/some/hook"]
+    with started(*words) as process, connected(path):
+        process.terminate()
+        assert "fsfreeze-hook: /some/hook is not run" in process.communicate(timeout=10)[1]
+
+
 def test_one_client_is_served_at_a_time_and_the_next_one_waits(tmp_path: Path) -> None:
     path = tmp_path / "socket"
     with started("-m", "unix-listen", "-p", str(path), "-t", str(tmp_path)), connected(path) as first:

@@ -128,12 +128,14 @@ class Config:
     speaks_qga_first: on all ports, what is not understood is answered as the QEMU Guest Agent does.
     waits_for_ports: a device that is missing, or goes away, is waited for; otherwise the agent ends.
     clients_queue: clients of a listening port beyond the limit wait, instead of being turned away.
-    state_directory: where the dialect of the QEMU Guest Agent keeps its state.
+    state_directory: where the dialect of the QEMU Guest Agent keeps its state. warning: what the log is to
+    tell at the start, where it is not empty.
     """
 
     speaks_qga_first = False
     waits_for_ports = True
     clients_queue = False
+    warning = ""
     state_directory: str
     port: tuple[str, ...]
     log_file: str

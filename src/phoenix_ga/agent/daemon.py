@@ -60,6 +60,8 @@ class Daemon:
             self._close_ports()
             raise
         self._log.write(INFO, f"phoenix-ga {__version__} is up")
+        if self._context.config.warning:
+            self._log.write(WARNING, self._context.config.warning)
         if tell is not None:
             tell()
         self._loop.run()

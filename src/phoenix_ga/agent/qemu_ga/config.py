@@ -32,6 +32,8 @@ class QemuGaConfig(Config):
         )
         self.waits_for_ports = given["retry-path"]
         self.state_directory = given["statedir"]
+        if given["fsfreeze-hook"] is not None:
+            self.warning = f"fsfreeze-hook: {given['fsfreeze-hook']} is not run: hooks are not supported yet"
 
     def make_policy(self) -> Policy:
         return QemuGaPolicy(self.allow, self.block)
