@@ -36,8 +36,24 @@ import sys
 tree = sys.implementation.cache_tag
 tree = sys.path[0] + "/" + (tree if tree in {trees!r} else "source")
 place = "agent.qemu_ga" if "qemu-ga" in os.path.basename(sys.argv[0]) else "agent"
-start = "import sys; sys.path.insert(0, sys.argv.pop(1)); from phoenix_ga.%s.__main__ import run; run()" % place
+start = {start!r} % place
 os.execv(sys.executable, [sys.executable, "-ISB", "-c", start, tree, *sys.argv[1:]])
+"""
+
+# Of the trees of other interpreters not even the names are kept: they take as much memory as the agent's own code.
+START = """\
+import sys, zipimport
+tree = sys.argv.pop(1)
+sys.path.insert(0, tree)
+try:
+    files = zipimport.zipimporter(tree)._files
+    wanted = tree.rpartition("/")[2] + "/"
+    for name in [name for name in files if not name.startswith(wanted)]:
+        del files[name]
+except Exception:
+    pass
+from phoenix_ga.%s.__main__ import run
+run()
 """
 
 # Docstrings and columns are for whoever reads the source: they stay out of the guest's memory.
@@ -91,7 +107,7 @@ def build(target: Path) -> list[str]:
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         trees = [compile_with(interpreter, directory) for interpreter in interpreters()]
-        members = {"__main__.py": MAIN.format(trees=tuple(trees)).encode()}
+        members = {"__main__.py": MAIN.format(start=START, trees=tuple(trees)).encode()}
         members.update({f"source/{path}": (SOURCE / path).read_bytes() for path in modules()})
         for tree in trees:
             members.update({f"{tree}/{path}c": (directory / tree / f"{path}c").read_bytes() for path in modules()})

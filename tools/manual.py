@@ -73,11 +73,14 @@ def _verb(name: str, command: click.Command) -> Iterator[str]:
 
 def _options(command: click.Command) -> Iterator[str]:
     options = [parameter for parameter in command.params if isinstance(parameter, click.Option)]
-    help_option = program.get_help_option(click.Context(program)) if command is program else None
-    for option in (*options, *([help_option] if help_option is not None else [])):
+    for option in options:
         yield ".TP"
         yield _flags(option)
         yield from _text(_help(option))
+    if command is program:
+        # click makes that one itself, with the names of whichever context was there first.
+        names = (f"\\fB{_escaped(name)}\\fR" for name in program.context_settings["help_option_names"])
+        yield from (".TP", ", ".join(names), "Show this message and exit.")
     yield ".PP"
 
 

@@ -371,6 +371,19 @@ def test_a_detached_program_can_be_signalled_and_ends_with_its_group(endpoint: s
     asyncio.run(conversation())
 
 
+def test_a_detached_program_whose_end_was_told_is_forgotten(endpoint: str) -> None:
+    async def conversation() -> None:
+        async with connect(endpoint) as guest:
+            for _ in range(100):
+                process = await guest.exec(shell("read x; exit 3"), detach=True)
+                await process.stdin.end()
+                assert await process.wait() == 3
+                with pytest.raises(ProcessLookupError):
+                    await guest.exec_attach(process.pid)
+
+    asyncio.run(conversation())
+
+
 def test_the_number_of_detached_programs_is_limited(endpoint: str) -> None:
     async def conversation() -> None:
         async with connect(endpoint) as guest:

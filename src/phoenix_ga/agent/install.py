@@ -49,7 +49,7 @@ RuntimeDirectory=phoenix-ga
 RuntimeDirectoryMode=0700
 RuntimeDirectoryPreserve=yes
 # One heap for all threads, that keeps little: an agent stays small, and gets its memory anew seldom.
-Environment=MALLOC_ARENA_MAX=1 MALLOC_MMAP_THRESHOLD_=524288 MALLOC_TRIM_THRESHOLD_=1048576
+Environment=MALLOC_ARENA_MAX=1 MALLOC_MMAP_THRESHOLD_=524288 MALLOC_TRIM_THRESHOLD_=1048576 MALLOC_TOP_PAD_=16384
 
 [Install]
 WantedBy=multi-user.target

@@ -26,24 +26,24 @@ class LineReader:
 
     load_qga: returns the dialect of the QEMU Guest Agent. qga_first: whoever has said nothing that is
     understood speaks to the QEMU Guest Agent.
-
-    dialect: that of the last request that was understood; what is not understood is answered in it.
     """
 
     def __init__(self, load_qga: Callable[[], Dialect], qga_first: bool) -> None:
         self._load_qga = load_qga
-        self._qga_first = qga_first
-        self.dialect: Dialect = NATIVE
-        self.reset()
+        # None: that of the QEMU Guest Agent, which is loaded with the first request, for many are never asked.
+        self._dialect: Dialect | None = None if qga_first else NATIVE
+
+    @property
+    def dialect(self) -> Dialect:
+        """That of the last request that was understood; what is not understood is answered in it."""
+        if self._dialect is None:
+            self._dialect = self._load_qga()
+        return self._dialect
 
     @property
     def spans_lines(self) -> bool:
         """Whether its objects may go over several lines."""
-        return self.dialect is not NATIVE
-
-    def reset(self) -> None:
-        """Another client speaks now."""
-        self.dialect = self._load_qga() if self._qga_first else NATIVE
+        return self._dialect is not NATIVE
 
     def read(self, line: bytes) -> list[Call]:
         """Return the calls that stand on a line, with an error for what is no request."""
@@ -59,9 +59,9 @@ class LineReader:
     def _call(self, message: Any, size: int) -> Call:
         if type(message) is dict and type(message.get("execute")) is str:
             if _is_guest_request(message):
-                self.dialect = self._load_qga()
+                self._dialect = self._load_qga()
             elif "tag" in message or message["execute"] in BY_NAME:
-                self.dialect = NATIVE
+                self._dialect = NATIVE
         try:
             return Call(self.dialect.request(message), size, None, self.dialect)
         except MessageError as error:

@@ -83,7 +83,7 @@ class Process:
 
     def park(self) -> None:
         """Its client is gone: keep it for another one, once none of its streams is open any more."""
-        if not any(endpoint.is_open for endpoint in self.endpoints.values()):
+        if not self.told and not any(endpoint.is_open for endpoint in self.endpoints.values()):
             self.attached = False
             if self.outcome is not None:
                 self._keep_ended()

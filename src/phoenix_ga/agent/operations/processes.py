@@ -24,7 +24,12 @@ _TERM: Final = "xterm-256color"
 _BARE_PATH: Final = b"/bin:/usr/bin"
 _SHELL: Final = b"/bin/sh"
 # Meant for the agent alone.
-_OWN_VARIABLES: Final = (b"MALLOC_ARENA_MAX", b"MALLOC_MMAP_THRESHOLD_", b"MALLOC_TRIM_THRESHOLD_")
+_OWN_VARIABLES: Final = (
+    b"MALLOC_ARENA_MAX",
+    b"MALLOC_MMAP_THRESHOLD_",
+    b"MALLOC_TRIM_THRESHOLD_",
+    b"MALLOC_TOP_PAD_",
+)
 # How often a process is started anew, since its number is taken.
 _ATTEMPTS: Final = 1000
 _UMASK: Final = 0o022
