@@ -28,6 +28,26 @@ THEIRS = "org.qemu.guest_agent.0"
 OURS = "org.phoenix.compare.0"
 PAGE = Path(__file__).parent.parent.parent / "docs" / "qga.md"
 ROOMS = sorted(module.name for module in pkgutil.iter_modules(qga_transcript.__path__))
+# One interface of each kind that is told otherwise, and values of os-release that a shell has to read.
+SURROUNDINGS = r"""
+modprobe -a dummy tun sit
+ip link add dummy0 type dummy && ip link set dummy0 up
+ip addr add 198.51.100.7/24 dev dummy0
+ip addr add 198.51.100.9/24 dev dummy0 label dummy0:1
+ip addr add 2001:db8::7/64 dev dummy0 nodad
+ip link add bare0 type dummy
+ip link add left type veth peer name right && ip link set left up && ip link set right up
+ip addr add 10.1.1.1 peer 10.1.1.2/32 dev left
+ip tuntap add tun0 mode tun && ip addr add 10.3.3.3/24 dev tun0
+ip link add dummy1 type dummy && ip addr add 10.77.0.1/30 dev dummy1 label dummy1:only
+ip link show sit0
+cp --remove-destination "$(readlink -f /etc/os-release)" /etc/os-release
+cat >> /etc/os-release <<'END'
+VARIANT="a \"b\" \$c \`d\` \ it\'s\n" # why
+VARIANT_ID=two;words
+END
+ln -sf /usr/share/zoneinfo/Asia/Kathmandu /etc/localtime
+"""
 _DEVIATION = re.compile(r"^\| `([a-z-]+)` \| ", re.MULTILINE)
 
 
@@ -88,8 +108,11 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     files = agent_files(tmp_path_factory.mktemp("dist") / "phoenix-ga.pyz")
     files["/usr/sbin/phoenix-qemu-ga"] = files["/usr/sbin/phoenix-ga"]
     with Machine(files=files, ports=[THEIRS, OURS]) as machine:
-        machine.run("systemctl stop phoenix-ga && systemctl start qemu-guest-agent")
+        # It was started again and again while ours had the port.
+        machine.run("systemctl stop phoenix-ga && systemctl reset-failed qemu-guest-agent")
+        machine.run("systemctl start qemu-guest-agent")
         machine.run(f"mkdir -p /run/ours && systemd-run -q phoenix-qemu-ga -t /run/ours -p /dev/virtio-ports/{OURS}")
+        machine.run(f"set -e; {SURROUNDINGS}")
         yield machine
 
 

@@ -10,19 +10,20 @@ from typing import Any
 import pytest
 
 from lab.machine import Machine
-from tests.support import LineClient
+from tests.support import LineClient, wait_for
 from tools.guest import agent_files
 
 pytestmark = [pytest.mark.guest, pytest.mark.timeout(300)]
 
 PORT = "org.qemu.guest_agent.0"
+OTHER_PORT = "org.guest-agent.0"
 YEAR_2033 = 2_000_000_000
 
 
 @pytest.fixture(scope="module")
 def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     files = agent_files(tmp_path_factory.mktemp("dist") / "phoenix-ga.pyz")
-    with Machine(files=files, ports=[PORT]) as machine:
+    with Machine(files=files, ports=[PORT, OTHER_PORT]) as machine:
         yield machine
 
 
@@ -75,6 +76,31 @@ def test_a_processor_is_taken_out_and_put_in(client: LineClient, machine: Machin
         assert machine.run("nproc").text == ("2" if online else "1")
 
 
+def test_of_each_block_of_memory_it_tells_what_became_of_it(client: LineClient, machine: Machine) -> None:
+    numbers = [block["phys-index"] for block in ask(client, "guest-get-memory-blocks")]
+    assert len(numbers) == int(machine.run("ls -d /sys/devices/system/memory/memory[0-9]* | wc -l").text)
+    size = ask(client, "guest-get-memory-block-info")["size"]
+    assert size == int(machine.run("cat /sys/devices/system/memory/block_size_bytes").text, 16)
+    for number in numbers:
+        (told,) = ask(client, "guest-set-memory-blocks", mem_blks=[{"phys-index": number, "online": False}])
+        state = machine.run(f"cat /sys/devices/system/memory/memory{number}/state").text
+        # It is up to the kernel whether a block can be emptied.
+        expected = {"offline": "success", "online": "operation-failed"}[state]
+        assert (told["response"], "error-code" in told) == (expected, state == "online")
+        assert ask(client, "guest-set-memory-blocks", mem_blks=[{"phys-index": number, "online": True}]) == [
+            {"phys-index": number, "response": "success"}
+        ]
+        assert machine.run(f"cat /sys/devices/system/memory/memory{number}/state").text == "online"
+
+
+@pytest.mark.parametrize("zone", ["Asia/Kathmandu", "America/St_Johns", "Etc/UTC"])
+def test_the_time_zone_is_what_it_is_now(zone: str, client: LineClient, machine: Machine) -> None:
+    machine.run(f"ln -sf /usr/share/zoneinfo/{zone} /etc/localtime")
+    name, offset = machine.run("date '+%Z %z'").text.split()
+    seconds = int(f"{offset[0]}1") * (int(offset[1:3]) * 3600 + int(offset[3:]) * 60)
+    assert ask(client, "guest-get-timezone") == {"zone": name, "offset": seconds}
+
+
 def test_what_it_tells_is_what_the_system_says(client: LineClient, machine: Machine) -> None:
     assert ask(client, "guest-get-host-name") == {"host-name": machine.run("hostname").text}
     osinfo = ask(client, "guest-get-osinfo")
@@ -102,6 +128,35 @@ def test_what_it_tells_is_what_the_system_says(client: LineClient, machine: Mach
 def test_a_machine_that_cannot_sleep_says_so(client: LineClient) -> None:
     client.send(b'{"execute": "guest-suspend-hybrid"}')
     assert "not supported" in client.answer()["error"]["desc"]
+
+
+def test_a_program_that_hangs_holds_nobody_else_up(client: LineClient, machine: Machine) -> None:
+    hanging = "#!/bin/sh\n>/run/asked\nwhile [ ! -e /run/go ]; do sleep 0.1; done\nexit 1\n"
+    machine.run(f"printf '{hanging}' > /usr/local/sbin/systemctl && chmod +x /usr/local/sbin/systemctl")
+    client.send(b'{"execute": "guest-suspend-hybrid"}')
+    wait_for(lambda: machine.run("test -e /run/asked", check=False).status == 0)
+    with LineClient.connect(machine.socket(OTHER_PORT)) as other:
+        other.sync()
+        assert "load1m" in ask(other, "guest-get-load")
+    assert machine.run("test -e /run/go", check=False).status != 0
+    machine.run(">/run/go")
+    assert "not supported" in client.answer()["error"]["desc"]
+    machine.run("rm /usr/local/sbin/systemctl")
+
+
+def test_a_machine_sleeps_until_it_is_woken_up(client: LineClient, machine: Machine) -> None:
+    client.send(b'{"execute": "guest-suspend-ram"}')
+    wait_for(lambda: machine.qmp("query-status")["status"] == "suspended")
+    machine.qmp("system_wakeup")
+    # The sleep itself has no answer: this is the first one.
+    assert ask(client, "guest-get-host-name") == {"host-name": machine.run("hostname").text}
+
+
+def test_a_halted_machine_stands_still(client: LineClient, machine: Machine) -> None:
+    client.send(b'{"execute": "guest-shutdown", "arguments": {"mode": "halt"}}')
+    wait_for(lambda: "reboot: System halted" in machine.console_log.read_text(errors="replace"))
+    assert machine.qmp("query-status")["status"] == "running"
+    machine.reset()
 
 
 def test_reboot_and_power_down_are_not_answered_but_done(client: LineClient, machine: Machine) -> None:

@@ -29,6 +29,14 @@ ROWS: tuple[Row, ...] = (
         '{"execute": "guest-set-vcpus", "arguments": {"vcpus": '
         '[{"logical-id": 0, "online": true, "can-offline": true}, {"logical-id": 99, "online": true}]}}',
     ),
+    Row(
+        "set one with a negative number",
+        '{"execute": "guest-set-vcpus", "arguments": {"vcpus": [{"logical-id": -1, "online": true}]}}',
+    ),
+    Row(
+        "set one with text for a number",
+        '{"execute": "guest-set-vcpus", "arguments": {"vcpus": [{"logical-id": "0", "online": true}]}}',
+    ),
     Row("set processors without a list", '{"execute": "guest-set-vcpus"}'),
     Row("set processors with a number", '{"execute": "guest-set-vcpus", "arguments": {"vcpus": 5}}'),
     Row("set processors with a list of numbers", '{"execute": "guest-set-vcpus", "arguments": {"vcpus": [5]}}'),
@@ -60,6 +68,29 @@ ROWS: tuple[Row, ...] = (
     Row(
         "set memory that is online",
         '{"execute": "guest-set-memory-blocks", "arguments": {"mem-blks": [{"phys-index": 0, "online": true}]}}',
+    ),
+    Row(
+        "set memory with the highest number",
+        '{"execute": "guest-set-memory-blocks", "arguments": '
+        '{"mem-blks": [{"phys-index": 18446744073709551615, "online": true}]}}',
+    ),
+    Row(
+        "set memory with a negative number",
+        '{"execute": "guest-set-memory-blocks", "arguments": {"mem-blks": [{"phys-index": -1, "online": true}]}}',
+    ),
+    Row(
+        "set memory with a number that is too high",
+        '{"execute": "guest-set-memory-blocks", "arguments": '
+        '{"mem-blks": [{"phys-index": 18446744073709551616, "online": true}]}}',
+    ),
+    Row(
+        "set memory with text for a number",
+        '{"execute": "guest-set-memory-blocks", "arguments": {"mem-blks": [{"phys-index": "0", "online": true}]}}',
+    ),
+    Row(
+        # The kernel has to keep it.
+        "set the first memory offline",
+        '{"execute": "guest-set-memory-blocks", "arguments": {"mem-blks": [{"phys-index": 0, "online": false}]}}',
     ),
     Row("set memory without a list", '{"execute": "guest-set-memory-blocks"}'),
     Row("set memory with text", '{"execute": "guest-set-memory-blocks", "arguments": {"mem-blks": "x"}}'),
