@@ -95,8 +95,13 @@ def interpreters() -> Iterator[str]:
 def compile_with(interpreter: str, directory: Path) -> str:
     """Compile all modules into a tree below `directory`, and return its name."""
     lines = "".join(f"{SOURCE / path}\t{directory / 'next' / path}c\t{path}\n" for path in modules())
-    command = [interpreter, "-I", "-X", "no_debug_ranges", "-c", COMPILE]
-    tree = subprocess.run(command, input=lines, capture_output=True, text=True, check=True).stdout.strip()
+    command = [interpreter, "-sS", "-X", "no_debug_ranges", "-c", COMPILE]
+    # The order in which the constants of a set are written depends on the seed of hashes.
+    environment = {"PYTHONHASHSEED": "0"}
+    result = subprocess.run(
+        command, input=lines, capture_output=True, text=True, check=True, cwd=directory, env=environment
+    )
+    tree = result.stdout.strip()
     (directory / "next").rename(directory / tree)
     return tree
 
