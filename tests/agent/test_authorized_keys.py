@@ -63,7 +63,8 @@ def keys(home: Home) -> AuthorizedKeys:
 def no_descriptor_is_lost(home: Home) -> object:
     before = len(os.listdir("/proc/self/fd"))
     yield
-    assert len(os.listdir("/proc/self/fd")) == before
+    # What other tests have dropped may be collected meanwhile.
+    assert len(os.listdir("/proc/self/fd")) <= before
 
 
 def test_the_first_key_makes_what_is_missing(home: Home, keys: AuthorizedKeys) -> None:
