@@ -6,9 +6,14 @@ import os
 from collections.abc import Generator, Iterator
 
 import pytest
+from hypothesis import settings
 
 from tests.network import ip_batch, new_namespace
 from tests.support import AgentProcess
+
+# How long an example takes is the machine's affair.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 IN_CI = os.environ.get("CI") == "true"
 

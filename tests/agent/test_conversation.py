@@ -200,7 +200,7 @@ def test_ping_is_quick_while_a_digest_and_a_fifo_are_under_way(client: LineClien
     assert sorted(times)[100] < 0.2
 
 
-@pytest.mark.parametrize("rounds", [20, pytest.param(200, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("rounds", [100, pytest.param(1000, marks=pytest.mark.soak)])
 def test_clients_that_leave_at_random_moments_leave_nothing_behind(
     agent: AgentProcess, tmp_path: Path, rounds: int
 ) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from phoenix_ga.agent.endpoints import file_source
 from phoenix_ga.agent.endpoints.file_source import FileSource
+from phoenix_ga.agent.linux.cached_read import NOWAIT
 from phoenix_ga.agent.loop import Loop
 from phoenix_ga.agent.streams import FRAME_SIZE, Streams
 from phoenix_ga.agent.workers import Workers
@@ -118,14 +119,14 @@ def test_a_worker_takes_over_where_a_file_is_not_in_memory(
 
     monkeypatch.setattr(os, "preadv", read)
     assert content(sent(file, digest=False, sparse=False)) == file.read_bytes()
-    assert calls[:misses] == [file_source._AT_ONCE] * misses
+    assert calls[:misses] == [NOWAIT] * misses
     assert not any(calls[misses:])
 
 
 def test_a_system_that_cannot_read_from_memory_only_is_served_all_the_same(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(file_source, "_AT_ONCE", 0)
+    monkeypatch.setattr(file_source, "NOWAIT", 0)
     assert content(sent(file, digest=False, sparse=True)) == file.read_bytes()
 
 

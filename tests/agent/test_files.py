@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import contextlib
 import errno
+import functools
 import grp
 import hashlib
+import json
 import os
 import pwd
 import shutil
@@ -20,6 +22,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.agent.qga import call
 from tests.support import SOURCE, AgentProcess, LineClient, RefusedError
 
 
@@ -152,6 +155,26 @@ def test_more_than_a_fifo_holds_reaches_its_slow_reader_whole(client: LineClient
     client.call("file-write", handle_id=handle, bufb64=encoded(data), eof=True)
     reader.join(10)
     assert received == [data]
+
+
+@pytest.mark.parametrize("command", ["file-read", "guest-file-read"])
+def test_reads_from_memory_and_from_workers_keep_their_order(
+    client: LineClient, tmp_path: Path, command: str
+) -> None:
+    data = os.urandom(2_000_000)
+    (tmp_path / "data").write_bytes(data)
+    guest = command.startswith("guest-")
+    ask = functools.partial(call, client) if guest else client.call
+    handle = ask("guest-file-open" if guest else "file-open", path=str(tmp_path / "data"))
+    counts = [10, 200_000, 30, 40_000, 100_000, 5, 150_000] * 4
+    for number, count in enumerate(counts):
+        arguments = {"handle" if guest else "handle_id": handle, "count": count}
+        member = {"id" if guest else "tag": number}
+        client.send(json.dumps({"execute": command, "arguments": arguments, **member}).encode() + b"\n")
+    answers = [json.loads(client.line()) for _ in counts]
+    answers.sort(key=lambda answer: answer["id" if guest else "tag"])
+    pieces = [base64.b64decode(answer["return"]["buf-b64" if guest else "bufb64"]) for answer in answers]
+    assert b"".join(pieces) == data[: sum(counts)]
 
 
 def test_a_directory_is_neither_read_nor_written(client: LineClient, tmp_path: Path) -> None:

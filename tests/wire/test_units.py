@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from phoenix_ga.wire.frames import (
@@ -17,6 +18,7 @@ from phoenix_ga.wire.frames import (
     decode_header,
     encode_header,
 )
+from phoenix_ga.wire.json_text import JsonError, decode_json
 from phoenix_ga.wire.objects import split_objects
 from phoenix_ga.wire.units import Damage, Frame, Line, Parser, resync_padding
 
@@ -69,13 +71,11 @@ def test_any_split_of_any_bytes_gives_the_same_units(data: bytes, cuts: list[int
 
 
 @given(noise)
-@settings(deadline=None)
 def test_a_line_after_the_padding_is_always_found(garbage: bytes) -> None:
     assert parse(garbage, resync_padding(), b'{"execute": "sync"}\n')[-1] == repr(Line(b'{"execute": "sync"}'))
 
 
 @given(noise)
-@settings(deadline=None)
 def test_a_frame_after_the_padding_is_always_found(garbage: bytes) -> None:
     assert parse(garbage, resync_padding(), frame(b"payload"))[-1] == repr(Frame(DATA, 7, b"payload"))
 
@@ -140,6 +140,40 @@ def test_whole_bytewise_and_with_a_tail(data: bytes, units: list[Line | Frame | 
     assert parse(data) == expected
     assert parse(*bytewise(data)) == expected
     assert parse(data + b"\n[tail") == expected
+
+
+@given(
+    st.one_of(
+        noise,
+        st.dictionaries(st.text(), st.recursive(st.text(), st.lists), max_size=3).map(json.dumps).map(str.encode),
+    ),
+    st.sampled_from([b"\n", b"\r\n", b" \n", b""]),
+    st.booleans(),
+)
+def test_a_whole_line_that_is_valid_is_what_the_parser_makes_of_it(
+    data: bytes, end: bytes, spans_lines: bool
+) -> None:
+    line = Parser(LIMIT).whole_line(memoryview(data + end)) if data else None
+    try:
+        decode_json(line or b"")
+    except JsonError:
+        return
+    assert line is not None
+    parser = Parser(LIMIT)
+    parser.spans_lines = spans_lines
+    parser.receive(line)
+    assert [unit.data.strip() for unit in parser if isinstance(unit, Line)] == [line.strip()]
+
+
+def test_a_line_is_not_whole_while_something_is_held() -> None:
+    parser = Parser(LIMIT)
+    line = memoryview(b'{"execute": "ping"}\n')
+    assert parser.whole_line(line) == bytes(line)
+    parser.receive(b"{")
+    assert parser.whole_line(line) is None
+    parser.receive(b"x" * LIMIT)
+    assert isinstance(parser.next_unit(), Damage)
+    assert parser.whole_line(line) is None
 
 
 def test_a_byte_at_a_time_costs_linear_work() -> None:

@@ -11,7 +11,7 @@ from phoenix_ga.agent.loop import READABLE, WRITABLE
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections import deque
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Sequence
     from typing import Final
 
     from phoenix_ga.agent.loop import Loop
@@ -25,6 +25,8 @@ _READ_PIECE: Final = 4096
 _READ_PIECES: Final = 64
 WRITE_PIECE: Final = 32 * 1024
 _WRITE_PIECES: Final = 64
+# Answers up to this size, in bytes, go out in one piece.
+_JOINED_MAX: Final = 128 * 1024
 # So much is read from one channel before the others get their turn.
 _READS_PER_TURN: Final = 8
 
@@ -86,13 +88,17 @@ class Channel:
             self._loop.unwatch(self.fd)
             os.close(self.fd)
 
-    def send(self, pieces: Iterable[bytes | bytearray | memoryview]) -> None:
+    def send(self, pieces: Sequence[bytes | bytearray | memoryview]) -> None:
         """Write the pieces, now or when there is room."""
+        size = sum(map(len, pieces))
+        if len(pieces) > 1 and size <= _JOINED_MAX:
+            # Each piece is an exit to the hypervisor.
+            pieces = (b"".join(pieces),)
         for piece in pieces:
             if piece:
                 self._output.append(memoryview(piece))
-                self.output_size += len(piece)
-        # Answers to requests that came together go out together.
+        self.output_size += size
+        # Answers to requests that were read together go out together.
         if not self._pulling:
             self._flush()
 
@@ -125,7 +131,9 @@ class Channel:
             self._left()
 
     def _happened(self, events: int) -> None:
-        self.see(not events & (EPOLLHUP | EPOLLERR))
+        connected = not events & (EPOLLHUP | EPOLLERR)
+        if connected is not self.connected:
+            self.see(connected)
         if events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR):
             self._readable = True
             self._pull()
@@ -146,6 +154,9 @@ class Channel:
             for _ in range(_READS_PER_TURN):
                 if self.paused or self._closed or not self._read():
                     break
+                if self._output and not self._blocked:
+                    # Whoever asks one thing at a time need not wait until nothing more is found.
+                    self._flush()
         finally:
             self._pulling = False
         if not self._closed:
@@ -202,6 +213,9 @@ class Channel:
                 self.drop_output()
                 self._block(False)
                 self.see(connected=False)
+                if not self._closed:
+                    # There is room again for whoever waited for it.
+                    self._drained()
                 return
             except OSError as error:
                 self.drop_output()
@@ -220,6 +234,8 @@ class Channel:
             self._drained()
 
     def _next_pieces(self) -> list[memoryview]:
+        if len(self._output) == 1 and self.output_size <= WRITE_PIECE:
+            return [self._output[0]]
         pieces = []
         for view in self._output:
             for start in range(0, len(view), WRITE_PIECE):

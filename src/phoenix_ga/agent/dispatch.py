@@ -100,6 +100,8 @@ class Dispatcher:
         # A number of an agent that was restarted should not mean another stream of this one.
         self._last_stream = int.from_bytes(os.urandom(3), "big")
         self._handlers: dict[Command, Callable[..., Any]] = {}
+        # Of the commands that have one and ran before: the loop must not load anything.
+        self._at_once: dict[Command, Callable[..., Any]] = {}
         self._qga: Dialect | None = None
         # The calls on each handle that are not finished, in the order in which they came.
         self._lanes: dict[int, deque[Call]] = {}
@@ -167,6 +169,26 @@ class Dispatcher:
         assert not isinstance(pieces, Opened)
         self._audit(call, peer)
         return pieces
+
+    def run_at_once(self, call: Call, peer: str) -> Pieces | None:
+        """Run a call that was bound and is not lined up, and return its answer; None where it has to wait."""
+        command = call.command
+        assert command is not None
+        if command.inline:
+            try:
+                self.check(call)
+            except Exception as error:
+                return [self.refuse(call, error)]
+            return self.run_inline(call, peer)
+        function = self._at_once.get(command)
+        if function is None or call.handle in self._lanes:
+            return None
+        try:
+            self.check(call)
+            return self.encode_return(function(self.context, **call.bound), call)
+        except Exception:
+            # Whatever it is, a worker finds out.
+            return None
 
     def admit(self, call: Call) -> None:
         """Count a call that is to be run on a worker. Raises CommandError (EAGAIN) where there are too many."""
@@ -255,9 +277,11 @@ class Dispatcher:
         """Return the handler of a command; its module is imported on first use."""
         function = self._handlers.get(command)
         if function is None:
-            module, _, name = command.handler.partition(":")
-            function = getattr(__import__(dialect.handlers + module, fromlist=(name,)), name)
-            self._handlers[command] = function
+            module_name, _, name = command.handler.partition(":")
+            module = __import__(dialect.handlers + module_name, fromlist=(name,))
+            function = self._handlers[command] = getattr(module, name)
+            if command.at_once:
+                self._at_once[command] = getattr(module, command.at_once)
         return function
 
     def load_needed(self, dialect: Dialect) -> None:
@@ -294,7 +318,7 @@ class Dispatcher:
 
     def _audit(self, call: Call, peer: str) -> None:
         command = call.command
-        if command is not None and command.changes_guest(call.bound):
+        if command is not None and command.changes and command.changes_guest(call.bound):
             outcome = f"failed: {call.error_text}" if call.error_text else "done"
             parts = (f"audit: {peer}:", command.name, _shown(call.bound, call.dialect.hidden), outcome)
             self.context.log.write(NOTICE, " ".join(part for part in parts if part))

@@ -45,6 +45,14 @@ class LineReader:
         """Whether its objects may go over several lines."""
         return self._dialect is not NATIVE
 
+    def read_plain(self, line: bytes) -> Call | None:
+        """Return the call of a line that is plain JSON, else None."""
+        try:
+            message = decode_json(line)
+        except Exception:
+            return None
+        return self._call(message, len(line))
+
     def read(self, line: bytes) -> list[Call]:
         """Return the calls that stand on a line, with an error for what is no request."""
         try:
@@ -57,13 +65,18 @@ class LineReader:
         return [self._call(message, len(line))]
 
     def _call(self, message: Any, size: int) -> Call:
-        if type(message) is dict and type(message.get("execute")) is str:
-            if _is_guest_request(message):
-                self._dialect = self._load_qga()
-            elif "tag" in message or message["execute"] in BY_NAME:
-                self._dialect = NATIVE
+        dialect = self._dialect
+        name = message.get("execute") if type(message) is dict else None
+        if type(name) is str:
+            if name.startswith(GUEST_PREFIX):
+                if dialect is NATIVE or dialect is None:
+                    dialect = self._dialect = self._load_qga()
+            elif "tag" in message or name in BY_NAME:
+                dialect = self._dialect = NATIVE
+        if dialect is None:
+            dialect = self.dialect
         try:
-            return Call(self.dialect.request(message), size, None, self.dialect)
+            return Call(dialect.request(message), size, None, dialect)
         except MessageError as error:
             return self._failed(str(error), error.tag, size)
         except Exception as error:

@@ -134,6 +134,8 @@ class Session:
         """Run the call in its turn, and send the answer."""
         self._dispatcher.log_call(call, self.peer)
         self._dispatcher.bind(call)
+        if self._answers_at_once(call):
+            return
         if self.full and self._must_wait(call):
             self._refuse(call)
             return
@@ -144,6 +146,19 @@ class Session:
             self._advance()
         else:
             self._begin(call)
+
+    def _answers_at_once(self, call: Call) -> bool:
+        """Answer a call that nothing is ahead of, where it need not wait for anything; tell whether it was so."""
+        command = call.command
+        if command is None or ((self._turn_taken or self._waiting) and call.ordered):
+            return False
+        if not command.inline and (not command.at_once or self._held or not self._may_launch()):
+            return False
+        pieces = self._dispatcher.run_at_once(call, self.peer)
+        if pieces is None:
+            return False
+        self._send(pieces)
+        return True
 
     def release(self) -> None:
         """Go on with calls that were held back."""
@@ -332,6 +347,12 @@ class Conversation:
         """Take what came."""
         if self._session.muted and self._channel.exhausted != self._exhausted_before:
             self._renew()
+        # Most clients send a line and wait for the answer.
+        call = self._whole_call(data)
+        if call is not None:
+            self._take_call(call)
+            self._parser.spans_lines = self._reader.spans_lines
+            return
         self._parser.receive(data)
         self._serve()
 
@@ -431,6 +452,15 @@ class Conversation:
             self._serve()
 
         self._stuck = self._loop.call_later(_STUCK_TIME, see)
+
+    def _whole_call(self, data: memoryview) -> Call | None:
+        if not self._session.wants_more:
+            return None
+        try:
+            line = self._parser.whole_line(data)
+        except MemoryError:
+            return None
+        return None if line is None else self._reader.read_plain(line)
 
     def _take(self, unit: Unit) -> None:
         if isinstance(unit, Line):

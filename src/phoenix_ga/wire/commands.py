@@ -300,6 +300,7 @@ COMMANDS: Final[tuple[Command, ...]] = (
             Example({"handle_id": 1000}, {"bufb64": "SGVsbG8sIHdvcmxkIQ==", "eof": False}, opens=_EXAMPLE_FILE),
             Example({"handle_id": 1000, "count": 65536}, {"bufb64": "", "eof": True}),
         ),
+        at_once="file_read_at_once",
         handle="handle_id",
     ),
     Command(

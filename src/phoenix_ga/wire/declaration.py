@@ -105,14 +105,17 @@ class Command:
     handler: "module:function" below the dialect's package. returns: the answer, in words.
     changes: whether it changes the guest (audit log, read-only policy), or the pair of an
     argument and the value, or the values, with which it does. while_frozen: it cannot touch a frozen filesystem.
-    inline: it never blocks, so the loop itself runs it. urgent: it gets a thread of its own at
-    once, however many commands are stuck. handle: the argument that names a file handle, on which
-    requests run in order. errors: errno name and when, beyond those that every command has.
+    inline: it never blocks, so the loop itself runs it. at_once: the function beside the handler that
+    does the same where that takes no waiting, and raises OSError where it would; for what changes nothing.
+    urgent: it gets a thread of its own at once, however many commands are stuck. handle: the argument that
+    names a file handle, on which requests run in order. errors: errno name and when, beyond those that
+    every command has.
     """
 
     __slots__ = (
         "aliases",
         "arguments",
+        "at_once",
         "changes",
         "errors",
         "examples",
@@ -140,6 +143,7 @@ class Command:
         changes: bool | tuple[str, str | tuple[str, ...]] = False,
         while_frozen: bool = False,
         inline: bool = False,
+        at_once: str = "",
         urgent: bool = False,
         handle: str = "",
     ) -> None:
@@ -154,6 +158,7 @@ class Command:
         self.changes = changes
         self.while_frozen = while_frozen
         self.inline = inline
+        self.at_once = at_once
         self.urgent = urgent
         self.handle = handle
 

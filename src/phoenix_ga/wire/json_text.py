@@ -61,20 +61,28 @@ class _Context:
     strict = True
     object_hook = None
     object_pairs_hook = staticmethod(_make_object)
-    parse_int = staticmethod(_parse_integer)
+    parse_int: Callable[[str], int] = staticmethod(_parse_integer)
     parse_float = staticmethod(_parse_float)
     parse_constant = staticmethod(_refuse_constant)
     memo: Final[dict[str, str]] = {}
 
 
+class _ShortContext(_Context):
+    """For texts that no number can be too long in."""
+
+    parse_int = int
+
+
 if TYPE_CHECKING:
     _scan: Callable[[str, int], tuple[Any, int]]
+    _scan_short: Callable[[str, int], tuple[Any, int]]
     _encode: Callable[[Any, int], tuple[str, ...]]
 else:
     try:
         from _json import encode_basestring_ascii, make_encoder, make_scanner
 
         _scan = make_scanner(_Context())
+        _scan_short = make_scanner(_ShortContext())
         _encode = make_encoder(None, _refuse_value, encode_basestring_ascii, None, ": ", ", ", False, False, False)
     except (ImportError, TypeError):
         from json import JSONDecoder, JSONEncoder
@@ -85,6 +93,7 @@ else:
             parse_float=_parse_float,
             parse_constant=_refuse_constant,
         ).scan_once
+        _scan_short = _scan
 
         def _encode(value, level, encoder=JSONEncoder(allow_nan=False)):  # noqa: B008
             return (encoder.encode(value),)
@@ -106,7 +115,7 @@ def decode_json(line: bytes, elements_max: int = ELEMENTS_MAX) -> Any:
     try:
         text = line.decode("utf-8").strip(_WHITE)
         try:
-            value, end = _scan(text, 0)
+            value, end = _scan_short(text, 0) if len(text) <= _DIGITS_MAX else _scan(text, 0)
         except SystemError:
             # To tell what is wrong, the scanner of Python 3.9 to 3.11 needs this, but does not load it.
             import json.decoder  # noqa: F401

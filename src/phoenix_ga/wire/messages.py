@@ -199,11 +199,27 @@ def encode_base64(data: bytes | bytearray | memoryview) -> bytes:
 _ALPHABET: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="
 
 
+def decode_plain_base64(text: str) -> bytes | None:
+    """Return the data of a base64 text without line breaks, or None where anything is unusual about it."""
+    if len(text) % 4:
+        return None
+    try:
+        data = a2b_base64(text)
+    except (Base64Error, ValueError):
+        return None
+    padding = 2 if text.endswith("==") else text.endswith("=")
+    # The decoder skips what does not belong: then the data is shorter.
+    return data if len(data) == len(text) // 4 * 3 - padding else None
+
+
 def decode_base64(text: str) -> bytes:
     """Return the data of a base64 text, in which line breaks are fine.
 
     Raises ValueError on any other character that does not belong, and on wrong padding.
     """
+    data = decode_plain_base64(text)
+    if data is not None:
+        return data
     try:
         encoded = text.encode("ascii")
     except UnicodeEncodeError:

@@ -6,6 +6,7 @@ import os
 from stat import S_ISREG
 
 from phoenix_ga.agent.endpoints.file import FileEndpoint
+from phoenix_ga.agent.linux.cached_read import NOWAIT
 from phoenix_ga.agent.linux.digest import new_digest
 from phoenix_ga.agent.streams import FRAME_SIZE
 from phoenix_ga.wire.streams import Skip
@@ -28,8 +29,6 @@ else:
 _BUFFER_SIZE: Final = 2 * FRAME_SIZE
 # While one is sent, the next ones are read.
 _BUFFERS: Final = 3
-# Read what is in memory, and fail instead of waiting. Not every Linux has it.
-_AT_ONCE: Final[int] = getattr(os, "RWF_NOWAIT", 0)
 
 
 class FileSource(FileEndpoint):
@@ -53,7 +52,7 @@ class FileSource(FileEndpoint):
         # Up to where there is known to be no hole.
         self._data_end = offset if self._sparse else self._end
         self._skipped = False
-        self._at_once = bool(_AT_ONCE) and not digest
+        self._at_once = bool(NOWAIT) and not digest
         self._ready: deque[Read] = deque()
         self._free: deque[memoryview] = deque()
         self._buffers = 0
@@ -98,7 +97,7 @@ class FileSource(FileEndpoint):
         if self._at_once and size > 0 and not self._at_end:
             buffer = self._buffer()
             try:
-                size = os.preadv(self._fd, [buffer[:size]], self._offset, _AT_ONCE)
+                size = os.preadv(self._fd, [buffer[:size]], self._offset, NOWAIT)
             except OSError:
                 # It is not in memory, or the filesystem can't tell; what else it may be, a worker finds out.
                 self._at_once = False

@@ -13,6 +13,8 @@ import stat
 from _thread import allocate_lock
 from errno import E2BIG, EAGAIN, EBADF, EEXIST, EINVAL, EISDIR, EMFILE, ENXIO, ETXTBSY
 
+from phoenix_ga.agent.linux.cached_read import read_cached
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -154,6 +156,19 @@ def read(file: OpenFile, count: int) -> bytes:
     if file.writable:
         raise OSError(EBADF, "the file is open for writing", file.path)
     return os.read(file.fd, count)
+
+
+def read_at_once(file: OpenFile, count: int) -> memoryview:
+    """Do what `read` does, from memory. Raises OSError where that is not possible, and at the end of the file.
+
+    The bytes are valid until the next call.
+    """
+    if file.writable:
+        raise OSError(EBADF, "the file is open for writing", file.path)
+    data, _ = read_cached(file.fd, count)
+    if not data:
+        raise OSError(EAGAIN, "at the end, there is more to do than to read", file.path)
+    return data
 
 
 def write(file: OpenFile, data: bytes) -> None:

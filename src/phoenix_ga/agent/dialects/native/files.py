@@ -33,6 +33,14 @@ def file_read(context: Context, handle_id: int, count: int) -> JsonText:
     # The end comes in an answer of its own: clients may ignore data that comes with it.
     if not data:
         files.close(context.handles.remove(handle_id))
+    return _piece(data)
+
+
+def file_read_at_once(context: Context, handle_id: int, count: int) -> JsonText:
+    return _piece(files.read_at_once(context.handles.get(handle_id), count))
+
+
+def _piece(data: bytes | memoryview) -> JsonText:
     return JsonText(b'{"bufb64": "', encode_base64(data), b'", "eof": %s}' % (b"false" if data else b"true"))
 
 

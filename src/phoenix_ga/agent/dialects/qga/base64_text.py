@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from binascii import Error, a2b_base64
+from binascii import a2b_base64
 
 from phoenix_ga.agent.dialect import CommandError
-from phoenix_ga.wire.messages import NO_CODE
+from phoenix_ga.wire.messages import NO_CODE, decode_plain_base64
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ def decode_guest_base64(text: str) -> bytes:
 
     Raises CommandError on any other character that does not belong.
     """
-    data = _decode_plain(text)
+    data = decode_plain_base64(text.replace("\n", "") if "\n" in text else text)
     if data is not None:
         return data
     encoded = text.encode("utf-8", "surrogatepass")
@@ -27,23 +27,8 @@ def decode_guest_base64(text: str) -> bytes:
         raise CommandError("Base64 data contains invalid characters", NO_CODE)
     joined = encoded.translate(None, b"\n").decode("ascii")
     joined = joined[: len(joined) // 4 * 4]
-    data = _decode_plain(joined)
+    data = decode_plain_base64(joined)
     return _decode_groups(joined) if data is None else data
-
-
-def _decode_plain(text: str) -> bytes | None:
-    """Return the data of a text with nothing unusual but newlines, or None."""
-    length = len(text) - text.count("\n")
-    if length % 4:
-        return None
-    try:
-        data = a2b_base64(text)
-    except (Error, ValueError):
-        return None
-    end = text[-8:].rstrip("\n")
-    padding = 2 if end.endswith("==") else end.endswith("=")
-    # The decoder skips what does not belong: then the data is shorter.
-    return data if len(data) == length // 4 * 3 - padding else None
 
 
 def _decode_groups(text: str) -> bytes:

@@ -66,7 +66,7 @@ class GuestDialect(Dialect):
     def encode_return(self, value: Any, command: Command, tag: Any) -> Pieces:
         if not BY_NAME[command.name].answers:
             return []
-        pieces = value.pieces if type(value) is JsonText else (_encode({} if value is None else value),)
+        pieces = value.pieces if type(value) is JsonText else (b"{}" if value is None else _encode(value),)
         answer = [b'{"return": ', *pieces, _encode_id(tag)]
         return [RESET_BYTE, *answer] if command.name == "guest-sync-delimited" else answer
 

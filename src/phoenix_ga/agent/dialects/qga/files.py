@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from phoenix_ga.agent.dialect import CommandError
 from phoenix_ga.agent.dialects.qga.base64_text import decode_guest_base64
+from phoenix_ga.agent.linux.cached_read import read_cached
 from phoenix_ga.agent.operations import random_access
 from phoenix_ga.wire.messages import NO_CODE, JsonText, encode_base64
 
@@ -55,9 +56,12 @@ def guest_file_read(context: Context, handle: int, count: int | None) -> JsonTex
         size, ended, pieces = _read(descriptor, count)
     except OSError as error:
         raise _failed("failed to read file", error) from None
-    return JsonText(
-        b'{"count": %d, "buf-b64": "' % size, *pieces, b'", "eof": %s}' % (b"true" if ended else b"false")
-    )
+    return _piece(size, ended, *pieces)
+
+
+def guest_file_read_at_once(context: Context, handle: int, count: int | None) -> JsonText:
+    data, ended = read_cached(_descriptor(context, handle), _COUNT if count is None else count)
+    return _piece(len(data), ended, encode_base64(data))
 
 
 def guest_file_write(context: Context, handle: int, buf_b64: str, count: int | None) -> dict[str, Any]:
@@ -88,6 +92,12 @@ def guest_file_seek(context: Context, handle: int, offset: int, whence: int | st
 def guest_file_flush(context: Context, handle: int) -> None:
     # Nothing is held back.
     _descriptor(context, handle)
+
+
+def _piece(size: int, ended: bool, *pieces: Piece) -> JsonText:
+    return JsonText(
+        b'{"count": %d, "buf-b64": "' % size, *pieces, b'", "eof": %s}' % (b"true" if ended else b"false")
+    )
 
 
 def _read(descriptor: int, count: int) -> tuple[int, bool, list[Piece]]:

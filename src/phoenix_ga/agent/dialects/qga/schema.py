@@ -131,10 +131,11 @@ UNSIGNED = Unsigned()
 class Parameter:
     """A member of the arguments. name: as on the wire. optional: it may be left out; handlers see None then."""
 
-    __slots__ = ("name", "optional", "type")
+    __slots__ = ("keyword", "name", "optional", "type")
 
     def __init__(self, name: str, type: Type, *, optional: bool = False) -> None:
         self.name = name
+        self.keyword = name.replace("-", "_")
         self.type = type
         self.optional = optional
 
@@ -177,6 +178,7 @@ class GuestCommand(Command):
         changes: bool | tuple[str, str | tuple[str, ...]] = False,
         while_frozen: bool = False,
         inline: bool = False,
+        at_once: str = "",
         urgent: bool = False,
         handle: str = "",
     ) -> None:
@@ -187,6 +189,7 @@ class GuestCommand(Command):
             changes=changes,
             while_frozen=while_frozen,
             inline=inline,
+            at_once=at_once,
             urgent=urgent,
             handle=handle,
         )
@@ -200,4 +203,7 @@ class GuestCommand(Command):
 
     def bind(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Return every argument by name. Raises ArgumentError."""
-        return {name.replace("-", "_"): value for name, value in bind_members(self.parameters, given).items()}
+        if not (given or self.parameters):
+            return {}
+        bound = bind_members(self.parameters, given)
+        return {parameter.keyword: bound[parameter.name] for parameter in self.parameters}

@@ -35,6 +35,7 @@ COMMANDS: Final = (
         "Read from where the file was left, at most 48 MiB, and tell whether the end was met.",
         parameters=(_HANDLE, Parameter("count", INTEGER, optional=True)),
         governed_by=("file-read",),
+        at_once="guest_file_read_at_once",
         handle="handle",
     ),
     GuestCommand(
