@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import copy
 import json
 import secrets
 from dataclasses import dataclass
@@ -54,6 +55,12 @@ class Agent:
         # Before the answer there may be what an earlier client has left, half a frame included.
         while not self.port.line().endswith(b'\xff{"return": %d}' % number):
             pass
+
+    def speaking(self, dialect: Dialect) -> Agent:
+        """The same agent and connection, asked in another dialect."""
+        other = copy.copy(self)
+        other.dialect = dialect
+        return other
 
     def __enter__(self) -> Agent:
         return self

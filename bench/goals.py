@@ -10,6 +10,8 @@ from bench.measures import Measure
 
 PHOENIX: Final = "phoenix"
 QEMU: Final = "qemu-ga"
+#: Our agent, asked as qemu-ga is.
+PHOENIX_AS_QEMU: Final = "phoenix, in qemu-ga's dialect"
 #: A program that writes and reads as dd does, from memory and to it.
 RAW: Final = "raw port"
 #: The same from a file and to one.
@@ -61,6 +63,8 @@ GOALS: Final = (
     Goal("round trip of ping, against guest-ping", "ping", against=QEMU, at_most=0.9),
     Goal("file-read in 48 KiB pieces, against guest-file-read", "read-48", against=QEMU, at_least=3),
     Goal("file-write in 48 KiB pieces, against guest-file-write", "write-48", against=QEMU, at_least=4),
+    Goal("guest-file-read in 48 KiB pieces, of both", "read-48", PHOENIX_AS_QEMU, QEMU, at_least=3),
+    Goal("guest-file-write in 48 KiB pieces, of both", "write-48", PHOENIX_AS_QEMU, QEMU, at_least=4),
     Goal("copy from the guest, against qemu-ga at its best piece size", "get", against=QEMU, at_least=20),
     Goal("copy to the guest, against qemu-ga at its best piece size", "put", against=QEMU, at_least=15),
     Goal("stream from the guest, against the raw port", "get", FRAMES, RAW, at_least=0.9),

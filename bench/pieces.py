@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from bench.agents import Agent
-from bench.goals import PHOENIX, QEMU
+from bench.agents import QEMU_DIALECT, Agent
+from bench.goals import PHOENIX, PHOENIX_AS_QEMU, QEMU
 from bench.guest import DIRECTORY, BenchGuest
 from bench.measures import Measure, alternate
 from bench.port import PortError
@@ -21,6 +21,7 @@ def measure_pieces(guest: BenchGuest, settings: Settings) -> list[Measure]:
     measures = []
     agents = guest.agents()
     with agents[PHOENIX], agents[QEMU]:
+        agents[PHOENIX_AS_QEMU] = agents[PHOENIX].speaking(QEMU_DIALECT)
         for kibis in PIECE_SIZES:
             piece = kibis * KIBI
             # No piece is larger than the file.

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.goals import FRAMES, PHOENIX, QEMU, RAW, RAW_FILE, RAW_VECTORS, UNVERIFIED
+from bench.goals import FRAMES, PHOENIX, PHOENIX_AS_QEMU, QEMU, RAW, RAW_FILE, RAW_VECTORS, UNVERIFIED
 from bench.measures import Measure
 from bench.report import number
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _COLOURS = {
     PHOENIX: "tab:orange",
+    PHOENIX_AS_QEMU: "tab:green",
     UNVERIFIED: "gold",
     FRAMES: "tab:red",
     QEMU: "tab:blue",
