@@ -27,6 +27,7 @@ VERBS = (
     "processes",
     "exec",
     "forward",
+    "guests",
     "freeze",
     "freeze-status",
     "info",

@@ -16,6 +16,7 @@ from phoenix_ga.cli.copy import cp
 from phoenix_ga.cli.errors import USAGE, complain, explain
 from phoenix_ga.cli.filesystems import freeze, freeze_status, thaw
 from phoenix_ga.cli.forwarding import forward, proxy, ssh_config
+from phoenix_ga.cli.guests import guests
 from phoenix_ga.cli.listing import ls, stat
 from phoenix_ga.cli.network import ip
 from phoenix_ga.cli.ping import ping
@@ -67,9 +68,13 @@ def _leave_quietly() -> NoReturn:
     cls=_Program,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="""\b
-GUEST says where a guest is:
-  unix:PATH   the Unix socket of its port
-  PATH        the same; it must have a slash in it
+GUEST says which guest, or where it is:
+  NAME              one of those that `phoenixctl guests` lists
+  unix:PATH         the Unix socket of its port
+  PATH              the same; it must have a slash in it
+  vsock:CID[:PORT]  an agent that listens on vsock; on port 8383 where none is given
+  pty:PATH          the terminal of its port
+  tcp:HOST:PORT     only with --allow-tcp
 
 \b
 Exit status:
@@ -91,14 +96,16 @@ Example:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print results as JSON, one value a line.")
 @click.option("-v", "--verbose", is_flag=True, help="Show on stderr what goes over the wire.")
+@click.option("--allow-tcp", is_flag=True, help="Take tcp:HOST:PORT, which nothing protects on its way.")
 @click.version_option(__version__, prog_name="phoenixctl", message="%(prog)s %(version)s")
 @click.pass_context
-def program(context: click.Context, timeout: float | None, as_json: bool, verbose: bool) -> None:
+def program(context: click.Context, timeout: float | None, as_json: bool, verbose: bool, allow_tcp: bool) -> None:
     """Talk to the Phoenix guest agent in virtual machines on this host."""
-    context.obj = Options(timeout, as_json, verbose)
+    context.obj = Options(timeout, as_json, verbose, allow_tcp)
 
 
 for _command in (
+    guests,
     ping,
     info,
     commands,

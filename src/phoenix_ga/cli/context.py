@@ -23,11 +23,15 @@ _WIRE_SHOWN = 400
 
 @dataclass(frozen=True)
 class Options:
-    """timeout: in seconds, or None for the library's own. json: print JSON. verbose: show the wire."""
+    """timeout: in seconds, or None for the library's own. json: print JSON. verbose: show the wire.
+
+    allow_tcp: endpoints of TCP are fine.
+    """
 
     timeout: float | None
     json: bool
     verbose: bool
+    allow_tcp: bool = False
 
     def connect(self, endpoint: str) -> AbstractAsyncContextManager[Guest]:
         """Return the connection to a guest, to be entered."""
@@ -72,6 +76,8 @@ class Options:
 
     def _settings(self) -> dict[str, Any]:
         settings: dict[str, Any] = {"trace": _show_wire} if self.verbose else {}
+        if self.allow_tcp:
+            settings.update(allow_tcp=True)
         if self.timeout is not None:
             settings.update(timeout=self.timeout, connect_timeout=self.timeout)
         return settings

@@ -54,6 +54,13 @@ def moment(seconds: int, form: str = "%Y-%m-%d %H:%M") -> str:
         return str(seconds)
 
 
+def duration(seconds: int) -> str:
+    """Return a time for readers, such as `3 days 04:05`."""
+    days, rest = divmod(seconds, 86400)
+    hours, rest = divmod(rest, 3600)
+    return f"{days} days {hours:02d}:{rest // 60:02d}" if days else f"{hours:02d}:{rest // 60:02d}"
+
+
 def heading(text: str) -> str:
     """Return a heading, bold on a terminal that may have colours."""
     return click.style(text, bold=True)

@@ -19,6 +19,15 @@ _OFFERED_MAX = 500
 _HARMLESS = frozenset("._-+@%,:=")
 
 
+def complete_guest(context: click.Context, parameter: click.Parameter, text: str) -> list[CompletionItem]:
+    """Return the guests and the groups whose names begin so; else leave it to the shell to look for sockets."""
+    from click.shell_completion import CompletionItem
+
+    before, comma, begin = text.rpartition(",")
+    names = [f"{before}{comma}{name}" for name in _names(begin)]
+    return [CompletionItem(name) for name in names] or [CompletionItem(text, type="file")]
+
+
 def complete_guest_path(context: click.Context, parameter: click.Parameter, text: str) -> list[CompletionItem]:
     """Return the files of the guest that GUEST:/PATH may mean."""
     from click.shell_completion import CompletionItem
@@ -39,7 +48,7 @@ def _words(text: str) -> list[str]:
     try:
         found = split_guest_path(text)
         if found is None:
-            return []
+            return [f"{name}:/" for name in _names(text) if not name.startswith("@")]
         endpoint, path = found
         directory, _, beginning = path.rpartition("/")
         entries = _entries(endpoint, f"{directory}/")
@@ -53,6 +62,19 @@ def _words(text: str) -> list[str]:
     )
     before = text[: len(text) - len(beginning)]
     return [before + name for name in names[:_OFFERED_MAX] if beginning or not name.startswith(".")]
+
+
+def _names(begin: str) -> list[str]:
+    if "/" in begin:
+        return []
+    try:
+        from phoenix_ga.client.names import known_groups, known_guests
+
+        names = [guest.name for guest in known_guests()] + [f"@{name}" for name in known_groups()]
+    except Exception:
+        # Whatever is wrong with the configuration, the command itself will tell.
+        return []
+    return sorted(name for name in names if name.startswith(begin) and _is_harmless(name))[:_OFFERED_MAX]
 
 
 def _is_harmless(name: str) -> bool:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from phoenix_ga.cli.context import Options
-from phoenix_ga.cli.output import escape, heading, moment, size, table
+from phoenix_ga.cli.output import duration, escape, heading, moment, size, table
 
 if TYPE_CHECKING:
     from phoenix_ga.client import Guest, SystemInformation
@@ -43,7 +43,7 @@ def _as_text(version: str, count: int, system: SystemInformation) -> str:
         ("agent", f"phoenix-ga {version}, {count} commands"),
         ("name", kernel.node),
         ("kernel", f"{kernel.system} {kernel.release} {kernel.machine}, {system.word_size} bit"),
-        ("up for", _duration(system.uptime)),
+        ("up for", duration(system.uptime)),
         ("load", f"{load.one_minute:.2f} {load.five_minutes:.2f} {load.fifteen_minutes:.2f}"),
         ("memory", f"{_kib(system.memory.total)}, {_kib(system.memory.free)} free"),
         ("swap", f"{_kib(system.swap.total)}, {_kib(system.swap.free)} free" if system.swap.total else "none"),
@@ -64,12 +64,6 @@ def _as_text(version: str, count: int, system: SystemInformation) -> str:
 
 def _kib(count: int) -> str:
     return size(count * 1024)
-
-
-def _duration(seconds: int) -> str:
-    days, rest = divmod(seconds, 86400)
-    hours, rest = divmod(rest, 3600)
-    return f"{days} days {hours:02d}:{rest // 60:02d}" if days else f"{hours:02d}:{rest // 60:02d}"
 
 
 @click.command(

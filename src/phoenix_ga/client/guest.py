@@ -14,6 +14,7 @@ from phoenix_ga.client.connection import Connection, ExpectedStream, Trace
 from phoenix_ga.client.endpoints import open_endpoint
 from phoenix_ga.client.errors import GuestError, GuestTimeout, ProtocolViolation
 from phoenix_ga.client.files import FileStream, GuestFile
+from phoenix_ga.client.known import KnownGuest
 from phoenix_ga.client.link import Link
 from phoenix_ga.client.models import FilePiece, FileStatus, NetworkInterface, Route, SystemInformation
 from phoenix_ga.client.process import CompletedProcess, GuestProcess, ProcessInformation, read_processes
@@ -628,32 +629,36 @@ def _routes(shape: Shape) -> tuple[Route, ...]:
 
 @asynccontextmanager
 async def connect(
-    endpoint: str | Transport,
+    endpoint: str | KnownGuest | Transport,
     *,
     timeout: float | None = CALL_TIMEOUT,
     connect_timeout: float | None = CONNECT_TIMEOUT,
     line_limit: int = LINE_LIMIT,
     trace: Trace | None = None,
     reconnect: float | None = None,
+    allow_tcp: bool = False,
 ) -> AsyncIterator[Guest]:
     """Talk to a guest: `async with connect("unix:/run/web1.sock") as guest:`.
 
-    endpoint: `unix:PATH`, a path, or a transport, which is closed at the end. timeout: of each call,
+    endpoint: the name of a guest, or one that is known; `unix:PATH` or a path, `vsock:CID[:PORT]`, `pty:PATH`,
+    `tcp:HOST:PORT`; or a transport, which is closed at the end. timeout: of each call,
     and connect_timeout: of the connection with its handshake, in seconds; None for no limit.
     line_limit: the longest answer taken, in bytes. trace: is called with "sent" or "received" and
     the bytes of the wire. reconnect: for how long to try again where nobody answers, at first and for the
     call that comes after the connection was lost, in seconds; None: not at all. A call that is under way
-    when the link dies raises LinkLost all the same, and streams do not outlive it.
+    when the link dies raises LinkLost all the same, and streams do not outlive it. allow_tcp: TCP, which
+    nothing protects on its way, is refused without it.
 
     Raises EndpointError, ConnectFailed, GuestTimeout and LinkLost, and ValueError where a transport, which
     can be used once, is to be connected again.
     """
-    if reconnect is not None and not isinstance(endpoint, str):
+    if reconnect is not None and not isinstance(endpoint, (str, KnownGuest)):
         raise ValueError("a transport can't be connected again; give the endpoint as text")
 
     async def open_one() -> Connection:
-        if isinstance(endpoint, str):
-            name, transport = endpoint, await open_endpoint(endpoint)
+        if isinstance(endpoint, (str, KnownGuest)):
+            name = endpoint if isinstance(endpoint, str) else endpoint.name
+            transport = await open_endpoint(endpoint, allow_tcp)
         else:
             name, transport = type(endpoint).__name__, endpoint
         return await Connection.open(transport, name, timeout=connect_timeout, line_limit=line_limit, trace=trace)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from phoenix_ga.client.connection import Trace
 from phoenix_ga.client.guest import CALL_TIMEOUT, CONNECT_TIMEOUT, Guest, connect
+from phoenix_ga.client.known import KnownGuest
 from phoenix_ga.client.process import CompletedProcess, GuestProcess
 from phoenix_ga.client.transport import Transport
 from phoenix_ga.client.trees import DirectoryStream
@@ -343,13 +344,14 @@ class SyncGuest:
 
 @contextmanager
 def connect_sync(
-    endpoint: str | Transport,
+    endpoint: str | KnownGuest | Transport,
     *,
     timeout: float | None = CALL_TIMEOUT,
     connect_timeout: float | None = CONNECT_TIMEOUT,
     line_limit: int = LINE_LIMIT,
     trace: Trace | None = None,
     reconnect: float | None = None,
+    allow_tcp: bool = False,
 ) -> Iterator[SyncGuest]:
     """Talk to a guest without asyncio: `with connect_sync("unix:/run/web1.sock") as guest:`.
 
@@ -364,6 +366,7 @@ def connect_sync(
             line_limit=line_limit,
             trace=trace,
             reconnect=reconnect,
+            allow_tcp=allow_tcp,
         )
         guest = thread.run(connection.__aenter__())
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from typing import Final, Protocol
 
 _READ_SIZE: Final = 256 * 1024
@@ -48,3 +49,20 @@ class StreamTransport:
 async def open_unix_socket(path: str) -> Transport:
     """Connect to the Unix socket at `path`. Raises OSError."""
     return StreamTransport(*await asyncio.open_unix_connection(path, limit=_READ_SIZE))
+
+
+async def open_tcp(host: str, port: int) -> Transport:
+    """Connect to a TCP port. Raises OSError."""
+    return StreamTransport(*await asyncio.open_connection(host, port, limit=_READ_SIZE))
+
+
+async def open_vsock(cid: int, port: int) -> Transport:
+    """Connect to a port of the guest whose context ID is `cid`, vsock(7). Raises OSError."""
+    connection = socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM)
+    try:
+        connection.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(connection, (cid, port))
+        return StreamTransport(*await asyncio.open_connection(sock=connection, limit=_READ_SIZE))
+    except BaseException:
+        connection.close()
+        raise

@@ -2,6 +2,7 @@
 
     [guests]
     web1 = "unix:/run/web1.sock"
+    lab = { endpoint = "tcp:192.0.2.7:4000", allow-tcp = true }
 
     [groups]
     front = ["web*", "cache1"]
@@ -14,19 +15,20 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import platformdirs
 
-from phoenix_ga.client.endpoints import EndpointError
-from phoenix_ga.client.names.known import KnownGuest
+from phoenix_ga.client.endpoints import EndpointError, split_endpoint
+from phoenix_ga.client.known import KnownGuest
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
 
-_HOST_FILE: Final = Path("/etc/phoenix/config.toml")
+SOURCE: Final = "configuration"
+_HOST_FILE: Final = Path("etc/phoenix/config.toml")
 
 
 @dataclass(frozen=True)
@@ -37,20 +39,67 @@ class Config:
     groups: dict[str, tuple[str, ...]]
 
 
-def read_config() -> Config:
-    """Read the files that are there. Raises EndpointError where one is not as it should be."""
+def read_config(root: Path = Path("/")) -> Config:
+    """Read the files that are there. Raises EndpointError where one is not as it should be.
+
+    root: where the directories of the host are.
+    """
     guests: dict[str, KnownGuest] = {}
     groups: dict[str, tuple[str, ...]] = {}
-    for path in (platformdirs.user_config_path("phoenix") / "config.toml", _HOST_FILE):
+    for path in (platformdirs.user_config_path("phoenix") / "config.toml", root / _HOST_FILE):
         try:
             with path.open("rb") as file:
                 content = tomllib.load(file)
-        except FileNotFoundError:
+            read_guests, read_groups = _read(content)
+        except (FileNotFoundError, NotADirectoryError):
             continue
-        except (OSError, tomllib.TOMLDecodeError) as error:
+        except OSError as error:
+            raise EndpointError(f"{path}: {error.strerror}") from None
+        except (ValueError, RecursionError) as error:
             raise EndpointError(f"{path}: {error}") from None
-        for name, endpoint in content.get("guests", {}).items():
-            guests.setdefault(name, KnownGuest(name, endpoint, "configuration"))
-        for name, words in content.get("groups", {}).items():
-            groups.setdefault(name, tuple(words))
+        guests = {**read_guests, **guests}
+        groups = {**read_groups, **groups}
     return Config(tuple(guests.values()), groups)
+
+
+def _read(content: dict[str, Any]) -> tuple[dict[str, KnownGuest], dict[str, tuple[str, ...]]]:
+    """Return guests and groups. Raises ValueError."""
+    for name in content:
+        if name not in ("guests", "groups"):
+            raise ValueError(f"there is no table [{name}]; those that are known are [guests] and [groups]")
+    guests = {name: _guest(name, value) for name, value in _table(content, "guests").items()}
+    groups = {name: _words(name, value) for name, value in _table(content, "groups").items()}
+    return guests, groups
+
+
+def _table(content: dict[str, Any], name: str) -> dict[str, Any]:
+    value = content.get(name, {})
+    if not isinstance(value, dict):
+        raise ValueError(f"[{name}] must be a table")
+    return value
+
+
+def _guest(name: str, value: Any) -> KnownGuest:
+    if not name or set("/:,@*?[]") & set(name) or not name.isprintable():
+        raise ValueError(f"guest {name!r}: a name has none of / : , @ * ? [ ] and no control characters")
+    if isinstance(value, str):
+        value = {"endpoint": value}
+    if not isinstance(value, dict) or not isinstance(value.get("endpoint"), str):
+        raise ValueError(f'guest {name!r} needs its endpoint, such as {name} = "unix:/run/{name}.sock"')
+    unknown = sorted(set(value) - {"endpoint", "allow-tcp"})
+    if unknown:
+        raise ValueError(f"guest {name!r}: there is no option {unknown[0]!r}")
+    allow_tcp = value.get("allow-tcp", False)
+    if not isinstance(allow_tcp, bool):
+        raise ValueError(f"guest {name!r}: allow-tcp is true or false")
+    try:
+        split_endpoint(value["endpoint"])
+    except EndpointError as error:
+        raise ValueError(f"guest {name!r}: {error}") from None
+    return KnownGuest(name, value["endpoint"], SOURCE, allow_tcp=allow_tcp)
+
+
+def _words(name: str, value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(word, str) for word in value):
+        raise ValueError(f'group {name!r} is a list of words, such as {name} = ["web*", "cache1"]')
+    return tuple(value)

@@ -1,0 +1,106 @@
+"""The verb `guests`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from phoenix_ga.cli.context import Options, run
+from phoenix_ga.cli.output import duration, escape, heading, table
+from phoenix_ga.cli.path_completion import complete_guest
+
+if TYPE_CHECKING:
+    from phoenix_ga.client.names import KnownGuest
+    from phoenix_ga.client.probe import GuestState
+
+_REFUSED = 1
+
+
+@click.command(
+    short_help="List the guests of this host.",
+    epilog="""\b
+Guests are found, with no configuration, among
+  the domains of libvirt, the guests of Proxmox VE and the QEMU processes of this host;
+and in ~/.config/phoenix/config.toml and /etc/phoenix/config.toml:
+  [guests]
+  web1 = "unix:/run/web1.sock"
+  [groups]
+  front = ["web*", "cache1"]
+
+\b
+Each has a state:
+  answers  by the agent of the dialect that is shown
+  silent   nothing answers in time
+  busy     another client has the port, such as libvirt
+  gone     there is nobody at its endpoint
+  strange  whoever is there is no agent
+
+\b
+Ends with status 1 where one that was named does not answer; without names, where none was found.
+
+\b
+Example:
+  $ phoenixctl guests
+""",
+)
+@click.argument("words", metavar="[GUEST]...", nargs=-1, shell_complete=complete_guest)
+@click.option("-q", "--quiet", is_flag=True, help="Ask nobody; print the names that are known.")
+@click.pass_obj
+def guests(options: Options, words: tuple[str, ...], quiet: bool) -> int:
+    """List the guests that this host knows, or those that are named, and how they are."""
+    from phoenix_ga.client.names import known_guests, select_guests
+
+    known = select_guests(",".join(words)) if words else known_guests()
+    if quiet:
+        for guest in known:
+            options.show(_place(guest), escape(guest.name))
+        return 0 if known else _REFUSED
+    states = run(_ask(known, options.timeout))
+    if options.json:
+        for state in states:
+            options.show(_as_json(state), "")
+    elif states:
+        options.show(None, _as_text(states))
+    else:
+        click.echo(
+            "phoenixctl: no guests were found; see phoenixctl guests --help for where they are looked for", err=True
+        )
+    from phoenix_ga.client.probe import ANSWERS
+
+    failed = any(state.state != ANSWERS for state in states) if words else not states
+    return _REFUSED if failed else 0
+
+
+async def _ask(known: list[KnownGuest], timeout: float | None) -> list[GuestState]:
+    from phoenix_ga.client.probe import PATIENCE, probe_guests
+
+    states = [state async for state in probe_guests(known, PATIENCE if timeout is None else timeout)]
+    return sorted(states, key=lambda state: state.guest.name)
+
+
+def _place(guest: KnownGuest) -> dict[str, Any]:
+    return {"name": guest.name, "aliases": list(guest.aliases), "endpoint": guest.endpoint, "source": guest.source}
+
+
+def _as_json(state: GuestState) -> dict[str, Any]:
+    return {
+        **_place(state.guest),
+        "state": state.state,
+        "detail": state.detail or None,
+        "dialect": state.dialect or None,
+        "version": state.version or None,
+        "system": state.system or None,
+        "uptime": state.uptime,
+    }
+
+
+def _as_text(states: list[GuestState]) -> str:
+    rows = [("name", "state", "agent", "system", "up for", "found by")]
+    for state in states:
+        agent = f"{state.dialect} {state.version}".strip() or "-"
+        uptime = "-" if state.uptime is None else duration(state.uptime)
+        guest = state.guest
+        rows.append((guest.name, state.state, agent, state.system or "-", uptime, guest.source))
+    lines = table(rows, indent="").splitlines()
+    return "\n".join([heading(lines[0]), *lines[1:]])

@@ -1,0 +1,117 @@
+"""Guests of libvirt: its own list of running domains, and the directories with their channels.
+
+    /run/libvirt/qemu/NAME.xml                                        what runs, for root to read
+    /run/libvirt/qemu/channel/ID-NAME/PORT                            channels, since libvirt 9.8
+    /var/lib/libvirt/qemu/channel/target/domain-ID-NAME/PORT          channels, before
+    /var/lib/libvirt/qemu/channel/target/domain-NAME/PORT, NAME.PORT  and in very old releases
+
+A user's own libvirt has the same below $XDG_RUNTIME_DIR/libvirt/qemu/run and $XDG_CONFIG_HOME/libvirt/qemu.
+In the names of directories, the name of a domain is cut after 20 characters; its list has the whole.
+
+Sources: libvirt, src/qemu/qemu_conf.c and qemu_domain.c (channelTargetDir), virDomainDefGetShortName.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+from xml.etree import ElementTree
+
+import platformdirs
+
+from phoenix_ga.client.known import AGENT_PORTS, KnownGuest, best_port
+
+SOURCE: Final = "libvirt"
+_STATE: Final = "run/libvirt/qemu"
+_LIBRARY: Final = "var/lib/libvirt/qemu"
+_DIRECTORY: Final = re.compile(r"(?:domain-)?(?:\d+-)?(?P<name>.+)")
+_STATUS_MAX: Final = 4 * 1024 * 1024
+# A libvirtd that hangs must not keep anybody waiting, in seconds.
+_VIRSH_PATIENCE: Final = 2.0
+
+
+def libvirt_guests(root: Path = Path("/")) -> list[KnownGuest]:
+    """Return the running domains that have a socket for a port of the agent."""
+    state = [root / _STATE]
+    library = [root / _LIBRARY]
+    if root == Path("/"):
+        if "XDG_RUNTIME_DIR" in os.environ:
+            state.append(Path(os.environ["XDG_RUNTIME_DIR"]) / "libvirt/qemu/run")
+        library.append(platformdirs.user_config_path() / "libvirt/qemu")
+    ports: dict[str, dict[str, str]] = {}
+    listed = [found for directory in state for found in _from_status(directory)]
+    if not listed and root == Path("/"):
+        listed = list(_from_virsh())
+    for name, port, path in listed:
+        ports.setdefault(name, {})[port] = f"unix:{path}"
+    known = {endpoint for endpoints in ports.values() for endpoint in endpoints.values()}
+    for name, port, path in _from_directories(state, library):
+        if f"unix:{path}" not in known:
+            ports.setdefault(name, {}).setdefault(port, f"unix:{path}")
+    return [KnownGuest(name, best_port(endpoints), SOURCE) for name, endpoints in ports.items()]
+
+
+def _from_status(directory: Path) -> Iterator[tuple[str, str, str]]:
+    """Yield the name of each domain, its ports, and their sockets, as libvirt keeps them to find them again."""
+    try:
+        files = sorted(directory.glob("*.xml"))
+    except OSError:
+        return
+    for file in files:
+        try:
+            if file.stat().st_size <= _STATUS_MAX:
+                yield from _channels(file.read_text(errors="replace"))
+        except OSError:
+            continue
+
+
+def _from_virsh() -> Iterator[tuple[str, str, str]]:
+    """Yield the same as libvirt tells whoever may only look, where it is there."""
+    program = shutil.which("virsh")
+    if program is None or not Path("/run/libvirt/libvirt-sock-ro").exists():
+        return
+    try:
+        for name in _virsh(program, "list", "--name").split():
+            yield from _channels(_virsh(program, "dumpxml", "--domain", name))
+    except (OSError, subprocess.SubprocessError):
+        return
+
+
+def _virsh(program: str, *words: str) -> str:
+    command = [program, "--readonly", "--connect", "qemu:///system", *words]
+    return subprocess.run(
+        command, capture_output=True, stdin=subprocess.DEVNULL, text=True, timeout=_VIRSH_PATIENCE, check=True
+    ).stdout
+
+
+def _channels(text: str) -> Iterator[tuple[str, str, str]]:
+    try:
+        top = ElementTree.fromstring(text)
+    except ElementTree.ParseError:
+        return
+    domain = top if top.tag == "domain" else top.find("domain")
+    name = domain.findtext("name") if domain is not None else None
+    if domain is None or not name:
+        return
+    for channel in domain.iterfind("devices/channel[@type='unix']"):
+        source, target = channel.find("source"), channel.find("target")
+        port = target.get("name") if target is not None else None
+        path = source.get("path") if source is not None else None
+        if port in AGENT_PORTS and path:
+            yield name, str(port), path
+
+
+def _from_directories(state: list[Path], library: list[Path]) -> Iterator[tuple[str, str, str]]:
+    for directory in [*(path / "channel" for path in state), *(path / "channel/target" for path in library)]:
+        for port in AGENT_PORTS:
+            for path in directory.glob(f"*/{port}"):
+                found = _DIRECTORY.fullmatch(path.parent.name)
+                assert found is not None
+                yield found["name"], port, str(path)
+            for path in directory.glob(f"*.{port}"):
+                yield path.name.removesuffix(f".{port}"), port, str(path)

@@ -1,0 +1,139 @@
+"""Endpoints that are no Unix sockets: terminals, TCP and vsock."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pty
+import select
+import socket
+import termios
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from phoenix_ga import __version__
+from phoenix_ga.client import ConnectFailed, EndpointError, KnownGuest, connect_sync
+from tests.support import AgentProcess
+
+
+def relay(left: int, right: int) -> None:
+    """Carry bytes between two descriptors, until one of them ends."""
+    while True:
+        for fd in select.select([left, right], [], [])[0]:
+            try:
+                data = os.read(fd, 65536)
+                while data:
+                    data = data[os.write(right if fd == left else left, data) :]
+            except OSError:
+                return
+
+
+@pytest.fixture
+def terminal(tmp_path: Path) -> Iterator[str]:
+    """A terminal whose other end is an agent's, as QEMU's `-chardev pty` and `isa-serial` are."""
+    (host, host_end), (guest, guest_end) = pty.openpty(), pty.openpty()
+    with AgentProcess(tmp_path, port=f"tty:{os.ttyname(guest_end)}"):
+        threading.Thread(target=relay, args=(host, guest), daemon=True).start()
+        yield os.ttyname(host_end)
+    for fd in (host, host_end, guest, guest_end):
+        with contextlib.suppress(OSError):
+            os.close(fd)
+
+
+def test_a_guest_behind_a_terminal_is_talked_to_and_the_terminal_left_as_it_was(
+    terminal: str, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_bytes(bytes(range(256)) * 4000)
+    fd = os.open(terminal, os.O_RDWR | os.O_NOCTTY)
+    before = termios.tcgetattr(fd)
+    for _ in range(2):
+        with connect_sync(f"pty:{terminal}") as guest:
+            assert guest.ping() == __version__
+            guest.get(str(tmp_path / "file"), tmp_path / "copy")
+            assert (tmp_path / "copy").read_bytes() == (tmp_path / "file").read_bytes()
+            assert termios.tcgetattr(fd) != before
+        assert termios.tcgetattr(fd) == before
+    os.close(fd)
+
+
+def test_a_terminal_serves_one_client_at_a_time(terminal: str) -> None:
+    with connect_sync(f"pty:{terminal}") as guest:
+        with pytest.raises(ConnectFailed, match="another program has it"), connect_sync(f"pty:{terminal}"):
+            pass
+        assert guest.ping() == __version__
+
+
+@pytest.mark.parametrize(("path", "complaint"), [("/dev/null", "it is no terminal"), ("/none", "No such file")])
+def test_what_is_no_terminal_is_said_to_be_none(path: str, complaint: str) -> None:
+    with pytest.raises(ConnectFailed, match=complaint), connect_sync(f"pty:{path}"):
+        pass
+
+
+@pytest.fixture
+def tcp_port(agent: AgentProcess) -> Iterator[int]:
+    """A TCP port behind which there is an agent."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    client, _ = listener.accept()
+                    behind = socket.socket(socket.AF_UNIX)
+                    behind.connect(str(agent.socket_path))
+                    relay(client.fileno(), behind.fileno())
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield listener.getsockname()[1]
+
+
+def test_tcp_is_refused_unless_it_is_asked_for(tcp_port: int) -> None:
+    endpoint = f"tcp:127.0.0.1:{tcp_port}"
+    with pytest.raises(EndpointError, match="--allow-tcp"), connect_sync(endpoint):
+        pass
+    with connect_sync(endpoint, allow_tcp=True) as guest:
+        assert guest.ping() == __version__
+
+
+def test_tcp_is_fine_for_a_guest_that_the_configuration_allows_it(
+    tcp_port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "phoenix").mkdir()
+    (tmp_path / "phoenix" / "config.toml").write_text(
+        f'[guests]\nlab = {{ endpoint = "tcp:127.0.0.1:{tcp_port}", allow-tcp = true }}\n'
+    )
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    with connect_sync("lab") as guest:
+        assert guest.ping() == __version__
+
+
+def test_a_guest_that_is_known_can_be_connected_to_as_it_is(agent: AgentProcess) -> None:
+    with connect_sync(KnownGuest("web1", f"unix:{agent.socket_path}", "a test")) as guest:
+        assert (guest.name, guest.ping()) == ("web1", __version__)
+
+
+def test_nobody_at_a_tcp_port() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    endpoint = f"tcp:127.0.0.1:{port}"
+    with pytest.raises(ConnectFailed, match="refused"), connect_sync(endpoint, allow_tcp=True):
+        pass
+
+
+def test_no_guest_behind_a_vsock_address() -> None:
+    with (
+        pytest.raises(ConnectFailed, match=r"vsock:4000000000"),
+        connect_sync("vsock:4000000000", connect_timeout=30),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    ["vsock:x", "vsock:3:y", "vsock:-1", "vsock:3:4294967296", "tcp:h", "tcp:h:65536", "tcp:::1:4", "tcp:[]:4"],
+)
+def test_numbers_that_are_none(endpoint: str) -> None:
+    with pytest.raises(EndpointError), connect_sync(endpoint, allow_tcp=True):
+        pass
