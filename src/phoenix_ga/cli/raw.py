@@ -17,7 +17,7 @@ from phoenix_ga.wire.messages import NO_TAG, MessageError, Request, decode_reque
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
-    from phoenix_ga.client import SyncGuest
+    from phoenix_ga.client import Guest, SyncGuest
 
 _REFUSED = 1
 _USAGE = 2
@@ -76,10 +76,11 @@ def raw(options: Options, guest: str, command: str, arguments: tuple[str, ...]) 
         with options.connect_sync(guest) as connected:
             return _run_lines(connected)
     values = parse_arguments(command, arguments)
-    with options.connect_sync(guest) as connected:
-        value = connected.execute(command, values)
-    click.echo(to_json(value, None if options.json else 2))
-    return 0
+
+    async def work(connected: Guest) -> Any:
+        return await connected.execute(command, values)
+
+    return options.each(guest, work, lambda value: (value, to_json(value, 2)))
 
 
 def parse_arguments(command: str, words: tuple[str, ...]) -> dict[str, Any]:

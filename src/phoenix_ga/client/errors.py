@@ -58,7 +58,14 @@ class StreamBroken(GuestError):
 
 
 class GuestTimeout(GuestError, TimeoutError):
-    """No answer came in time. Whether the request was carried out is unknown."""
+    """No answer came in time. Whether the request was carried out is unknown.
+
+    garbage: meanwhile the guest sent what nobody had asked for.
+    """
+
+    def __init__(self, text: str, request: Request | None = None, *, garbage: bool = False) -> None:
+        super().__init__(text, request)
+        self.garbage = garbage
 
 
 class TransferDamaged(GuestError):
