@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 import pytest
 
-from phoenix_ga.cli.copy import split_guest_path
+from phoenix_ga.cli.paths import split_guest_path
 from tests.cli.conftest import Run, command_line, environment
 from tests.cli.scripted_agent import ScriptedAgent
 from tests.support import wait_for

@@ -33,6 +33,7 @@ def assert_one_line(result: subprocess.CompletedProcess[str], status: int) -> No
     [
         (GuestRefused("no", 13), 1),
         (GuestRefused("no", -1), 1),
+        (GuestRefused("not the pipe of phoenixctl", 32), 1),
         (SILENCE, 124),
         (None, 125),
         (b"nonsense\n", 125),

@@ -22,7 +22,8 @@ def host(agent: AgentProcess, tmp_path: Path) -> Iterator[dict[str, str]]:
     silent = tmp_path / "silent.sock"
     (tmp_path / "phoenix").mkdir()
     (tmp_path / "phoenix" / "config.toml").write_text(
-        f'[guests]\nweb1 = "{agent.socket_path}"\nsilent = "unix:{silent}"\ngone = "unix:{tmp_path}/gone.sock"\n'
+        f'sources = []\n[guests]\nweb1 = "{agent.socket_path}"\n'
+        f'silent = "unix:{silent}"\ngone = "unix:{tmp_path}/gone.sock"\n'
         '[groups]\nfront = ["web1"]\n'
     )
     with socket.socket(socket.AF_UNIX) as listener:

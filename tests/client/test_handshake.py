@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from pathlib import Path
 
 import pytest
 
 from phoenix_ga.client import (
+    SILENCE,
     ConnectFailed,
     EndpointError,
     GuestRefused,
     GuestTimeout,
     LinkLost,
     MockTransport,
+    ProtocolViolation,
     connect,
 )
 from phoenix_ga.client.handshake import Handshake
 from phoenix_ga.wire.frames import DATA, encode_header
+from phoenix_ga.wire.messages import encode_return
 from phoenix_ga.wire.units import resync_padding
 from tests.client.conftest import Talk
 
@@ -116,3 +120,69 @@ def test_a_real_agent_that_was_left_inside_a_half_request(endpoint: str) -> None
         writer.close()
 
     asyncio.run(conversation())
+
+
+def test_bytes_without_end_are_not_listened_to_for_long() -> None:
+    class Fountain(MockTransport):
+        given = 0
+
+        async def read(self) -> bytes:
+            self.given += 1
+            await asyncio.sleep(0)
+            return b'{"return": 1}\n' * 10_000
+
+    fountain = Fountain()
+
+    async def conversation() -> None:
+        with pytest.raises(ProtocolViolation, match="no answer of an agent"):
+            async with connect(fountain, connect_timeout=30, line_limit=2**20):
+                pass
+
+    asyncio.run(conversation())
+    assert fountain.closed
+    assert fountain.given < 50
+
+
+def test_who_sends_other_things_than_answers_is_told_from_who_is_silent() -> None:
+    async def ask(transport: MockTransport) -> GuestTimeout:
+        with pytest.raises(GuestTimeout) as caught:
+            async with connect(transport, connect_timeout=1.2, timeout=0.1) as guest:
+                await guest.ping()
+        return caught.value
+
+    babbling = MockTransport({"sync": b"login: \n"})
+    assert asyncio.run(ask(babbling)).garbage
+    assert not asyncio.run(ask(MockTransport({"sync": SILENCE}, left_over=b"login: \n"))).garbage
+    assert asyncio.run(ask(MockTransport({"ping": b'{"return": "1.0", "tag": "x"}\n'}))).garbage
+    assert not asyncio.run(ask(MockTransport({"ping": SILENCE}))).garbage
+
+
+def test_a_late_answer_is_no_garbage() -> None:
+    transport = MockTransport({"ping": SILENCE})
+
+    async def conversation() -> None:
+        async with connect(transport, timeout=0.1) as guest:
+            with pytest.raises(GuestTimeout):
+                await guest.ping()
+            first = transport.requests[0]
+            transport.feed(b"".join(encode_return("1.0", first.tag)))
+            with pytest.raises(GuestTimeout) as caught:
+                await guest.ping()
+            assert not caught.value.garbage
+
+    asyncio.run(conversation())
+
+
+def test_a_socket_with_too_many_clients_says_so(tmp_path: Path) -> None:
+    path = f"{tmp_path}/full.sock"
+    with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as waiting:
+        listener.bind(path)
+        listener.listen(0)
+        waiting.connect(path)
+
+        async def conversation() -> None:
+            with pytest.raises(ConnectFailed, match="too many clients wait"):
+                async with connect(path):
+                    pass
+
+        asyncio.run(conversation())

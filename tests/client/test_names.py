@@ -60,7 +60,8 @@ def test_tcp_is_allowed_for_one_guest_by_its_own_line(config: Path) -> None:
     ("text", "complaint"),
     [
         ("guests", "Expected '='"),
-        ("guest = 1", "there is no table [guest]"),
+        ("guest = 1", "'guest' is not known here"),
+        ('sources = ["docker"]', "sources is a list of some of libvirt, proxmox, qemu"),
         ("guests = 1", "[guests] must be a table"),
         ("[guests]\na = 1", "guest 'a' needs its endpoint"),
         ('[guests]\na = "b"', "guest 'a': endpoint 'b'"),
@@ -79,6 +80,16 @@ def test_what_is_wrong_with_a_configuration_is_said_with_its_name(config: Path, 
     assert str(caught.value).startswith(f"{config}: ")
     assert complaint in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_sources_may_be_left_out(config: Path, tmp_path: Path) -> None:
+    put(tmp_path / "var/run/qemu-server/100.qga")
+    put(tmp_path / "run/libvirt/qemu/web1.xml", status("web1", ours="/l"))
+    assert set(places(known_guests(tmp_path))) == {"100", "web1"}
+    put(tmp_path / "etc/phoenix/config.toml", 'sources = ["proxmox"]\n')
+    assert set(places(known_guests(tmp_path))) == {"100"}
+    config.write_text("sources = []\n")
+    assert known_guests(tmp_path) == []
 
 
 # Words

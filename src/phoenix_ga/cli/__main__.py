@@ -11,7 +11,7 @@ from phoenix_ga import __version__
 from phoenix_ga.cli.attributes import chmod, chown, mkdir
 from phoenix_ga.cli.completion import completion
 from phoenix_ga.cli.content import cat, md5sum, sha256sum, tee
-from phoenix_ga.cli.context import Options
+from phoenix_ga.cli.context import PARALLEL, Options
 from phoenix_ga.cli.copy import cp
 from phoenix_ga.cli.errors import USAGE, complain, explain
 from phoenix_ga.cli.filesystems import freeze, freeze_status, thaw
@@ -48,12 +48,26 @@ class _Program(click.Group):
             sys.exit(max(error.exit_code, USAGE))
         except (KeyboardInterrupt, click.Abort):
             sys.exit(INTERRUPTED)
-        except BrokenPipeError:
-            _leave_quietly()
         except Exception as error:
-            status, text = explain(error)
-            complain(text)
+            if isinstance(error, BrokenPipeError):
+                _leave_quietly()
+            status = _report(error)
         sys.exit(status if isinstance(status, int) else 0)
+
+    def invoke(self, context: click.Context) -> Any:
+        from phoenix_ga.client import GuestError
+
+        try:
+            return super().invoke(context)
+        except GuestError as error:
+            # A guest may refuse with EPIPE, which click takes for its own output's.
+            return _report(error)
+
+
+def _report(error: Exception) -> int:
+    status, text = explain(error)
+    complain(text)
+    return status
 
 
 def _leave_quietly() -> NoReturn:
@@ -77,6 +91,12 @@ GUEST says which guest, or where it is:
   tcp:HOST:PORT     only with --allow-tcp
 
 \b
+Most verbs take several guests at once, and put the name before each line:
+  A,B         a list
+  'web*'      all whose names match; in quotes, or the shell takes it for files
+  @GROUP      a group of the configuration
+
+\b
 Exit status:
   0    done
   1    the guest refused, a local file could not be read or written, or some of a directory is missing
@@ -85,6 +105,7 @@ Exit status:
   125  no connection, the link was lost, or the guest broke the protocol
   126, 127, 128 and more, or any: that of the program, with exec and shell
   130  interrupted by Ctrl-C
+Of several guests it is the highest.
 
 \b
 Example:
@@ -94,14 +115,24 @@ Example:
 @click.option(
     "--timeout", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="Wait so long for each answer."
 )
+@click.option(
+    "--parallel",
+    type=click.IntRange(min=1),
+    default=PARALLEL,
+    show_default=True,
+    metavar="N",
+    help="Talk to so many guests at once, where GUEST is several.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print results as JSON, one value a line.")
 @click.option("-v", "--verbose", is_flag=True, help="Show on stderr what goes over the wire.")
 @click.option("--allow-tcp", is_flag=True, help="Take tcp:HOST:PORT, which nothing protects on its way.")
 @click.version_option(__version__, prog_name="phoenixctl", message="%(prog)s %(version)s")
 @click.pass_context
-def program(context: click.Context, timeout: float | None, as_json: bool, verbose: bool, allow_tcp: bool) -> None:
+def program(
+    context: click.Context, timeout: float | None, parallel: int, as_json: bool, verbose: bool, allow_tcp: bool
+) -> None:
     """Talk to the Phoenix guest agent in virtual machines on this host."""
-    context.obj = Options(timeout, as_json, verbose, allow_tcp)
+    context.obj = Options(timeout, as_json, verbose, parallel, allow_tcp)
 
 
 for _command in (

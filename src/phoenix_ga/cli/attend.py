@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager, nullcontext
 from typing import Any
 
 from phoenix_ga.cli import stdio, terminal
+from phoenix_ga.cli.voice import Lines, Voice
 from phoenix_ga.client import GuestError, GuestProcess, GuestStream, StreamBroken
 
 
@@ -29,6 +30,33 @@ async def attend(process: GuestProcess, interactive: bool, with_terminal: bool, 
         for task in (feeding, *outputs):
             task.cancel()
         await asyncio.gather(feeding, *outputs, return_exceptions=True)
+    return _status(process)
+
+
+async def overhear(process: GuestProcess, voice: Voice) -> int:
+    """Print what a program without input writes, line by line, until it ends; return the exit status."""
+    outputs = [asyncio.ensure_future(_tell(process.stdout, Lines(voice, stdio.STDOUT)))]
+    if process.stderr is not None:
+        outputs.append(asyncio.ensure_future(_tell(process.stderr, Lines(voice, stdio.STDERR))))
+    try:
+        await _feed(process, False, True)
+        await asyncio.gather(*outputs)
+    finally:
+        for task in outputs:
+            task.cancel()
+        await asyncio.gather(*outputs, return_exceptions=True)
+    return _status(process)
+
+
+async def _tell(stream: GuestStream, lines: Lines) -> None:
+    try:
+        while data := await stream.read():
+            await lines.add(data)
+    finally:
+        await lines.end()
+
+
+def _status(process: GuestProcess) -> int:
     returncode = process.returncode
     assert returncode is not None
     return returncode if returncode >= 0 else 128 - returncode

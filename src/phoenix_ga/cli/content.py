@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import stat
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from phoenix_ga.cli.context import Options
+from phoenix_ga.cli.context import Options, run
 from phoenix_ga.cli.output import escape
 from phoenix_ga.cli.path_completion import complete_guest_path
-from phoenix_ga.cli.paths import each_path, guest_path
+from phoenix_ga.cli.paths import each_path, each_place, guest_path, on_several
+from phoenix_ga.cli.selection import is_plain, select
 
 if TYPE_CHECKING:
     from phoenix_ga.client import Guest
+    from phoenix_ga.client.names import KnownGuest
 
 
 # What a guest reads at the least, in bytes a second, and how long it may take at the most, in seconds.
@@ -27,31 +30,55 @@ _FILES = click.argument(
 
 @click.command(
     epilog="""\b
-Example:
+Of several guests, each line has the name of its guest before it, and control characters are
+shown as escapes.
+
+\b
+Examples:
   $ phoenixctl cat unix:/run/web1.sock:/etc/hosts unix:/run/web2.sock:/etc/hosts
+  $ phoenixctl cat 'web*:/etc/hostname'
 """
 )
 @_FILES
 @click.pass_obj
-def cat(options: Options, files: tuple[str, ...]) -> None:
+def cat(options: Options, files: tuple[str, ...]) -> int:
     """Write what is in files of the guest to stdout, as it is."""
     from phoenix_ga.cli import stdio
 
-    for endpoint, path in [guest_path(word) for word in files]:
+    places = [guest_path(word) for word in files]
+    if all(is_plain(guest) for guest, _ in places):
+        output = stdio.Output()
 
-        async def work(guest: Guest, path: str = path) -> None:
-            output = stdio.Output()
-            async with (await guest.file_get(path, digest=False)).stream as stream:
-                while data := await stream.read():
-                    await output.write(data)
+        async def write(guest: Guest, path: str) -> int:
+            await _read(guest, path, output.write)
+            return 0
 
-        options.ask(endpoint, work)
+        return run(each_place(options, places, write))
+
+    from phoenix_ga.cli.voice import Lines, Voice
+
+    async def print_lines(guest: Guest, path: str, voice: Voice) -> int:
+        lines = Lines(voice)
+        try:
+            await _read(guest, path, lines.add)
+        finally:
+            await lines.end()
+        return 0
+
+    return on_several(options, places, print_lines)
+
+
+async def _read(guest: Guest, path: str, take: Callable[[bytes], Awaitable[None]]) -> None:
+    async with (await guest.file_get(path, digest=False)).stream as stream:
+        while data := await stream.read():
+            await take(data)
 
 
 @click.command(
     epilog="""\b
 The file appears when stdin has come to its end, whole; until then, and where that fails or is
-interrupted, what was there stays. A file that is replaced keeps its owner.
+interrupted, what was there stays. A file that is replaced keeps its owner. For several guests,
+stdin is kept in a temporary file first.
 
 \b
 Example:
@@ -61,15 +88,17 @@ Example:
 @click.argument("file", metavar="GUEST:/PATH", shell_complete=complete_guest_path)
 @click.option("-m", "--mode", default="644", metavar="MODE", help="Permissions of the file, in octal. Default: 644.")
 @click.pass_obj
-def tee(options: Options, file: str, mode: str) -> None:
+def tee(options: Options, file: str, mode: str) -> int:
     """Write stdin to a file of the guest, and to stdout."""
     from phoenix_ga.cli import stdio
 
-    endpoint, path = guest_path(file)
+    words, path = guest_path(file)
     try:
         permissions = int(mode, 8)
     except ValueError:
         raise click.UsageError(f"{mode!r} is no octal number.") from None
+    if not is_plain(words):
+        return _tee_to_several(options, words, path, permissions)
 
     async def work(guest: Guest) -> None:
         source, output = stdio.Input(), stdio.Output()
@@ -78,7 +107,36 @@ def tee(options: Options, file: str, mode: str) -> None:
                 await target.write(data)
                 await output.write(data)
 
-    options.ask(endpoint, work)
+    options.ask(words, work)
+    return 0
+
+
+def _tee_to_several(options: Options, words: str, path: str, permissions: int) -> int:
+    import tempfile
+
+    from phoenix_ga.cli import stdio
+    from phoenix_ga.cli.tally import DONE, Outcome
+    from phoenix_ga.cli.voice import Voice
+
+    guests = select(words)
+
+    async def keep(file: IO[bytes]) -> None:
+        source, output = stdio.Input(), stdio.Output()
+        while data := await source.read():
+            file.write(data)
+            await output.write(data)
+        file.flush()
+
+    with tempfile.NamedTemporaryFile() as file:
+        run(keep(file))
+
+        async def on_one(known: KnownGuest, voice: Voice) -> Outcome:
+            async with options.connect_among(known) as guest:
+                await guest.put(file.name, path, mode=permissions)
+            await voice.result({"path": path}, "")
+            return DONE
+
+        return options.fan_out(guests, on_one)
 
 
 @click.command(

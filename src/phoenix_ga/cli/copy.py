@@ -6,7 +6,7 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from errno import EISDIR, ENOTDIR
 from typing import TYPE_CHECKING, Any, Optional
@@ -17,29 +17,14 @@ from phoenix_ga.cli.context import Options, run
 from phoenix_ga.cli.errors import complain, explain
 from phoenix_ga.cli.output import escape, size
 from phoenix_ga.cli.path_completion import complete_path
+from phoenix_ga.cli.paths import split_guest_path
+from phoenix_ga.cli.selection import is_plain, select
 
 if TYPE_CHECKING:
     from phoenix_ga.client import Guest, Transferred, TransferredTree
+    from phoenix_ga.client.names import KnownGuest
 
 Progress = Callable[[int, Optional[int]], None]
-
-
-def split_guest_path(word: str) -> tuple[str, str] | None:
-    """Return endpoint and path of GUEST:PATH, or None where `word` is a local path.
-
-    The path is absolute, so the first `:/` behind the endpoint's kind is where it begins: what an
-    endpoint is made of cannot hold `:/`, and the path can hold anything.
-    """
-    from phoenix_ga.client.endpoints import KINDS
-
-    kind, colon, _ = word.partition(":")
-    start = len(kind) + 1 if colon and kind in KINDS else 0
-    split = word.find(":/", start)
-    if split <= start:
-        if start:
-            raise click.UsageError(f"{word} names no file; write {kind}:ADDRESS:/PATH/IN/THE/GUEST.")
-        return None
-    return word[:split], word[split + 1 :]
 
 
 @dataclass(frozen=True)
@@ -95,6 +80,7 @@ Examples:
   $ phoenixctl cp unix:/run/web1.sock:/etc/hosts ./hosts-of-web1
   $ phoenixctl cp index.html style.css /run/web1.sock:/srv/www/
   $ phoenixctl cp -r /run/web1.sock:/srv/www /run/web2.sock:/srv/
+  $ phoenixctl cp site.conf 'web*:/etc/nginx/'
 """,
 )
 @click.argument("sources", metavar="SRC...", nargs=-1, required=True, shell_complete=complete_path)
@@ -131,30 +117,66 @@ def cp(
         raise click.UsageError("--resume is for single files, and verifies them: leave out -r and --no-verify.")
     if resume and target.endpoint is not None and any(origin.endpoint is not None for origin in origins):
         raise click.UsageError("--resume is for copies from a guest or to one, not between guests.")
+    form = _Form(recursive, owners, set_id, resume, not no_verify)
+    if any(origin.endpoint is not None and not is_plain(origin.endpoint) for origin in origins):
+        raise click.UsageError("Copies from several guests would take each other's place; copy from one at a time.")
+    if target.endpoint is not None and not is_plain(target.endpoint):
+        if any(origin.endpoint is not None for origin in origins):
+            raise click.UsageError("What goes to several guests comes from this host; copy it here first.")
+        return _copy_to_several(options, form, origins, target)
+
+    async def show(values: dict[str, Any]) -> None:
+        if options.json:
+            options.show(values, "")
+
     with _Display(options) as display:
-        copying = _Copying(options, display, recursive, owners, set_id, resume, not no_verify)
-        return run(copying.copy_all(origins, target))
+        return run(_Copying(form, display, options.connect, show).copy_all(origins, target))
+
+
+def _copy_to_several(options: Options, form: _Form, origins: list[_Place], target: _Place) -> int:
+    from phoenix_ga.cli.tally import Outcome, ended
+    from phoenix_ga.cli.voice import Voice
+
+    assert target.endpoint is not None
+    # A bar for each would be in the way of the others.
+    display = _Display(options, shown=False)
+
+    async def on_one(known: KnownGuest, voice: Voice) -> Outcome:
+        async def show(values: dict[str, Any]) -> None:
+            await voice.result(values, "")
+
+        copying = _Copying(form, display, lambda _: options.connect_among(known), show)
+        return ended(await copying.copy_all(origins, _Place(target.word, known.endpoint, target.path)))
+
+    return options.fan_out(select(target.endpoint), on_one)
+
+
+@dataclass(frozen=True)
+class _Form:
+    """How it is to be copied; the options of `cp`."""
+
+    recursive: bool
+    owners: bool
+    set_id: bool
+    resume: bool
+    verify: bool
 
 
 class _Copying:
-    """One run of `cp`: its options, and the connections that it has open."""
+    """One run of `cp`: the connections that it has open. show: is given what is known of each copy."""
 
     def __init__(
         self,
-        options: Options,
+        form: _Form,
         display: _Display,
-        recursive: bool,
-        owners: bool,
-        set_id: bool,
-        resume: bool,
-        verify: bool,
+        connect: Callable[[str], contextlib.AbstractAsyncContextManager[Guest]],
+        show: Callable[[dict[str, Any]], Awaitable[None]],
     ) -> None:
-        self._options = options
+        self._form = form
         self._display = display
-        self._recursive = recursive
-        self._kept = {"owners": owners, "set_id": set_id}
-        self._resume = resume
-        self._verify = verify
+        self._connect = connect
+        self._show = show
+        self._kept = {"owners": form.owners, "set_id": form.set_id}
         # A port takes one client at a time, so each guest is connected to once.
         self._guests: dict[str, Guest] = {}
 
@@ -166,7 +188,7 @@ class _Copying:
         async with contextlib.AsyncExitStack() as stack:
             for place in (*origins, target):
                 if place.endpoint is not None and place.guest not in self._guests:
-                    connected = await stack.enter_async_context(self._options.connect(place.endpoint))
+                    connected = await stack.enter_async_context(self._connect(place.endpoint))
                     self._guests[place.guest] = connected
             below = await self._is_directory(target)
             if len(origins) > 1 and not below:
@@ -190,31 +212,30 @@ class _Copying:
     async def _copy(self, origin: _Place, target: _Place) -> None:
         start = time.perf_counter()
         with self._display.part(origin.name or origin.word) as progress:
-            if self._recursive and await self._is_directory(origin):
+            if self._form.recursive and await self._is_directory(origin):
                 tree = await self._copy_tree(origin, target, progress)
                 values: dict[str, Any] = {"bytes": tree.size, "notes": list(tree.notes)}
-                if not self._options.json:
+                if not self._display.json:
                     for note in tree.notes:
                         complain(f"{origin.word}: {note}")
             else:
                 file = await self._copy_file(origin, target, progress)
                 values = {"bytes": file.size, "sha256": file.sha256, "verified": file.verified}
-                if self._resume:
+                if self._form.resume:
                     values["resumed"] = file.resumed
-        if self._options.json:
-            self._options.show({**values, "seconds": round(time.perf_counter() - start, 3)}, "")
+        await self._show({**values, "seconds": round(time.perf_counter() - start, 3)})
 
     async def _copy_file(self, origin: _Place, target: _Place, progress: Progress | None) -> Transferred:
         from phoenix_ga.client import copy_between
 
         there, here = self._guest(origin), self._guest(target)
-        keywords: dict[str, Any] = {"verify": self._verify, "progress": progress}
+        keywords: dict[str, Any] = {"verify": self._form.verify, "progress": progress}
         try:
             if there is None:
                 assert here is not None
-                return await here.put(origin.path, target.path, resume=self._resume, **keywords)
+                return await here.put(origin.path, target.path, resume=self._form.resume, **keywords)
             if here is None:
-                return await there.get(origin.path, target.path, resume=self._resume, **keywords)
+                return await there.get(origin.path, target.path, resume=self._form.resume, **keywords)
             return await copy_between(there, origin.path, here, target.path, **keywords)
         except IsADirectoryError:
             if not await self._is_directory(origin):
@@ -262,8 +283,9 @@ def _is_below(path: str, directory: str) -> bool:
 class _Display:
     """Shows how far a copy is, where somebody looks at a terminal, and at the end how fast it was."""
 
-    def __init__(self, options: Options) -> None:
-        self._shown = not options.json and not options.verbose and sys.stderr.isatty()
+    def __init__(self, options: Options, shown: bool = True) -> None:
+        self.json = options.json
+        self._shown = shown and not options.json and not options.verbose and sys.stderr.isatty()
         self._bar: Any = None
         self._task: Any = None
         self._start = time.perf_counter()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+from contextvars import ContextVar
+from typing import Final
 
 import click
 
@@ -12,6 +14,9 @@ REFUSED = 1
 USAGE = 2
 TIMED_OUT = 124
 NO_LINK = 125
+
+# The guest that a task has to do with, where it is one of several; empty else.
+speaker: Final[ContextVar[str]] = ContextVar("speaker", default="")
 
 
 def explain(error: Exception) -> tuple[int, str]:
@@ -46,5 +51,6 @@ def explain(error: Exception) -> tuple[int, str]:
 
 
 def complain(text: str) -> None:
-    """Show a line on stderr."""
-    click.echo(f"phoenixctl: {escape(text)}", err=True)
+    """Show a line on stderr, with the name of the guest where it is one of several."""
+    name = speaker.get()
+    click.echo(f"phoenixctl: {escape(f'{name}: {text}' if name else text)}", err=True)

@@ -7,9 +7,14 @@ from typing import TYPE_CHECKING
 import click
 
 from phoenix_ga.cli.context import Options
+from phoenix_ga.cli.errors import complain
+from phoenix_ga.cli.path_completion import complete_guest
+from phoenix_ga.cli.selection import is_plain, select
 
 if TYPE_CHECKING:
+    from phoenix_ga.cli.fanout import Work
     from phoenix_ga.client import Guest
+    from phoenix_ga.client.names import KnownGuest
 
 
 @click.command(
@@ -19,25 +24,74 @@ Until `thaw`, the guest writes nothing to its disks and most commands are refuse
 answer came in time, the guest may freeze all the same: ask `freeze-status`, and `thaw`.
 
 \b
+Of several guests, those that froze stay frozen where others fail, and are named on stderr; the
+exit status is not 0 then. With --all-or-none they are thawed again.
+
+\b
 Example:
   $ phoenixctl freeze unix:/run/web1.sock && ./take-snapshot web1; phoenixctl thaw unix:/run/web1.sock
 """,
 )
-@click.argument("guest")
+@click.argument("guest", shell_complete=complete_guest)
+@click.option("--all-or-none", is_flag=True, help="Where one of several guests fails, thaw the others again.")
 @click.pass_obj
-def freeze(options: Options, guest: str) -> int:
+def freeze(options: Options, guest: str, all_or_none: bool) -> int:
     """Sync and freeze the filesystems of the guest, for a snapshot."""
+    if is_plain(guest):
+        return options.each(guest, _freeze, lambda _: ({"frozen": True}, "frozen"))
 
-    async def work(connected: Guest) -> None:
-        from phoenix_ga.client import GuestTimeout
+    from phoenix_ga.cli.tally import DONE, Outcome
+    from phoenix_ga.cli.voice import Voice
+    from phoenix_ga.client import GuestRefused
 
-        try:
-            await connected.fs_freeze()
-        except GuestTimeout as error:
-            error.text += "; it may freeze all the same, so run phoenixctl thaw"
-            raise
+    # Those that froze, or may have.
+    frozen: dict[str, KnownGuest] = {}
 
-    return options.each(guest, work, lambda _: ({"frozen": True}, "frozen"))
+    async def on_one(known: KnownGuest, voice: Voice) -> Outcome:
+        async with options.connect_among(known) as connected:
+            frozen[known.name] = known
+            try:
+                await _freeze(connected)
+            except GuestRefused:
+                del frozen[known.name]
+                raise
+        await voice.result({"frozen": True}, "frozen")
+        return DONE
+
+    status = None
+    try:
+        status = options.fan_out(select(guest), on_one)
+    finally:
+        if status != 0 and frozen:
+            if all_or_none:
+                complain("not all could be frozen; thawing the others")
+                options.fan_out(list(frozen.values()), _thaw_again(options))
+            else:
+                complain(f"frozen now, or may be: {', '.join(frozen)}; run phoenixctl thaw")
+    return status
+
+
+def _thaw_again(options: Options) -> Work:
+    from phoenix_ga.cli.tally import DONE, Outcome
+    from phoenix_ga.cli.voice import Voice
+
+    async def on_one(known: KnownGuest, voice: Voice) -> Outcome:
+        async with options.connect_among(known) as connected:
+            await connected.fs_unfreeze()
+        await voice.result({"frozen": False}, "thawed")
+        return DONE
+
+    return on_one
+
+
+async def _freeze(guest: Guest) -> None:
+    from phoenix_ga.client import GuestTimeout
+
+    try:
+        await guest.fs_freeze()
+    except GuestTimeout as error:
+        error.text += "; it may freeze all the same, so run phoenixctl thaw"
+        raise
 
 
 @click.command(
@@ -46,7 +100,7 @@ Example:
   $ phoenixctl thaw unix:/run/web1.sock
 """
 )
-@click.argument("guest")
+@click.argument("guest", shell_complete=complete_guest)
 @click.pass_obj
 def thaw(options: Options, guest: str) -> int:
     """Thaw the filesystems of the guest. Nothing frozen is fine."""
@@ -67,7 +121,7 @@ Example:
   $ phoenixctl freeze-status unix:/run/web1.sock
 """,
 )
-@click.argument("guest")
+@click.argument("guest", shell_complete=complete_guest)
 @click.pass_obj
 def freeze_status(options: Options, guest: str) -> int:
     """Tell whether the filesystems of the guest are frozen."""

@@ -59,6 +59,14 @@ class _Listed:
     values: list[dict[str, Any]]
 
 
+@dataclass(frozen=True)
+class _Listing:
+    """All that was asked for of one path. troubled: some of it could not be read."""
+
+    parts: list[_Listed]
+    troubled: bool
+
+
 @click.command(
     short_help="List directories of the guest.",
     epilog="""\b
@@ -87,17 +95,17 @@ Examples:
 def ls(options: Options, /, paths: tuple[str, ...], order: str | None, long: bool, **flags: bool) -> int:
     """List files and directories of the guest, in the form of `ls -l`."""
     form = _Form(order=order or "name", titled=len(paths) > 1 or flags["recursive"], **flags)
-    troubles: list[str] = []
 
-    async def work(guest: Guest, path: str) -> list[_Listed]:
-        return [listed async for listed in _list(guest, path, form, troubles)]
+    async def work(guest: Guest, path: str) -> _Listing:
+        troubles: list[str] = []
+        parts = [listed async for listed in _list(guest, path, form, troubles)]
+        return _Listing(parts, bool(troubles))
 
-    def describe(path: str, found: list[_Listed]) -> tuple[dict[str, Any], str]:
-        text = ("\n\n" if form.titled else "\n").join(listed.text for listed in found)
-        return {"path": path, "entries": [value for listed in found for value in listed.values]}, text
+    def describe(path: str, found: _Listing) -> tuple[dict[str, Any], str]:
+        text = ("\n\n" if form.titled else "\n").join(listed.text for listed in found.parts)
+        return {"path": path, "entries": [value for listed in found.parts for value in listed.values]}, text
 
-    status = each_path(options, paths, work, describe)
-    return status or (REFUSED if troubles else 0)
+    return each_path(options, paths, work, describe, lambda found: REFUSED if found.troubled else 0)
 
 
 async def _list(guest: Guest, path: str, form: _Form, troubles: list[str]) -> AsyncIterator[_Listed]:

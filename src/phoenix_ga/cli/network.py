@@ -13,6 +13,7 @@ from phoenix_ga.cli import network_words
 from phoenix_ga.cli.context import Options
 from phoenix_ga.cli.network_words import ADD, ADDRESS, LINK, ROUTE, SHOW, Asked
 from phoenix_ga.cli.output import escape
+from phoenix_ga.cli.path_completion import complete_guest
 from phoenix_ga.wire.commands import AF_INET, AF_INET6, AF_UNSPEC
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ Examples:
 )
 @click.option("-4", "ipv4", is_flag=True, help="IPv4 alone.")
 @click.option("-6", "ipv6", is_flag=True, help="IPv6 alone.")
-@click.argument("guest")
+@click.argument("guest", shell_complete=complete_guest)
 @click.argument("words", nargs=-1, metavar="OBJECT [COMMAND [WORD]...]")
 @click.pass_obj
 def ip(options: Options, guest: str, words: tuple[str, ...], ipv4: bool, ipv6: bool) -> int:

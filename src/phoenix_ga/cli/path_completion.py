@@ -43,7 +43,7 @@ def complete_path(context: click.Context, parameter: click.Parameter, text: str)
 
 
 def _words(text: str) -> list[str]:
-    from phoenix_ga.cli.copy import split_guest_path
+    from phoenix_ga.cli.paths import split_guest_path
 
     try:
         found = split_guest_path(text)

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from phoenix_ga.cli.context import Options
+from phoenix_ga.cli.errors import TIMED_OUT
 from phoenix_ga.cli.output import escape
+from phoenix_ga.cli.path_completion import complete_guest
+from phoenix_ga.cli.selection import is_plain, select
 
 if TYPE_CHECKING:
-    from phoenix_ga.client import Guest
+    from phoenix_ga.client import Guest, GuestTimeout
+    from phoenix_ga.client.names import KnownGuest
 
 # Enough for the percentile; a ping that runs for days must not grow.
 _TIMES_KEPT = 100_000
-_TIMED_OUT = 124
+# How long each of several guests may take to connect, and to answer, in seconds.
+_PATIENCE = 2.5
 
 
 class _Statistics:
@@ -36,6 +42,12 @@ class _Statistics:
         self.minimum = min(self.minimum, milliseconds)
         self.maximum = max(self.maximum, milliseconds)
         self._times.append(milliseconds)
+
+    def include(self, other: _Statistics) -> None:
+        """Add what another one holds."""
+        self.asked += other.asked
+        for milliseconds in other._times:
+            self.add(milliseconds)
 
     def as_json(self) -> dict[str, float]:
         counts: dict[str, float] = {"asked": self.asked, "answered": self.answered}
@@ -65,11 +77,16 @@ class _Statistics:
 Ends with status 124 where no request at all was answered; Ctrl-C is the ordinary end.
 
 \b
-Example:
+Several guests are asked once each, unless -c is there, and get 2.5 seconds each, unless --timeout
+is there.
+
+\b
+Examples:
+  $ phoenixctl ping '*'
   $ phoenixctl ping -c 3 -i 0.2 unix:/run/web1.sock
 """,
 )
-@click.argument("guest")
+@click.argument("guest", shell_complete=complete_guest)
 @click.option("-c", "--count", type=click.IntRange(min=1), metavar="N", help="Stop after N requests.")
 @click.option(
     "-i",
@@ -83,13 +100,18 @@ Example:
 @click.pass_obj
 def ping(options: Options, guest: str, count: int | None, interval: float) -> int:
     """Ask the agent whether it is there, again and again, and tell how long it took."""
+    if not is_plain(guest):
+        return _ping_several(options, guest, count or 1, interval)
     statistics = _Statistics()
     began = False
+
+    async def show(value: dict[str, Any], text: str) -> None:
+        options.show(value, text)
 
     async def work(connected: Guest) -> None:
         nonlocal began
         began = True
-        await _ask_on(options, connected, statistics, count, interval)
+        await _ask_on(connected, f"answer from {escape(guest)}: ", statistics, count, interval, show)
 
     try:
         options.ask(guest, work)
@@ -98,35 +120,61 @@ def ping(options: Options, guest: str, count: int | None, interval: float) -> in
             raise
     finally:
         if began:
-            name = escape(guest)
-            options.show({"statistics": statistics.as_json()}, f"--- {name} ---\n{statistics.as_text()}")
-    return 0 if statistics.answered else _TIMED_OUT
+            options.show({"statistics": statistics.as_json()}, f"--- {escape(guest)} ---\n{statistics.as_text()}")
+    return 0 if statistics.answered else TIMED_OUT
+
+
+def _ping_several(options: Options, guests: str, count: int, interval: float) -> int:
+    from phoenix_ga.cli.tally import DONE, Outcome, outcome_of
+    from phoenix_ga.cli.voice import Voice
+
+    statistics = _Statistics()
+
+    async def on_one(known: KnownGuest, voice: Voice) -> Outcome:
+        async with options.connect_among(known, _PATIENCE) as connected:
+            patient = connected.with_timeout(options.timeout or _PATIENCE)
+            own = _Statistics()
+            silence = await _ask_on(patient, "", own, count, interval, voice.result)
+        statistics.include(own)
+        return DONE if own.answered or silence is None else outcome_of(silence)
+
+    try:
+        return options.fan_out(select(guests), on_one)
+    finally:
+        options.show({"statistics": statistics.as_json()}, f"--- {escape(guests)} ---\n{statistics.as_text()}")
 
 
 async def _ask_on(
-    options: Options, guest: Guest, statistics: _Statistics, count: int | None, interval: float
-) -> None:
+    guest: Guest,
+    prefix: str,
+    statistics: _Statistics,
+    count: int | None,
+    interval: float,
+    show: Callable[[dict[str, Any], str], Awaitable[None]],
+) -> GuestTimeout | None:
+    """Ask, `count` times or for ever; return the last time-out."""
     import asyncio
 
     from phoenix_ga.client import GuestTimeout
 
+    silence = None
     while True:
-        statistics.asked += 1
-        number = statistics.asked
+        number = statistics.asked + 1
+        statistics.asked = number
         start = time.perf_counter()
         try:
             version = await guest.ping()
         except GuestTimeout as error:
-            options.show({"number": number, "error": error.text}, f"number={number} {error.text}")
+            silence = error
+            await show({"number": number, "error": error.text}, f"number={number} {error.text}")
         else:
             milliseconds = (time.perf_counter() - start) * 1000
             statistics.add(milliseconds)
-            options.show(
+            await show(
                 {"number": number, "version": version, "ms": round(milliseconds, 3)},
-                f"answer from {escape(guest.name)}: version={escape(version)} number={number} "
-                f"time={milliseconds:.3f} ms",
+                f"{prefix}version={escape(version)} number={number} time={milliseconds:.3f} ms",
             )
         if number == count:
-            return
+            return silence
         rest = interval - (time.perf_counter() - start)
         await asyncio.sleep(max(rest, 0))

@@ -5,15 +5,19 @@ from __future__ import annotations
 import errno
 import os
 import shlex
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from phoenix_ga.cli.context import Options
 from phoenix_ga.cli.output import moment, table
+from phoenix_ga.cli.path_completion import complete_guest
+from phoenix_ga.cli.selection import is_plain, select
 
 if TYPE_CHECKING:
-    from phoenix_ga.client import Guest, ProcessInformation
+    from phoenix_ga.client import Guest, GuestProcess, ProcessInformation
+    from phoenix_ga.client.names import KnownGuest
 
 _USER = click.option("-u", "--user", default="", metavar="USER", help="Run it as this user of the guest.")
 _DIRECTORY = click.option(
@@ -33,13 +37,18 @@ can't be executed. Ctrl-C is sent to the program; a second one within a second e
 and the program with it, unless it is detached.
 
 \b
+On several guests each line has the name of its guest before it, and control characters are shown
+as escapes; the exit status is the highest. Ctrl-C ends all the programs. There is no input.
+
+\b
 Examples:
   $ phoenixctl exec unix:/run/web1.sock -- systemctl status nginx
+  $ phoenixctl exec 'web*,db1' -- systemctl is-active nginx
   $ phoenixctl exec -i unix:/run/web1.sock -- sh -c 'cat > /tmp/list' < list
   $ phoenixctl exec -it -u postgres unix:/run/web1.sock -- psql
 """,
 )
-@click.argument("endpoint", metavar="GUEST")
+@click.argument("guest", shell_complete=complete_guest)
 @click.argument("argv", metavar="-- PROGRAM [ARG]...", nargs=-1, required=True, type=click.UNPROCESSED)
 @click.option("-i", "--interactive", is_flag=True, help="Give it this program's standard input.")
 @click.option("-t", "--tty", is_flag=True, help="Give it a terminal.")
@@ -50,7 +59,7 @@ Examples:
 @click.pass_obj
 def execute(
     options: Options,
-    endpoint: str,
+    guest: str,
     argv: tuple[str, ...],
     interactive: bool,
     tty: bool,
@@ -62,7 +71,10 @@ def execute(
     """Run a program in the guest."""
     if detach and interactive:
         raise click.UsageError("With --detach nobody is there to give input; `attach -i` can do so later.")
-    return _run(options, endpoint, argv, interactive, tty, user, directory, environment, detach)
+    started = _Started(argv, tty, user, directory, dict(map(_split_variable, environment)), detach)
+    if interactive or tty or is_plain(guest):
+        return _run(options, guest, started, interactive)
+    return _run_on_several(options, guest, started)
 
 
 @click.command(
@@ -74,14 +86,15 @@ Example:
   $ phoenixctl shell unix:/run/web1.sock
 """
 )
-@click.argument("endpoint", metavar="GUEST")
+@click.argument("guest", shell_complete=complete_guest)
 @_USER
 @_DIRECTORY
 @_ENVIRONMENT
 @click.pass_obj
-def shell(options: Options, endpoint: str, user: str, directory: str, environment: tuple[str, ...]) -> int:
+def shell(options: Options, guest: str, user: str, directory: str, environment: tuple[str, ...]) -> int:
     """Open a login shell in the guest, on this terminal."""
-    return _run(options, endpoint, (), True, True, user, directory, environment)
+    started = _Started((), True, user, directory, dict(map(_split_variable, environment)))
+    return _run(options, guest, started, interactive=True)
 
 
 @click.command(
@@ -94,19 +107,19 @@ Example:
   $ phoenixctl attach unix:/run/web1.sock 4711
 """
 )
-@click.argument("endpoint", metavar="GUEST")
+@click.argument("guest", shell_complete=complete_guest)
 @click.argument("pid", type=click.IntRange(min=1))
 @click.option("-i", "--interactive", is_flag=True, help="Give it this program's standard input.")
 @click.pass_obj
-def attach(options: Options, endpoint: str, pid: int, interactive: bool) -> int:
+def attach(options: Options, guest: str, pid: int, interactive: bool) -> int:
     """Attach to a program that was started with exec --detach."""
     from phoenix_ga.cli.attend import attend
 
-    async def work(guest: Guest) -> int:
-        async with await guest.exec_attach(pid) as process:
+    async def work(connected: Guest) -> int:
+        async with await connected.exec_attach(pid) as process:
             return await attend(process, interactive, with_terminal=process.stderr is None, ends_input=interactive)
 
-    return options.ask(endpoint, work)
+    return options.ask(guest, work)
 
 
 @click.command(
@@ -119,7 +132,7 @@ Example:
   $ phoenixctl processes unix:/run/web1.sock
 """,
 )
-@click.argument("guest")
+@click.argument("guest", shell_complete=complete_guest)
 @click.pass_obj
 def processes(options: Options, guest: str) -> int:
     """List the programs that exec started: those that run, and detached ones that have ended."""
@@ -144,53 +157,85 @@ def _row(process: ProcessInformation) -> tuple[str, str, str, str]:
     return str(process.pid), moment(process.started), state, shlex.join(process.argv) or "login shell"
 
 
-def _run(
-    options: Options,
-    endpoint: str,
-    argv: tuple[str, ...],
-    interactive: bool,
-    with_terminal: bool,
-    user: str,
-    directory: str,
-    environment: tuple[str, ...],
-    detach: bool = False,
-) -> int:
-    from phoenix_ga.cli import terminal
-    from phoenix_ga.cli.attend import attend
-    from phoenix_ga.client import GuestRefused
-    from phoenix_ga.wire.commands import WINDOW_DEFAULT
+@dataclass(frozen=True)
+class _Started:
+    """What is to be started, as `Guest.exec` has it. No argv: a login shell."""
 
-    variables = dict(_split_variable(word) for word in environment)
-    if with_terminal and "TERM" in os.environ:
-        variables.setdefault("TERM", os.environ["TERM"])
+    argv: tuple[str, ...]
+    terminal: bool
+    user: str
+    directory: str
+    environment: dict[str, str]
+    detach: bool = False
 
-    async def work(guest: Guest) -> int:
+    async def start(self, guest: Guest) -> GuestProcess:
+        """Start it, with a terminal of the size of ours where it has one."""
+        from phoenix_ga.cli import terminal
+        from phoenix_ga.wire.commands import WINDOW_DEFAULT
+
+        environment = dict(self.environment)
+        if self.terminal and "TERM" in os.environ:
+            environment.setdefault("TERM", os.environ["TERM"])
         rows, columns = terminal.size()
-        process = await guest.exec(
-            argv,
-            env=variables,
-            user=user,
-            directory=directory,
-            terminal=with_terminal,
+        return await guest.exec(
+            self.argv,
+            env=environment,
+            user=self.user,
+            directory=self.directory,
+            terminal=self.terminal,
             rows=rows,
             columns=columns,
-            detach=detach,
+            detach=self.detach,
             # What is under way to a client that leaves is lost to the next one.
-            window=0 if detach else WINDOW_DEFAULT,
+            window=0 if self.detach else WINDOW_DEFAULT,
         )
-        async with process:
-            if detach:
+
+
+def _run(options: Options, guest: str, started: _Started, interactive: bool) -> int:
+    from phoenix_ga.cli.attend import attend
+    from phoenix_ga.client import GuestRefused
+
+    async def work(connected: Guest) -> int:
+        async with await started.start(connected) as process:
+            if started.detach:
                 options.show({"pid": process.pid}, str(process.pid))
                 return 0
-            return await attend(process, interactive, with_terminal)
+            return await attend(process, interactive, started.terminal)
 
     try:
-        return options.ask(endpoint, work)
+        return options.ask(guest, work)
     except GuestRefused as error:
         kind = {errno.ENOENT: _NotFound, errno.EACCES: _NotExecutable}.get(error.code)
         if kind is None:
             raise
         raise kind(f"the guest refused: {error}") from None
+
+
+def _run_on_several(options: Options, guests: str, started: _Started) -> int:
+    from phoenix_ga.cli.attend import overhear
+    from phoenix_ga.cli.tally import DONE, Outcome, ended
+    from phoenix_ga.cli.voice import Voice
+    from phoenix_ga.client import GuestRefused
+
+    async def on_one(known: KnownGuest, voice: Voice) -> Outcome:
+        async with options.connect_among(known) as guest:
+            try:
+                process = await started.start(guest)
+            except GuestRefused as error:
+                kind = {errno.ENOENT: _NotFound, errno.EACCES: _NotExecutable}.get(error.code)
+                if kind is None:
+                    raise
+                await voice.error(error)
+                return Outcome(kind.exit_code, "refused")
+            async with process:
+                if started.detach:
+                    await voice.result({"pid": process.pid}, str(process.pid))
+                    return DONE
+                status = await overhear(process, voice)
+        await voice.result({"status": status}, "")
+        return ended(status)
+
+    return options.fan_out(select(guests), on_one)
 
 
 class _NotStarted(click.ClickException):

@@ -10,6 +10,7 @@ import click
 
 from phoenix_ga.cli.context import Options
 from phoenix_ga.cli.output import escape, to_json
+from phoenix_ga.cli.path_completion import complete_guest
 from phoenix_ga.wire.commands import BY_NAME
 from phoenix_ga.wire.declaration import TYPE_NAMES, Argument
 from phoenix_ga.wire.messages import NO_TAG, MessageError, Request, decode_request
@@ -17,7 +18,7 @@ from phoenix_ga.wire.messages import NO_TAG, MessageError, Request, decode_reque
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
-    from phoenix_ga.client import SyncGuest
+    from phoenix_ga.client import Guest, SyncGuest
 
 _REFUSED = 1
 _USAGE = 2
@@ -64,7 +65,7 @@ Examples:
   $ echo '{"execute": "ping"}' | phoenixctl raw unix:/run/web1.sock -
 """,
 )
-@click.argument("guest")
+@click.argument("guest", shell_complete=complete_guest)
 @click.argument("command", shell_complete=_complete_command)
 @click.argument("arguments", nargs=-1, metavar="[NAME=VALUE]...", shell_complete=_complete_argument)
 @click.pass_obj
@@ -76,10 +77,11 @@ def raw(options: Options, guest: str, command: str, arguments: tuple[str, ...]) 
         with options.connect_sync(guest) as connected:
             return _run_lines(connected)
     values = parse_arguments(command, arguments)
-    with options.connect_sync(guest) as connected:
-        value = connected.execute(command, values)
-    click.echo(to_json(value, None if options.json else 2))
-    return 0
+
+    async def work(connected: Guest) -> Any:
+        return await connected.execute(command, values)
+
+    return options.each(guest, work, lambda value: (value, to_json(value, 2)))
 
 
 def parse_arguments(command: str, words: tuple[str, ...]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import click
 
 from phoenix_ga.cli.context import Options
 from phoenix_ga.cli.output import duration, escape, heading, moment, size, table
+from phoenix_ga.cli.path_completion import complete_guest
 
 if TYPE_CHECKING:
     from phoenix_ga.client import Guest, SystemInformation
@@ -20,7 +21,7 @@ Example:
   $ phoenixctl info unix:/run/web1.sock
 """,
 )
-@click.argument("guest")
+@click.argument("guest", shell_complete=complete_guest)
 @click.pass_obj
 def info(options: Options, guest: str) -> int:
     """Describe the guest: its agent, kernel, load, memory, users and disks."""
@@ -73,7 +74,7 @@ Example:
   $ phoenixctl commands unix:/run/web1.sock
 """,
 )
-@click.argument("guest")
+@click.argument("guest", shell_complete=complete_guest)
 @click.pass_obj
 def commands(options: Options, guest: str) -> int:
     """List the commands that the agent would run now, under its policy."""

@@ -24,7 +24,15 @@ from phoenix_ga.client.shapes import Shape, ShapeError
 from phoenix_ga.client.streams import GuestStream
 from phoenix_ga.client.transport import Transport
 from phoenix_ga.wire.commands import WINDOW_DEFAULT, WINDOW_MAX
-from phoenix_ga.wire.messages import NO_TAG, Answer, MessageError, Request, decode_answer, encode_request
+from phoenix_ga.wire.messages import (
+    ANSWER_ELEMENTS_MAX,
+    NO_TAG,
+    Answer,
+    MessageError,
+    Request,
+    decode_answer,
+    encode_request,
+)
 from phoenix_ga.wire.streams import Stream, StreamViolation
 from phoenix_ga.wire.units import LINE_LIMIT, Frame, Line, Parser, resync_padding
 
@@ -33,6 +41,7 @@ if TYPE_CHECKING:
 
 # An agent that is there answers within milliseconds; one behind half a frame never does.
 _FIRST_PATIENCE: Final = 0.5
+_ELEMENTS_LEAST: Final = 10_000
 
 Trace = Callable[[str, bytes], None]
 
@@ -87,6 +96,8 @@ class Connection:
         self._transport = transport
         self._trace = trace
         self._parser = Parser(line_limit)
+        # As few as the line is short: a value takes more memory than its text.
+        self._elements_max = max(ANSWER_ELEMENTS_MAX * line_limit // LINE_LIMIT, _ELEMENTS_LEAST)
         # An answer to somebody else, or to a connection before this one, has another prefix.
         self._prefix = secrets.token_hex(4)
         self._numbers = count(1)
@@ -99,6 +110,8 @@ class Connection:
         self._kept: set[asyncio.Task[None]] = set()
         self._posted = bytearray()
         self._posting = False
+        # How often something came that nobody can have asked for.
+        self._garbage = 0
 
     def __repr__(self) -> str:
         state = "closed" if self._broken is not None else "open"
@@ -116,8 +129,9 @@ class Connection:
     ) -> Connection:
         """Shake hands with the guest and return the conversation.
 
-        timeout: in seconds, None for no limit. Raises GuestTimeout, LinkLost, and ConnectFailed where
-        the agent does not know `sync`; the transport is closed then.
+        timeout: in seconds, None for no limit. Raises GuestTimeout, LinkLost, ProtocolViolation where
+        bytes come without end, and ConnectFailed where the agent does not know `sync`; the transport is
+        closed then.
         """
         connection = cls(transport, name, line_limit, trace)
         try:
@@ -125,10 +139,16 @@ class Connection:
                 rest = await connection._shake_hands()
         except asyncio.TimeoutError:
             await transport.close()
-            raise GuestTimeout(
-                f"{name}: no agent answered within {timeout:g} s; does phoenix-ga run in the guest, "
-                "and has no other client this port?"
-            ) from None
+            if connection._garbage:
+                text = (
+                    f"what came within {timeout:g} s was no answer of an agent; does something else have this port?"
+                )
+            else:
+                text = (
+                    f"no agent answered within {timeout:g} s; does phoenix-ga run in the guest, "
+                    "and has no other client this port?"
+                )
+            raise GuestTimeout(f"{name}: {text}", garbage=connection._garbage > 0) from None
         except BaseException:
             await transport.close()
             raise
@@ -176,13 +196,17 @@ class Connection:
     ) -> tuple[Any, dict[str, GuestStream]]:
         request = Request(execute, arguments, f"{self._prefix}-{next(self._numbers)}")
         waiting = _Waiting(request, asyncio.get_running_loop().create_future(), expected)
+        garbage = self._garbage
         try:
             async with deadline.timeout(timeout):
                 return await self._ask(waiting)
         except asyncio.TimeoutError as error:
             if isinstance(error, GuestError):
                 raise
-            raise GuestTimeout(f"no answer within {timeout:g} s", request) from None
+            text = f"no answer within {timeout:g} s"
+            if self._garbage > garbage:
+                raise GuestTimeout(f"{text}, but some to nobody's requests", request, garbage=True) from None
+            raise GuestTimeout(text, request) from None
         finally:
             await self._give_up(waiting)
 
@@ -277,11 +301,24 @@ class Connection:
         """Return what was received after the answer to `sync`."""
         handshake = Handshake(secrets.randbits(53), f"{self._prefix}-sync")
         asking = asyncio.create_task(self._ask_to_sync(handshake))
+        loop = asyncio.get_running_loop()
+        start = loop.time()
+        received = 0
+        # An earlier client may have left a line, and as much in frames.
+        limit = 2 * self._parser.line_limit + len(resync_padding())
         try:
             while True:
-                rest = handshake.receive(await self._receive())
+                data = await self._receive()
+                received += len(data)
+                rest = handshake.receive(data)
                 if rest is not None:
                     return rest
+                # What an earlier client has left comes at once.
+                self._garbage += loop.time() - start > _FIRST_PATIENCE
+                if received > limit:
+                    raise ProtocolViolation(
+                        f"{self.name}: {received >> 20} MiB came, and no answer of an agent in it", fatal=True
+                    )
                 if handshake.refused is not None and handshake.refused.error is not None:
                     raise ConnectFailed(
                         f"{self.name}: this agent does not know the command sync "
@@ -327,7 +364,7 @@ class Connection:
         if not isinstance(unit, Line):
             raise ProtocolViolation(f"the guest sent what nobody asked for: {unit.text}", fatal=True)
         try:
-            answer = decode_answer(unit.data)
+            answer = decode_answer(unit.data, self._elements_max)
         except MessageError as error:
             if _found(self._waiting, error.tag) is None:
                 raise ProtocolViolation(f"the guest sent no answer: {error}", fatal=True) from None
@@ -342,6 +379,7 @@ class Connection:
             # A late answer to a call that gave up is no fault; an error about no request at all is one.
             if answer.error is not None and answer.tag in (NO_TAG, None, ""):
                 raise ProtocolViolation(f"the guest could not read a request: {answer.error.text}", fatal=True)
+            self._garbage += not (isinstance(answer.tag, str) and answer.tag.startswith(self._prefix))
             return
         del self._waiting[answer.tag]
         if answer.error is not None:

@@ -5,7 +5,7 @@
     ├── GuestRefused         the guest answered: no. The reason is in .text and .code
     │   └── ...              and also the built-in error of that errno: FileNotFoundError for ENOENT,
     │                        PermissionError for EACCES and EPERM, OSError for those without a class
-    ├── GuestTimeout         no answer in time; also a TimeoutError
+    ├── GuestTimeout         no answer in time; also a TimeoutError. `.garbage`: but other things came
     ├── LinkLost             the connection ended under the request
     ├── ProtocolViolation    the guest sent what the protocol does not allow
     ├── StreamBroken         a stream was reset, by the guest or by its reader; the connection goes on
@@ -58,7 +58,14 @@ class StreamBroken(GuestError):
 
 
 class GuestTimeout(GuestError, TimeoutError):
-    """No answer came in time. Whether the request was carried out is unknown."""
+    """No answer came in time. Whether the request was carried out is unknown.
+
+    garbage: meanwhile the guest sent what nobody had asked for.
+    """
+
+    def __init__(self, text: str, request: Request | None = None, *, garbage: bool = False) -> None:
+        super().__init__(text, request)
+        self.garbage = garbage
 
 
 class TransferDamaged(GuestError):

@@ -25,6 +25,7 @@ class Handshake:
         self.number = number
         self.tag = tag
         self.refused: Answer | None = None
+        self._tag_bytes = tag.encode()
         self._buffer = bytearray()
 
     def request(self) -> bytes:
@@ -39,11 +40,13 @@ class Handshake:
         buffer = self._buffer
         buffer += data
         start = 0
-        # What precedes the answer may be half a frame, so that no parser of units could find it.
-        while True:
-            end = buffer.find(b"\n", start)
+        # What precedes the answer may be half a frame, so that no parser of units could find it. And there may
+        # be much of it, so that only lines with the tag are looked at.
+        while (found := buffer.find(self._tag_bytes, start)) >= 0:
+            end = buffer.find(b"\n", found)
             if end < 0:
                 break
+            start = max(start, buffer.rfind(b"\n", start, found) + 1)
             # An answer without the mark is of interest only where it is a refusal.
             mark = buffer.rfind(RESET_BYTE, start, end)
             if self._is_answer(bytes(buffer[max(mark + 1, start) : end]), marked=mark >= 0):

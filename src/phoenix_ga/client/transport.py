@@ -48,7 +48,15 @@ class StreamTransport:
 
 async def open_unix_socket(path: str) -> Transport:
     """Connect to the Unix socket at `path`. Raises OSError."""
-    return StreamTransport(*await asyncio.open_unix_connection(path, limit=_READ_SIZE))
+    connection = socket.socket(socket.AF_UNIX)
+    try:
+        connection.setblocking(False)
+        # At once, or not at all: asyncio would take a socket with too many clients for one that it may write to.
+        connection.connect(path)
+        return StreamTransport(*await asyncio.open_unix_connection(sock=connection, limit=_READ_SIZE))
+    except BaseException:
+        connection.close()
+        raise
 
 
 async def open_tcp(host: str, port: int) -> Transport:

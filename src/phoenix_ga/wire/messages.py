@@ -23,7 +23,7 @@ NO_CODE: Final = -1
 # More of an error's text nobody reads; a path in it may be as long as a line.
 _ERROR_TEXT_MAX: Final = 1000
 # A listing of 100,000 entries has this many; a client's memory stays bounded all the same.
-_ANSWER_ELEMENTS_MAX: Final = 2_500_000
+ANSWER_ELEMENTS_MAX: Final = 2_500_000
 
 
 class NoTag:
@@ -166,9 +166,9 @@ def _encode_tag(tag: Any) -> bytes:
     return b"}\n" if tag is NO_TAG else b', "tag": %s}\n' % encode_json(tag)
 
 
-def decode_answer(line: bytes) -> Answer:
-    """Return the answer that stands on `line`. Raises MessageError where there is none."""
-    message = _decode(line, _ANSWER_ELEMENTS_MAX)
+def decode_answer(line: bytes, elements_max: int = ANSWER_ELEMENTS_MAX) -> Answer:
+    """Return the answer that stands on `line`. Raises MessageError where there is none, or too much in it."""
+    message = _decode(line, elements_max)
     if type(message) is not dict:
         raise MessageError("answer is not a JSON object")
     tag = message.get("tag", NO_TAG)

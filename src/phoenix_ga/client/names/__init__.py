@@ -21,13 +21,14 @@ from pathlib import Path
 
 from phoenix_ga.client.endpoints import EndpointError, is_name, split_endpoint
 from phoenix_ga.client.known import KnownGuest
-from phoenix_ga.client.names.config import Config, read_config
+from phoenix_ga.client.names.config import SOURCES, Config, read_config
 from phoenix_ga.client.names.libvirt import libvirt_guests
 from phoenix_ga.client.names.proxmox import proxmox_guests
 from phoenix_ga.client.names.qemu import qemu_guests
 
 __all__ = ["KnownGuest", "find_guest", "known_groups", "known_guests", "select_guests"]
 
+_FINDERS = {"libvirt": libvirt_guests, "proxmox": proxmox_guests, "qemu": qemu_guests}
 _PATTERN = frozenset("*?[")
 
 
@@ -73,12 +74,11 @@ class _Host:
     def guests(self) -> list[KnownGuest]:
         by_name: dict[str, KnownGuest] = {}
         endpoints: set[str] = set()
-        for guest in (
-            *self.config.guests,
-            *libvirt_guests(self._root),
-            *proxmox_guests(self._root),
-            *qemu_guests(self._root),
-        ):
+        found = [*self.config.guests]
+        for source in SOURCES:
+            if source in self.config.sources:
+                found += _FINDERS[source](self._root)
+        for guest in found:
             place = _real(guest.endpoint)
             if place in endpoints:
                 continue

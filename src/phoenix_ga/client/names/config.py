@@ -1,5 +1,7 @@
 """The host's configuration: names and groups of guests.
 
+    sources = ["libvirt", "qemu"]    # where else to look for guests; all, where it is left out
+
     [guests]
     web1 = "unix:/run/web1.sock"
     lab = { endpoint = "tcp:192.0.2.7:4000", allow-tcp = true }
@@ -15,7 +17,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import platformdirs
 
@@ -28,15 +30,18 @@ else:
     import tomli as tomllib
 
 SOURCE: Final = "configuration"
+#: Where guests are looked for, in the order in which they are named.
+SOURCES: Final = ("libvirt", "proxmox", "qemu")
 _HOST_FILE: Final = Path("etc/phoenix/config.toml")
 
 
 @dataclass(frozen=True)
 class Config:
-    """What the files say. groups: the words of each, by name."""
+    """What the files say. groups: the words of each, by name. sources: where else to look."""
 
     guests: tuple[KnownGuest, ...]
     groups: dict[str, tuple[str, ...]]
+    sources: tuple[str, ...] = SOURCES
 
 
 def read_config(root: Path = Path("/")) -> Config:
@@ -46,30 +51,44 @@ def read_config(root: Path = Path("/")) -> Config:
     """
     guests: dict[str, KnownGuest] = {}
     groups: dict[str, tuple[str, ...]] = {}
+    sources: tuple[str, ...] | None = None
     for path in (platformdirs.user_config_path("phoenix") / "config.toml", root / _HOST_FILE):
         try:
             with path.open("rb") as file:
                 content = tomllib.load(file)
-            read_guests, read_groups = _read(content)
+            read = _read(content)
         except (FileNotFoundError, NotADirectoryError):
             continue
         except OSError as error:
             raise EndpointError(f"{path}: {error.strerror}") from None
         except (ValueError, RecursionError) as error:
             raise EndpointError(f"{path}: {error}") from None
-        guests = {**read_guests, **guests}
-        groups = {**read_groups, **groups}
-    return Config(tuple(guests.values()), groups)
+        guests = {**read.guests, **guests}
+        groups = {**read.groups, **groups}
+        sources = read.sources if sources is None else sources
+    return Config(tuple(guests.values()), groups, SOURCES if sources is None else sources)
 
 
-def _read(content: dict[str, Any]) -> tuple[dict[str, KnownGuest], dict[str, tuple[str, ...]]]:
-    """Return guests and groups. Raises ValueError."""
+class _File(NamedTuple):
+    guests: dict[str, KnownGuest]
+    groups: dict[str, tuple[str, ...]]
+    sources: tuple[str, ...] | None
+
+
+def _read(content: dict[str, Any]) -> _File:
+    """Return what is in a file. Raises ValueError."""
     for name in content:
-        if name not in ("guests", "groups"):
-            raise ValueError(f"there is no table [{name}]; those that are known are [guests] and [groups]")
+        if name not in ("guests", "groups", "sources"):
+            raise ValueError(f"{name!r} is not known here; there are [guests], [groups] and sources")
     guests = {name: _guest(name, value) for name, value in _table(content, "guests").items()}
     groups = {name: _words(name, value) for name, value in _table(content, "groups").items()}
-    return guests, groups
+    return _File(guests, groups, _sources(content["sources"]) if "sources" in content else None)
+
+
+def _sources(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(source in SOURCES for source in value):
+        raise ValueError(f"sources is a list of some of {', '.join(SOURCES)}")
+    return tuple(value)
 
 
 def _table(content: dict[str, Any], name: str) -> dict[str, Any]:

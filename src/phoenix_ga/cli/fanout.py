@@ -1,0 +1,82 @@
+"""One verb on several guests at once."""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Final
+
+from phoenix_ga.cli.context import run
+from phoenix_ga.cli.errors import complain, speaker
+from phoenix_ga.cli.tally import Outcome, Tally, outcome_of
+from phoenix_ga.cli.voice import Stage, Voice
+from phoenix_ga.client import GuestError
+
+if TYPE_CHECKING:
+    from phoenix_ga.client.names import KnownGuest
+
+Work = Callable[["KnownGuest", Voice], Awaitable[Outcome]]
+
+# What this process has open besides its guests.
+_DESCRIPTORS: Final = 64
+
+
+def fan_out(guests: Sequence[KnownGuest], work: Work, parallel: int, json: bool) -> int:
+    """Do `work` with each guest, `parallel` at once, and sum up on stderr; return the highest status.
+
+    Ctrl-C cancels what is under way, and sums up as well; raises KeyboardInterrupt then. Raises
+    BrokenPipeError where nobody reads stdout any more.
+    """
+    tally = Tally(len(guests))
+    try:
+        run(_on_all(guests, work, _with_room(parallel), Stage(json), tally))
+    except BrokenPipeError:
+        raise
+    except BaseException:
+        complain(str(tally))
+        raise
+    complain(str(tally))
+    return tally.status
+
+
+async def _on_all(guests: Sequence[KnownGuest], work: Work, parallel: int, stage: Stage, tally: Tally) -> None:
+    waiting = iter(guests)
+
+    async def serve() -> None:
+        for guest in waiting:
+            speaker.set(guest.name)
+            await _on_one(guest, work, Voice(stage, guest.name), tally)
+
+    tasks = [asyncio.ensure_future(serve()) for _ in range(min(parallel, len(guests)))]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _on_one(guest: KnownGuest, work: Work, voice: Voice, tally: Tally) -> None:
+    try:
+        tally.add(guest.name, await work(guest, voice))
+    except asyncio.CancelledError:
+        tally.add(guest.name, Outcome(what="interrupted"))
+        raise
+    except Exception as error:
+        # A guest may refuse with the number of this error as well.
+        if isinstance(error, BrokenPipeError) and not isinstance(error, GuestError):
+            raise
+        tally.add(guest.name, outcome_of(error))
+        await voice.error(error)
+
+
+def _with_room(parallel: int) -> int:
+    """Return how many guests may be connected to at once, so that descriptors are left for all else."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and parallel + _DESCRIPTORS > soft:
+        most = hard if hard != resource.RLIM_INFINITY else parallel + _DESCRIPTORS
+        soft = min(parallel + _DESCRIPTORS, most)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        return max(1, min(parallel, soft - _DESCRIPTORS))
+    return parallel
