@@ -64,17 +64,21 @@ HOSTILE: dict[str, tuple[str, Answer]] = {
 
 
 async def _serve(answer: Answer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    rest = b""
     try:
-        while line := await reader.readuntil(b"\n"):
-            start = line.find(b"{")
-            if start < 0:
-                continue
-            data = answer(json.loads(line[start:]))
-            if not data:
-                return
-            writer.write(data)
-            await writer.drain()
-    except (OSError, asyncio.IncompleteReadError):
+        while received := await reader.read(2**18):
+            # A client that waits for a while pads with as many newlines as a frame is long.
+            *lines, rest = (rest + received).lstrip(b"\n").split(b"\n")
+            for line in lines:
+                start = line.find(b"{")
+                if start < 0:
+                    continue
+                data = answer(json.loads(line[start:]))
+                if not data:
+                    return
+                writer.write(data)
+                await writer.drain()
+    except OSError:
         pass
     finally:
         writer.close()
