@@ -288,7 +288,12 @@ def test_a_guest_that_several_know_is_one_and_of_two_with_one_name_both_are_ther
     put(tmp_path / "run/libvirt/qemu/web1.xml", status("web1", ours="/l"))
     words = "-name web1 -chardev socket,id=a,path=/l,server=on -device virtserialport,chardev=a,name="
     process(tmp_path, 7, "qemu-kvm", *(words + OURS).split())
-    assert places(known_guests(tmp_path)) == {
+    for number in (8, 9):
+        process(tmp_path, number, "kvm", *(words.replace("/l", f"/{number}") + OURS).split())
+    others = {name: where for name, where in places(known_guests(tmp_path)).items() if "qemu" in name}
+    assert sorted(others) == ["web1@qemu", "web1@qemu2"]
+    assert sorted(others.values()) == ["unix:/8", "unix:/9"]
+    assert {name: where for name, where in places(known_guests(tmp_path)).items() if name not in others} == {
         "mine": f"{tmp_path}/var/run/qemu-server/100.qga",
         "web1": "unix:/l",
         "web1@proxmox": f"unix:{tmp_path}/var/run/qemu-server/101.qga",

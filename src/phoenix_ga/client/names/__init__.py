@@ -7,8 +7,8 @@
     web1,db*        several of these, each guest once, in this order
 
 Names come from the configuration, from libvirt, from Proxmox VE and from the QEMU processes that run, in
-this order: a guest that two of them know is named by the first. Of two guests with one name, the second
-is called NAME@SOURCE.
+this order: a guest that two of them know is named by the first. Of guests with one name, the second is
+called NAME@SOURCE, and the next ones NAME@SOURCE2 and so on.
 """
 
 from __future__ import annotations
@@ -83,9 +83,11 @@ class _Host:
             if place in endpoints:
                 continue
             endpoints.add(place)
-            if guest.name in by_name:
-                guest = replace(guest, name=f"{guest.name}@{guest.source}")
-            by_name.setdefault(guest.name, guest)
+            name, number = guest.name, 1
+            while name in by_name:
+                name = f"{guest.name}@{guest.source}{number if number > 1 else ''}"
+                number += 1
+            by_name[name] = replace(guest, name=name)
         return sorted(by_name.values(), key=lambda guest: guest.name)
 
     def find(self, name: str) -> KnownGuest:
