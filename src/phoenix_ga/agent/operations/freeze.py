@@ -143,11 +143,6 @@ class Freezer:
         return self._frozen or self.hooks.owed
 
     @property
-    def count(self) -> int:
-        """How many filesystems are frozen. Never waits."""
-        return len(self._targets)
-
-    @property
     def remaining(self) -> float | None:
         """How many seconds are left until the freeze ends by itself; None where it does not. Never waits."""
         deadline = self._deadline
