@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from phoenix_ga.agent.operations.freeze import Freezer
+from tests.agent.loop_devices import Bench, OnlyBelow
 from tests.support import AgentProcess, LineClient
 
 
@@ -21,3 +23,27 @@ def agent(tmp_path: Path) -> Iterator[AgentProcess]:
 def client(agent: AgentProcess) -> Iterator[LineClient]:
     with agent.connect() as connected:
         yield connected
+
+
+@pytest.fixture
+def log() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    made = Bench(tmp_path)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+@pytest.fixture
+def real(tmp_path: Path) -> OnlyBelow:
+    return OnlyBelow(tmp_path)
+
+
+@pytest.fixture
+def real_freezer(tmp_path: Path, log: list[str], real: OnlyBelow) -> Freezer:
+    return Freezer(log.append, str(tmp_path / "run"), real)

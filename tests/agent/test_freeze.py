@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
-import shutil
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,15 +18,7 @@ from phoenix_ga.agent.linux.mounts import Filesystem, Mount, MountTree
 from phoenix_ga.agent.operations import freeze as freeze_module
 from phoenix_ga.agent.operations.freeze import Freezer
 from phoenix_ga.agent.operations.freeze_state import FreezeState
-
-TIMEOUT = 10.0
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + TIMEOUT
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
+from tests.agent.loop_devices import TIMEOUT, Bench, OnlyBelow, is_frozen, needs_root, run, wait_until
 
 
 class FakeKernel(Kernel):
@@ -87,16 +76,6 @@ class FakeKernel(Kernel):
         if point not in self.frozen:
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
         self.frozen.remove(point)
-
-
-def is_frozen(freezer: Freezer) -> bool:
-    """What mypy does not take for the same at every call."""
-    return freezer.frozen
-
-
-@pytest.fixture
-def log() -> list[str]:
-    return []
 
 
 @pytest.fixture
@@ -541,136 +520,6 @@ def test_state_keeps_odd_names(tmp_path: Path) -> None:
 
 # Real filesystems, on loop devices. The root of this machine is never frozen.
 
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
-SYSTEM_PATH = "/usr/sbin:/sbin:/usr/bin:/bin"
-
-
-def program(name: str) -> str:
-    path = shutil.which(name, path=SYSTEM_PATH)
-    assert path, f"{name} is missing: apt-get install e2fsprogs xfsprogs mount util-linux"
-    return path
-
-
-def run(name: str, *arguments: str | bytes | Path) -> str:
-    result = subprocess.run([program(name), *arguments], check=True, stdout=subprocess.PIPE)
-    return result.stdout.decode().strip()
-
-
-class OnlyBelow(Kernel):
-    """The real kernel, of which only mounts below a directory are seen."""
-
-    def __init__(self, directory: Path) -> None:
-        self._prefix = os.fsencode(directory) + b"/"
-        self._never = os.stat("/").st_dev
-        self.calls: list[str] = []
-        # The call of this number fails.
-        self.fail_at = -1
-
-    def mounts(self) -> list[Mount]:
-        return [mount for mount in super().mounts() if mount.path.startswith(self._prefix)]
-
-    def sync(self) -> None:
-        """This machine has other things to do than to write all that is dirty."""
-
-    def freeze(self, descriptor: int) -> None:
-        assert os.fstat(descriptor).st_dev != self._never
-        point = os.readlink(f"/proc/self/fd/{descriptor}")
-        self.calls.append("freeze " + os.path.basename(point))
-        if len(self.calls) == self.fail_at:
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
-        super().freeze(descriptor)
-
-    def thaw(self, descriptor: int) -> None:
-        self.calls.append("thaw " + os.path.basename(os.readlink(f"/proc/self/fd/{descriptor}")))
-        super().thaw(descriptor)
-
-
-class Writer:
-    """A process that writes a file into a directory."""
-
-    def __init__(self, directory: Path) -> None:
-        script = "import os, sys; os.close(os.open(os.path.join(sys.argv[1], 'w%d' % os.getpid()), os.O_CREAT))"
-        self.process = subprocess.Popen([sys.executable, "-I", "-S", "-c", script, directory])
-
-    def is_blocked(self) -> bool:
-        """Tell whether it waits in the kernel, see `D` in proc(5); wait until that is certain."""
-        deadline = time.monotonic() + TIMEOUT
-        while time.monotonic() < deadline:
-            if self.process.poll() is not None:
-                return False
-            state = Path(f"/proc/{self.process.pid}/wchan").read_text()
-            status = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()[0]
-            if status == "D" and ("percpu_rwsem" in state or "freeze" in state or state == "0"):
-                time.sleep(0.1)
-                return self.process.poll() is None
-            time.sleep(0.01)
-        return True
-
-    def ended(self) -> bool:
-        return self.process.wait(TIMEOUT) == 0
-
-
-class Bench:
-    """Makes filesystems in files and mounts them; takes all down at the end, frozen or not."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self._stack = contextlib.ExitStack()
-        self._writers: list[Writer] = []
-
-    def write(self, directory: Path) -> Writer:
-        """Start to write into a directory."""
-        self._writers.append(Writer(directory))
-        return self._writers[-1]
-
-    def make(self, image: Path, point: str | bytes, kind: str = "ext4", size: str = "24M") -> Path:
-        path = Path(os.fsdecode(os.path.join(os.fsencode(self.directory), os.fsencode(point))))
-        path.mkdir(exist_ok=True)
-        run("truncate", "-s", size, image)
-        run("mkfs." + kind, "-q", image)
-        loop = run("losetup", "--find", "--show", image)
-        self._stack.callback(run, "losetup", "--detach", loop)
-        self.mount(loop, path)
-        return path
-
-    def mount(self, source: str | Path, point: Path, *options: str) -> None:
-        run("mount", *options, source, point)
-        self._stack.callback(run, "umount", point)
-
-    def close(self) -> None:
-        # A test that failed may have left filesystems frozen, which nobody could unmount then.
-        kernel = OnlyBelow(self.directory)
-        for mount in kernel.mounts():
-            with contextlib.suppress(OSError):
-                descriptor = os.open(mount.path, os.O_RDONLY)
-                try:
-                    if os.fstat(descriptor).st_dev == mount.device:
-                        Kernel.thaw(kernel, descriptor)
-                finally:
-                    os.close(descriptor)
-        for writer in self._writers:
-            writer.ended()
-        self._stack.close()
-
-
-@pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
-    made = Bench(tmp_path)
-    try:
-        yield made
-    finally:
-        made.close()
-
-
-@pytest.fixture
-def real(tmp_path: Path) -> OnlyBelow:
-    return OnlyBelow(tmp_path)
-
-
-@pytest.fixture
-def real_freezer(tmp_path: Path, log: list[str], real: OnlyBelow) -> Freezer:
-    return Freezer(log.append, str(tmp_path / "run"), real)
-
 
 @pytest.mark.root
 @needs_root
@@ -861,26 +710,53 @@ def test_read_only_mounts(bench: Bench, real_freezer: Freezer, tmp_path: Path) -
 KILLED = """
 import os, signal, sys
 sys.path.insert(0, sys.argv[1])
-from tests.agent.test_freeze import OnlyBelow
+from tests.agent.loop_devices import OnlyBelow, children
 from phoenix_ga.agent.operations.freeze import Freezer
 from pathlib import Path
 directory = Path(sys.argv[2])
 freezer = Freezer(print, str(directory / "run"), OnlyBelow(directory))
 assert len(freezer.freeze()) == 2
+if sys.argv[3] == "both":
+    (guardian,) = children()
+    os.kill(guardian, signal.SIGKILL)
 os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
+def kill_frozen(directory: Path, who: str) -> None:
+    """Freeze all below a directory in a process, and kill that: `agent`, or `both` it and its guardian."""
+    top = Path(__file__).parents[2]
+    subprocess.run([sys.executable, "-c", KILLED, top, directory, who], check=False, cwd=top)
+
+
 @pytest.mark.root
 @needs_root
-def test_recovers_after_a_kill(bench: Bench, real_freezer: Freezer, log: list[str], tmp_path: Path) -> None:
+def test_recovers_after_a_kill_of_the_guardian_too(
+    bench: Bench, real_freezer: Freezer, log: list[str], tmp_path: Path
+) -> None:
     outer = bench.make(tmp_path / "image", "outer", size="64M")
     inner = bench.make(outer / "image", "inner")
-    top = Path(__file__).parents[2]
-    subprocess.run([sys.executable, "-c", KILLED, top, tmp_path], check=False, cwd=top)
+    kill_frozen(tmp_path, "both")
     writers = [bench.write(inner), bench.write(outer)]
     assert all(writer.is_blocked() for writer in writers)
     assert real_freezer.recover() == 2
     assert all(writer.ended() for writer in writers)
     assert log == ["an agent that died left filesystems frozen: thawed 2"]
+    assert real_freezer.ended == "died"
     assert not (tmp_path / "run/frozen").exists()
+
+
+@pytest.mark.root
+@needs_root
+def test_the_guardian_thaws_after_a_kill(bench: Bench, real_freezer: Freezer, log: list[str], tmp_path: Path) -> None:
+    outer = bench.make(tmp_path / "image", "outer", size="64M")
+    inner = bench.make(outer / "image", "inner")
+    kill_frozen(tmp_path, "agent")
+    assert bench.write(inner).ended()
+    assert bench.write(outer).ended()
+    wait_until(lambda: (tmp_path / "run/thawed").exists())
+    assert real_freezer.recover() == 0
+    assert log == ["an agent that died left filesystems frozen: its guardian thawed them"]
+    assert real_freezer.ended == "died"
+    assert real_freezer.recover() == 0
+    assert len(log) == 1

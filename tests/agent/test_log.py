@@ -34,6 +34,7 @@ def test_a_log_file_on_a_stuck_disk_does_not_fill_the_memory(tmp_path: Path, mon
     write_file = Log._write_file
     monkeypatch.setattr(Log, "_write_file", lambda log, lines: (stuck.wait(20), write_file(log, lines))[1])
     log = Log(str(tmp_path / "log"))
+    log.start()
     for number in range(5000):
         log.write(INFO, f"line {number}")
     stuck.set()

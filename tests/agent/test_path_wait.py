@@ -62,6 +62,7 @@ def test_a_port_is_tried_again_where_the_kernel_cannot_tell_of_it(
     context = Context(config, Policy(), log, Handles(1), lambda: None)
     dispatcher = Dispatcher(context, loop, Workers(1))
     port = DevicePort(str(tmp_path / "port"), loop, dispatcher, lambda: None)
+    log.start()
     port.start()
     master, slave = pty.openpty()
     (tmp_path / "port").symlink_to(os.ttyname(slave))

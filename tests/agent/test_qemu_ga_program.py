@@ -18,6 +18,7 @@ import pytest
 
 from phoenix_ga.agent.config import ConfigError
 from phoenix_ga.agent.dialects.qga.commands import COMMANDS
+from phoenix_ga.agent.qemu_ga.config import QemuGaConfig
 from phoenix_ga.agent.qemu_ga.options import QemuGaLine, load_options, parse_command_line
 from tests.support import SOURCE, LineClient, wait_for
 
@@ -198,12 +199,27 @@ def test_it_listens_serves_and_ends_with_zero_while_a_client_is_there(tmp_path: 
         assert process.wait(10) == 0
 
 
-def test_hooks_that_are_not_run_are_told_of(tmp_path: Path) -> None:
-    path = tmp_path / "socket"
-    words = ["-m", "unix-listen", "-p", str(path), "-t", str(tmp_path), "-F/some/hook"]
-    with started(*words) as process, connected(path):
-        process.terminate()
-        assert "fsfreeze-hook: /some/hook is not run" in process.communicate(timeout=10)[1]
+@pytest.mark.parametrize(
+    ("words", "hooks"),
+    [
+        ((), ()),
+        (("-F",), ("/etc/qemu/fsfreeze-hook",)),
+        (("--fsfreeze-hook=/some/hook",), ("/some/hook",)),
+    ],
+)
+def test_hooks_are_those_of_both_agents(words: tuple[str, ...], hooks: tuple[str, ...]) -> None:
+    config = QemuGaConfig(options(*words, "-t", "/state"))
+    assert config.freeze_hook == ("/etc/phoenix-ga/fsfreeze-hook.d", *hooks)
+    assert config.frozen_marker == "/state/qga.state.isfrozen"
+
+
+def test_the_limits_of_a_freeze_may_be_given_and_are_dumped_only_then(tmp_path: Path) -> None:
+    (tmp_path / "qemu-ga.conf").write_text("[general]\nfreeze-timeout=30\n")
+    config = QemuGaConfig(options("--hook-timeout", "5"))
+    assert (config.freeze_timeout, config.hook_timeout) == (30, 5)
+    assert "freeze-timeout=30\nstatedir" in run("-D").stdout
+    result = run("--hook-timeout=soon", "-m", "unix-listen", "-p", str(tmp_path / "socket"))
+    assert (result.returncode, result.stderr) == (1, "qemu-ga: hook-timeout must be a whole number, not 'soon'\n")
 
 
 def test_one_client_is_served_at_a_time_and_the_next_one_waits(tmp_path: Path) -> None:

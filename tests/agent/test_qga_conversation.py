@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from phoenix_ga import __version__
 from phoenix_ga.agent.dialects.qga.json_reader import ReadError, read_values
+from tests.agent.qga import call
 from tests.support import AgentProcess, LineClient
 
 PING = b'{"execute": "guest-ping"}'
@@ -87,6 +88,28 @@ def test_only_the_answer_to_a_delimited_sync_has_a_mark(guest: LineClient) -> No
     guest.send(b'{"execute": "guest-sync", "arguments": {"id": 7}}{"execute": "guest-sync-delimited"}')
     assert guest.line() == b'{"return": 7}\n'
     assert guest.line().startswith(b"{")
+
+
+def test_a_delimited_sync_does_not_wait_for_what_its_client_ignores(guest: LineClient) -> None:
+    handle = call(guest, "guest-file-open", path="/dev/zero")
+    # Nobody reads the first answer, and the second one is as long.
+    ask = b'{"execute": "guest-file-read", "arguments": {"handle": %d, "count": 40000000}}' % handle
+    guest.send(ask * 2)
+    time.sleep(0.5)
+    guest.send(
+        b'\xff{"execute": "guest-sync-delimited", "arguments": {"id": 77}}{"execute": "guest-ping", "id": 2}\n'
+    )
+    line = guest.line()
+    # Of the first one, some was on its way.
+    assert len(line) < 20_000_000
+    assert json.loads(line.rpartition(b"\xff")[2]) == {"return": 77}
+    assert guest.answer() == {"return": {}, "id": 2}
+
+
+def test_what_is_answered_at_once_is_answered_before_a_delimited_sync_too(guest: LineClient) -> None:
+    guest.send(b'{"execute": "guest-ping", "id": 1}{"execute": "guest-sync-delimited", "arguments": {"id": 7}}')
+    assert guest.answer() == {"return": {}, "id": 1}
+    assert guest.line() == b'\xff{"return": 7}\n'
 
 
 def test_both_dialects_are_answered_each_in_its_own_words(client: LineClient) -> None:

@@ -122,11 +122,30 @@ def test_commands(run: Run, endpoint: str) -> None:
 
 
 def test_freeze_status_and_thaw(run: Run, scripted: ScriptedAgent) -> None:
-    scripted.answers = {"fs-freeze": True, "fs-unfreeze": True, "get-freeze-status": True}
-    assert run("freeze", scripted.endpoint).stdout == "frozen\n"
-    assert run("freeze-status", scripted.endpoint).stdout == "frozen\n"
+    details = {"frozen": True, "remaining": 7, "ended": ""}
+    scripted.answers = {"fs-freeze": True, "fs-unfreeze": True, "get-freeze-status": details}
+    assert run("freeze", "--deadline", 9, scripted.endpoint).stdout == "frozen\n"
+    assert run("freeze-status", scripted.endpoint).stdout == "frozen, until thaw or for 7 s\n"
     assert run("--json", "thaw", scripted.endpoint).stdout == '{"frozen": false}\n'
     assert scripted.asked == ["fs-freeze", "get-freeze-status", "fs-unfreeze"]
+
+
+@pytest.mark.parametrize(
+    ("details", "told"),
+    [
+        ({"frozen": True, "remaining": -1, "ended": ""}, "frozen"),
+        ({"frozen": False, "remaining": -1, "ended": ""}, "thawed"),
+        ({"frozen": False, "remaining": -1, "ended": "thawed"}, "thawed"),
+        ({"frozen": False, "remaining": -1, "ended": "deadline"}, "thawed, because its deadline came before a thaw"),
+        ({"frozen": False, "remaining": -1, "ended": "died"}, "thawed, because the agent in it died meanwhile"),
+        ({"frozen": False, "remaining": -1, "ended": "\x1b[31m"}, "thawed"),
+    ],
+)
+def test_freeze_status_tells_how_the_last_freeze_ended(
+    run: Run, scripted: ScriptedAgent, details: dict[str, object], told: str
+) -> None:
+    scripted.answers = {"get-freeze-status": details}
+    assert run("freeze-status", scripted.endpoint).stdout == told + "\n"
 
 
 def test_a_freeze_without_an_answer_tells_what_to_do(run: Run, scripted: ScriptedAgent) -> None:

@@ -184,6 +184,36 @@ def check_order(frozen: list[str], places: dict[str, list[str]], problems: list[
         problems.extend(f"{other} was frozen before {first}" for other in others if index[first] > index[other])
 
 
+def freeze_in_child() -> int:
+    """Freeze all in a process of its own, which then waits; return its number."""
+    ready, tell = os.pipe()
+    child = os.fork()
+    if child == 0:
+        freezer = Freezer(print, RUN_DIRECTORY)
+        try:
+            while not freezer.frozen:
+                try:
+                    freezer.freeze()
+                except OSError as error:
+                    # The guardian of an earlier one may still be there.
+                    if error.errno != errno.EBUSY:
+                        raise
+                    time.sleep(0.1)
+            os.write(tell, b".")
+            time.sleep(2 * RESCUE)
+        finally:
+            os._exit(1)
+    os.close(tell)
+    os.read(ready, 1)
+    os.close(ready)
+    return child
+
+
+def kill(child: int) -> None:
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+
+
 def check(places: dict[str, list[str]], problems: list[str]) -> list[str]:
     log: list[str] = []
     for name in places:
@@ -218,14 +248,20 @@ def check(places: dict[str, list[str]], problems: list[str]) -> list[str]:
         problems.append(f"thawed the xfs that somebody else froze: {errno.errorcode.get(error.errno or 0)}")
     os.close(other)
 
-    # An agent is killed while all is frozen, and the next one finds that.
-    child = os.fork()
-    if child == 0:
-        try:
-            Freezer(log.append, RUN_DIRECTORY).freeze()
-        finally:
-            os.kill(os.getpid(), signal.SIGKILL)
-    os.waitpid(child, 0)
+    # An agent is killed while all is frozen, and its guardian thaws.
+    first = freeze_in_child()
+    check_writers(places, lambda: kill(first), problems)
+    successor = Freezer(log.append, RUN_DIRECTORY)
+    successor.recover()
+    if successor.ended != "died":
+        problems.append(f"the successor of a guardian knows only of {successor.ended!r}")
+
+    # Both are killed, and the next agent finds that.
+    child = freeze_in_child()
+    with open(f"/proc/{child}/task/{child}/children") as file:
+        guardian = int(file.read())
+    os.kill(guardian, signal.SIGKILL)
+    kill(child)
     successor = Freezer(log.append, RUN_DIRECTORY)
     recovered: list[int] = []
     check_writers(places, lambda: recovered.append(successor.recover()), problems)

@@ -115,7 +115,8 @@ def test_an_agent_that_was_killed_while_frozen_thaws_when_it_is_back(guest: Mach
     client.call("fs-freeze")
     guest.run("kill -KILL $(systemctl show --property MainPID --value phoenix-ga)", timeout=20)
     guest.run("touch /root/killed && sync /root/killed", timeout=60)
-    assert "an agent that died left filesystems frozen" in guest.run("journalctl -u phoenix-ga -n 30").text
+    told = "an agent that died left filesystems frozen"
+    wait_for(lambda: told in guest.run("journalctl -u phoenix-ga -n 30").text)
 
 
 def test_every_kind_of_filesystem_freezes_once_and_in_order(guest: Machine) -> None:

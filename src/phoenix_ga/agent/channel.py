@@ -30,6 +30,9 @@ _JOINED_MAX: Final = 128 * 1024
 # So much is read from one channel before the others get their turn.
 _READS_PER_TURN: Final = 8
 
+# So often is one channel written to in a row, up to 2 MiB each time.
+_WRITES_PER_TURN: Final = 2
+
 # All channels are read on one thread, and what is read is copied before the next read.
 _buffer: Final = memoryview(bytearray(_READ_PIECE * _READ_PIECES))
 _pieces: Final = [_buffer[start : start + _READ_PIECE] for start in range(0, len(_buffer), _READ_PIECE)]
@@ -72,6 +75,7 @@ class Channel:
         self._pulling = False
         self._scheduled = False
         self._blocked = False
+        self._going_on = False
         self.connected = connected
         self.paused = False
         self._closed = False
@@ -202,7 +206,15 @@ class Channel:
 
     def _flush(self) -> None:
         had_output = bool(self._output)
+        writes = 0
         while self._output:
+            if writes == _WRITES_PER_TURN:
+                # Who takes it all that fast may have said something meanwhile: that this is not for it.
+                if not self._going_on:
+                    self._going_on = True
+                    self._loop.call_soon(self._go_on)
+                return
+            writes += 1
             try:
                 size = os.writev(self.fd, self._next_pieces())
             except BlockingIOError:
@@ -232,6 +244,11 @@ class Channel:
         self._block(False)
         if had_output:
             self._drained()
+
+    def _go_on(self) -> None:
+        self._going_on = False
+        if not self._closed:
+            self._flush()
 
     def _next_pieces(self) -> list[memoryview]:
         if len(self._output) == 1 and self.output_size <= WRITE_PIECE:

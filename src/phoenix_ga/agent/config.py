@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 CONFIG_PATH: Final = "/etc/phoenix-ga.conf"
 SECTION: Final = "general"
+FREEZE_HOOKS: Final = "/etc/phoenix-ga/fsfreeze-hook.d"
 DEFAULT_PORTS: Final = ("/dev/virtio-ports/org.guest-agent.0", "/dev/virtio-ports/org.qemu.guest_agent.0")
 
 
@@ -113,6 +114,27 @@ OPTIONS: Final = (
         minimum=0,
     ),
     Option(
+        "freeze-timeout",
+        600,
+        "SECONDS",
+        "After how long a freeze ends by itself, where it does not say so itself; 0 for never.",
+        minimum=0,
+    ),
+    Option(
+        "freeze-hook",
+        (FREEZE_HOOKS,),
+        "PATH",
+        "What to run before filesystems are frozen and after they are thawed: a program, or a directory of programs; "
+        "may be given several times.",
+    ),
+    Option(
+        "hook-timeout",
+        60,
+        "SECONDS",
+        "How long each of these may take before it is ended, and has failed; 0 for any time.",
+        minimum=0,
+    ),
+    Option(
         "qga-version",
         "10.1.0",
         "VERSION",
@@ -120,6 +142,7 @@ OPTIONS: Final = (
     ),
     Option("run-directory", "/run/phoenix-ga", "PATH", "Where to keep what a restarted agent must know; on a tmpfs."),
 )
+BY_NAME: Final = {option.name: option for option in OPTIONS}
 
 
 class Config:
@@ -128,14 +151,14 @@ class Config:
     speaks_qga_first: on all ports, what is not understood is answered as the QEMU Guest Agent does.
     waits_for_ports: a device that is missing, or goes away, is waited for; otherwise the agent ends.
     clients_queue: clients of a listening port beyond the limit wait, instead of being turned away.
-    state_directory: where the dialect of the QEMU Guest Agent keeps its state. warning: what the log is to
-    tell at the start, where it is not empty.
+    state_directory: where the dialect of the QEMU Guest Agent keeps its state. frozen_marker: the path of a file
+    that is to be there while filesystems are frozen; empty for none.
     """
 
     speaks_qga_first = False
     waits_for_ports = True
     clients_queue = False
-    warning = ""
+    frozen_marker = ""
     state_directory: str
     port: tuple[str, ...]
     log_file: str
@@ -151,6 +174,9 @@ class Config:
     line_limit: int
     listing_limit: int
     stop_timeout: int
+    freeze_timeout: int
+    freeze_hook: tuple[str, ...]
+    hook_timeout: int
     qga_version: str
     run_directory: str
 
@@ -229,7 +255,7 @@ def parse_command_line(arguments: Sequence[str]) -> CommandLine:
             line.config_path, line.config_named = value, True
         elif isinstance(option.default, tuple):
             # A path may hold a comma; only lists of names are split.
-            parsed = (value,) if option.name == "port" else option.parse(value)
+            parsed = (value,) if option.name in ("port", "freeze-hook") else option.parse(value)
             line.options[option.attribute] = line.options.get(option.attribute, ()) + parsed
         else:
             line.options[option.attribute] = option.parse(value)
@@ -252,7 +278,6 @@ def read_config_file(path: str, required: bool) -> dict[str, Any]:
         return {}
     except OSError as error:
         raise ConfigError(f"{path}: {os.strerror(error.errno or 0)}") from None
-    by_name = {option.name: option for option in OPTIONS}
     options: dict[str, Any] = {}
     section = ""
     for number, raw in enumerate(text.splitlines(), 1):
@@ -267,7 +292,7 @@ def read_config_file(path: str, required: bool) -> dict[str, Any]:
         name, assigned, value = (part.strip() for part in line.partition("="))
         if not section:
             raise ConfigError(f"{path}, line {number}: the line [{SECTION}] must come first")
-        option = by_name.get(name)
+        option = BY_NAME.get(name)
         if not assigned or option is None:
             raise ConfigError(f"{path}, line {number}: no option {name!r}; phoenix-ga --help lists them")
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from _thread import allocate_lock
 
+from phoenix_ga.agent.config import FREEZE_HOOKS
 from phoenix_ga.agent.log import NOTICE
 
 TYPE_CHECKING = False
@@ -91,11 +92,34 @@ class Context:
                     self.config.run_directory,
                     hold=self.log.hold,
                     release=self.log.release,
+                    tell=lambda text: self.log.write_alone(NOTICE, text),
+                    marker=self.config.frozen_marker,
                 )
+            # They may have changed since.
+            self._freezer.time_limit = self.config.freeze_timeout
+            self._freezer.hooks.paths = self.config.freeze_hook
+            self._freezer.hooks.optional = FREEZE_HOOKS
+            self._freezer.hooks.time_limit = self.config.hook_timeout
             return self._freezer
+
+    @property
+    def must_thaw(self) -> bool:
+        """Whether something has to be thawed, or hooks have to be run, before the agent ends. Never waits."""
+        return self._freezer is not None and self._freezer.has_work_left
+
+    @property
+    def freeze_ended(self) -> str:
+        """How the last freeze ended, as `Freezer.ended` says. Never waits."""
+        return "" if self._freezer is None else self._freezer.ended
+
+    @property
+    def freeze_remaining(self) -> float | None:
+        """How many seconds are left of a freeze, as `Freezer.remaining` says. Never waits."""
+        return None if self._freezer is None else self._freezer.remaining
 
     def recover(self) -> None:
         """Thaw what an agent that died left frozen. To be called before any request is served."""
         # Only a freeze leaves something there, so that hardly any start has to load the freezer.
-        if os.path.exists(f"{self.config.run_directory}/frozen"):
+        left = [f"{self.config.run_directory}/{name}" for name in ("frozen", "thawed", "hooks")]
+        if any(os.path.exists(path) for path in (*left, self.config.frozen_marker)):
             self.freezer.recover()

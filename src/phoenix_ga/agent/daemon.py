@@ -53,15 +53,15 @@ class Daemon:
         ):
             self._loop.on_signal(number, callback)
         self._dispatcher.load_needed(NATIVE)
+        # Before the log, whose disk may be frozen.
         self._context.recover()
+        self._log.start()
         try:
             self._set_ports(self._context.config.port)
         except BaseException:
             self._close_ports()
             raise
         self._log.write(INFO, f"phoenix-ga {__version__} is up")
-        if self._context.config.warning:
-            self._log.write(WARNING, self._context.config.warning)
         if tell is not None:
             tell()
         self._loop.run()
@@ -89,7 +89,7 @@ class Daemon:
         if self._ending:
             return
         self._ending = True
-        if not self._context.frozen:
+        if not self._context.must_thaw:
             self._close()
             return
         try:

@@ -48,9 +48,17 @@ class Log:
         self._lines: SimpleQueue[bytes | None] | None = None
         self._written = allocate_lock()
         if path:
-            # Fail now, where somebody sees it.
-            os.close(self._open())
             self._lines = SimpleQueue()
+
+    def start(self) -> None:
+        """Begin to write to the file, where there is one: to be called once, when its disk is not frozen any more.
+
+        Raises OSError where it can't be opened; nothing is tried while the log is held.
+        """
+        if self._lines is not None:
+            if self._held is None:
+                # Fail now, where somebody sees it.
+                os.close(self._open())
             self._written.acquire()
             start_new_thread(self._write_file, (self._lines,))
 
@@ -58,8 +66,8 @@ class Log:
         """Write a line; DEBUG lines only where they are wanted."""
         if priority == DEBUG and not self.debug:
             return
-        start = f"<{priority}>" if self._prefixed else time.strftime("%Y-%m-%dT%H:%M:%S%z ")
-        line = (start + printable(text[:_LINE_MAX])).encode("utf-8", "backslashreplace")[: _LINE_MAX - 1] + b"\n"
+        start = self._prefix(priority)
+        line = _line(start, text)
         with self._guard:
             if self._held is not None:
                 if len(self._held) < _HELD_MAX:
@@ -72,6 +80,20 @@ class Log:
             self._lose(lost)
         if not self._put(line):
             self._lose(1)
+
+    def write_alone(self, priority: int, text: str) -> None:
+        """Write a line from a forked process, where no other thread is and locks may be held for ever."""
+        line = _line(self._prefix(priority), text)
+        try:
+            if not self.path:
+                self._put(line)
+                return
+            fd = self._open()
+            os.write(fd, line)
+            os.close(fd)
+        except OSError:
+            # There is nobody to tell.
+            return
 
     def hold(self) -> None:
         """Keep lines in memory until `release`."""
@@ -98,6 +120,9 @@ class Log:
         """Go on in a new file, where the old one was renamed or removed."""
         if self._lines is not None:
             self._lines.put(b"")
+
+    def _prefix(self, priority: int) -> str:
+        return f"<{priority}>" if self._prefixed else time.strftime("%Y-%m-%dT%H:%M:%S%z ")
 
     def _lose(self, count: int) -> None:
         with self._guard:
@@ -139,6 +164,10 @@ class Log:
             except OSError:
                 self._lose(1)
         self._written.release()
+
+
+def _line(start: str, text: str) -> bytes:
+    return (start + printable(text[:_LINE_MAX])).encode("utf-8", "backslashreplace")[: _LINE_MAX - 1] + b"\n"
 
 
 def printable(text: str) -> str:

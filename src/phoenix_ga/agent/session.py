@@ -28,11 +28,14 @@ else:
 
 # What the kernel calls the port of the QEMU Guest Agent.
 _QGA_PORT: Final = "org.qemu.guest_agent"
-_GUEST_SYNCS: Final = ("guest-sync", "guest-sync-delimited")
+_DELIMITED_SYNC: Final = "guest-sync-delimited"
+_GUEST_SYNCS: Final = ("guest-sync", _DELIMITED_SYNC)
 # How much later than a client's first bytes the kernel may tell that it is there, in seconds.
 ARRIVAL_TIME: Final = 0.25
-# More output than this waits for the client before more requests are read or run.
+# More output than this waits for the client before more requests are run, or read but for a few: it may be
+# another client by now, whose `sync` should be seen.
 _OUTPUT_HIGH: Final = 1024 * 1024
+_AHEAD_MAX: Final = 64 * 1024
 # What requests of one client that are not answered yet may cost, in bytes.
 _SESSION_COST_MAX: Final = 16 * 1024 * 1024
 # What the shortest request takes in memory, in bytes.
@@ -70,6 +73,8 @@ class Session:
         # Calls that wait until the client has read answers, or until some are finished.
         self._held: deque[Call] = deque()
         self._launched = 0
+        # The cost of what was read since so much output waits.
+        self._ahead = 0
         # Calls that were begun and wait for others on their handle.
         self._parked: set[Call] = set()
         self._streams: Streams | None = None
@@ -98,7 +103,9 @@ class Session:
     def wants_more(self) -> bool:
         """Whether more requests should be read now."""
         channel = self._channel
-        if channel is None or channel.output_size >= _OUTPUT_HIGH or self._dispatcher.stopping:
+        if channel is None or self._dispatcher.stopping:
+            return False
+        if channel.output_size >= _OUTPUT_HIGH and self._ahead >= _AHEAD_MAX:
             return False
         # Refusals that wait for their turn take memory as well, unless nobody is told.
         return self.muted or not self.full or (self.refusing and not self._exceeds(2))
@@ -134,6 +141,8 @@ class Session:
         """Run the call in its turn, and send the answer."""
         self._dispatcher.log_call(call, self.peer)
         self._dispatcher.bind(call)
+        is_ahead = self._channel is not None and self._channel.output_size >= _OUTPUT_HIGH
+        self._ahead = self._ahead + call.size + _CALL_COST if is_ahead else 0
         if self._answers_at_once(call):
             return
         if self.full and self._must_wait(call):
@@ -478,7 +487,9 @@ class Conversation:
             self._sync(call)
             return
         if name in _GUEST_SYNCS:
-            if self._session.muted:
+            # Its client ignores what is answered before, and need not wait for that.
+            ignored = name == _DELIMITED_SYNC and (self._session.busy or self._channel.output_size >= _OUTPUT_HIGH)
+            if ignored or self._session.muted:
                 # Whoever says that is not the one who left, or is answered for nobody.
                 self._renew()
             self._synced_at = monotonic()

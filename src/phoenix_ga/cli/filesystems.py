@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
@@ -13,8 +14,14 @@ from phoenix_ga.cli.selection import is_plain, select
 
 if TYPE_CHECKING:
     from phoenix_ga.cli.fanout import Work
-    from phoenix_ga.client import Guest
+    from phoenix_ga.client import FreezeDetails, Guest
     from phoenix_ga.client.names import KnownGuest
+
+# How a freeze may have ended that nobody thawed.
+_REASONS = {
+    "deadline": ", because its deadline came before a thaw",
+    "died": ", because the agent in it died meanwhile",
+}
 
 
 @click.command(
@@ -33,12 +40,18 @@ Example:
 """,
 )
 @click.argument("guest", shell_complete=complete_guest)
+@click.option(
+    "--deadline",
+    type=click.IntRange(min=0),
+    metavar="SECONDS",
+    help="The guest thaws by itself after so long; 0 for never. Without it, when the guest is configured to.",
+)
 @click.option("--all-or-none", is_flag=True, help="Where one of several guests fails, thaw the others again.")
 @click.pass_obj
-def freeze(options: Options, guest: str, all_or_none: bool) -> int:
+def freeze(options: Options, guest: str, deadline: int | None, all_or_none: bool) -> int:
     """Sync and freeze the filesystems of the guest, for a snapshot."""
     if is_plain(guest):
-        return options.each(guest, _freeze, lambda _: ({"frozen": True}, "frozen"))
+        return options.each(guest, lambda there: _freeze(there, deadline), lambda _: ({"frozen": True}, "frozen"))
 
     from phoenix_ga.cli.tally import DONE, Outcome
     from phoenix_ga.cli.voice import Voice
@@ -51,7 +64,7 @@ def freeze(options: Options, guest: str, all_or_none: bool) -> int:
         async with options.connect_among(known) as connected:
             frozen[known.name] = known
             try:
-                await _freeze(connected)
+                await _freeze(connected, deadline)
             except GuestRefused:
                 del frozen[known.name]
                 raise
@@ -84,11 +97,11 @@ def _thaw_again(options: Options) -> Work:
     return on_one
 
 
-async def _freeze(guest: Guest) -> None:
+async def _freeze(guest: Guest, deadline: int | None) -> None:
     from phoenix_ga.client import GuestTimeout
 
     try:
-        await guest.fs_freeze()
+        await guest.fs_freeze(deadline)
     except GuestTimeout as error:
         error.text += "; it may freeze all the same, so run phoenixctl thaw"
         raise
@@ -114,7 +127,7 @@ def thaw(options: Options, guest: str) -> int:
 @click.command(
     short_help="Tell whether filesystems are frozen.",
     epilog="""\b
-Prints `frozen` or `thawed`; the exit status is 0 for both.
+Prints `frozen`, `thawed`, or why a freeze ended though nobody thawed; the exit status is 0 for all.
 
 \b
 Example:
@@ -126,7 +139,13 @@ Example:
 def freeze_status(options: Options, guest: str) -> int:
     """Tell whether the filesystems of the guest are frozen."""
 
-    async def work(connected: Guest) -> bool:
-        return await connected.get_freeze_status()
+    async def work(connected: Guest) -> FreezeDetails:
+        return await connected.get_freeze_details()
 
-    return options.each(guest, work, lambda frozen: ({"frozen": frozen}, "frozen" if frozen else "thawed"))
+    return options.each(guest, work, lambda details: (asdict(details), _describe(details)))
+
+
+def _describe(details: FreezeDetails) -> str:
+    if details.frozen:
+        return "frozen" + ("" if details.remaining is None else f", until thaw or for {details.remaining} s")
+    return "thawed" + _REASONS.get(details.ended, "")

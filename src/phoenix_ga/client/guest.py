@@ -16,7 +16,7 @@ from phoenix_ga.client.errors import GuestError, GuestTimeout, ProtocolViolation
 from phoenix_ga.client.files import FileStream, GuestFile
 from phoenix_ga.client.known import KnownGuest
 from phoenix_ga.client.link import Link
-from phoenix_ga.client.models import FilePiece, FileStatus, NetworkInterface, Route, SystemInformation
+from phoenix_ga.client.models import FilePiece, FileStatus, FreezeDetails, NetworkInterface, Route, SystemInformation
 from phoenix_ga.client.process import CompletedProcess, GuestProcess, ProcessInformation, read_processes
 from phoenix_ga.client.resume import resume_get, resume_put
 from phoenix_ga.client.shapes import Shape, ShapeError
@@ -530,9 +530,13 @@ class Guest:
 
     # Filesystems
 
-    async def fs_freeze(self) -> None:
-        """Freeze every local filesystem, until `fs_unfreeze`. After a GuestTimeout ask for the status."""
-        await self._read(Shape.true, "fs-freeze")
+    async def fs_freeze(self, deadline: int | None = None) -> None:
+        """Freeze every local filesystem, until `fs_unfreeze`. After a GuestTimeout ask for the status.
+
+        deadline: after how many seconds the agent thaws by itself; 0 for never, None for what it is
+        configured to.
+        """
+        await self._read(Shape.true, "fs-freeze", **({} if deadline is None else {"timeout": deadline}))
 
     async def fs_unfreeze(self) -> None:
         """Thaw what is frozen. Nothing frozen is fine."""
@@ -541,6 +545,10 @@ class Guest:
     async def get_freeze_status(self) -> bool:
         """Tell whether filesystems are frozen."""
         return await self._read(Shape.boolean, "get-freeze-status")
+
+    async def get_freeze_details(self) -> FreezeDetails:
+        """Tell whether filesystems are frozen, for how long still, and how the last freeze ended."""
+        return await self._read(FreezeDetails.read, "get-freeze-status", details=True)
 
     # Network
 

@@ -284,3 +284,26 @@ class Route:
             source=shape.member("src").text(),
             gateway=shape.member("gateway").text(),
         )
+
+
+@dataclass(frozen=True)
+class FreezeDetails:
+    """What is known of a freeze. remaining: seconds until the agent thaws by itself; None for never.
+
+    ended: how the last freeze ended, where none lasts: `thawed`, `deadline`, or `died` where the agent was
+    killed meanwhile; empty where there was none.
+    """
+
+    frozen: bool
+    remaining: int | None
+    ended: str
+
+    @classmethod
+    def read(cls, shape: Shape) -> FreezeDetails:
+        """Return them from an answer. Raises ShapeError."""
+        remaining = shape.member("remaining").integer()
+        return cls(
+            frozen=shape.member("frozen").boolean(),
+            remaining=None if remaining < 0 else remaining,
+            ended=shape.member("ended").text(),
+        )

@@ -332,6 +332,7 @@ class SyncGuest:
     fs_freeze = _blocking(Guest.fs_freeze)
     fs_unfreeze = _blocking(Guest.fs_unfreeze)
     get_freeze_status = _blocking(Guest.get_freeze_status)
+    get_freeze_details = _blocking(Guest.get_freeze_details)
     get_netifaces = _blocking(Guest.get_netifaces)
     ipaddr_add = _blocking(Guest.ipaddr_add)
     ipaddr_del = _blocking(Guest.ipaddr_del)

@@ -697,9 +697,23 @@ COMMANDS: Final[tuple[Command, ...]] = (
         "Sync and freeze every local filesystem on a block device, device-mapper and loop devices included, each "
         "once, a filesystem on a loop file before the one that holds the file. Where one fails, those frozen "
         "already are thawed. Filesystems that cannot be frozen, or that somebody else froze, are left alone and "
-        "logged. Until `fs-unfreeze`, only commands that cannot touch a filesystem are served.",
+        "logged. Until `fs-unfreeze`, only commands that cannot touch a filesystem are served. The guest's own "
+        "programs that are to run before a freeze, and after the thaw, do so.",
+        arguments=(
+            Argument(
+                "timeout",
+                int,
+                "after how many seconds the agent thaws by itself: 0 for never, -1 for what it is configured to",
+                default=-1,
+                minimum=-1,
+                maximum=31 * 24 * 3600,
+            ),
+        ),
         errors=(
             ("EBUSY", "filesystems are frozen already"),
+            ("ECHILD", "a hook has failed, so that nothing was frozen"),
+            ("ETIMEDOUT", "a hook took too long, so that nothing was frozen"),
+            ("EPERM", "others than root may change a hook, so that nothing was frozen"),
             ("ECANCELED", "`fs-unfreeze` came meanwhile"),
             ("ENOENT", "another mount hides a filesystem"),
             ("EINVAL", "the agent's `run-directory` would be frozen; put it on a tmpfs"),
@@ -711,8 +725,15 @@ COMMANDS: Final[tuple[Command, ...]] = (
         "get-freeze-status",
         "filesystems:get_freeze_status",
         "Tell whether filesystems are frozen by this agent.",
-        returns="`true` when frozen, else `false`.",
-        examples=(Example({}, True),),
+        arguments=(Argument("details", bool, "tell more", default=False),),
+        returns="`true` when frozen, else `false`. With `details`, an object: `frozen`; `remaining`, the seconds "
+        "until the agent thaws by itself, -1 for never; and `ended`, how the last freeze ended: `thawed` for "
+        "`fs-unfreeze`, `deadline` where the agent thawed by itself, `died` where it was killed meanwhile, so that "
+        "its guardian or the next agent thawed, and empty where there was none, or is one.",
+        examples=(
+            Example({}, True),
+            Example({"details": True}, {"frozen": True, "remaining": 599, "ended": ""}, exact=False),
+        ),
         while_frozen=True,
         inline=True,
     ),
@@ -721,7 +742,11 @@ COMMANDS: Final[tuple[Command, ...]] = (
         "filesystems:fs_unfreeze",
         "Thaw what `fs-freeze` froze, in the reverse order. Nothing frozen is fine. A freeze that is at work is "
         "cancelled. Where some cannot be thawed the others are, and it can be asked again.",
-        errors=(("EBUSY", "a freeze is stuck in the kernel; what it had frozen is thawed"),),
+        errors=(
+            ("EBUSY", "a freeze is stuck in the kernel; what it had frozen is thawed"),
+            ("ECHILD", "all is thawed, and a hook has failed"),
+            ("ETIMEDOUT", "all is thawed, and a hook took too long"),
+        ),
         examples=(Example({}, True),),
         changes=True,
         while_frozen=True,

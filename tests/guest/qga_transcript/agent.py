@@ -27,6 +27,8 @@ ROWS: tuple[Row, ...] = (
     Row("delimited sync", '{"execute": "guest-sync-delimited", "arguments": {"id": 7}}'),
     Row("delimited sync without an id", '{"execute": "guest-sync-delimited"}'),
     Row("delimited sync with null", '{"execute": "guest-sync-delimited", "arguments": {"id": null}}'),
+    Row("delimited sync with text", '{"execute": "guest-sync-delimited", "arguments": {"id": "7"}}'),
+    Row("delimited sync with more", '{"execute": "guest-sync-delimited", "arguments": {"id": 7, "b": 2}}'),
     Row("info", '{"execute": "guest-info"}', masked=("0/return/version", "0/return/supported_commands")),
     Row("info with an argument", '{"execute": "guest-info", "arguments": {"x": 1}}'),
     Row("an unknown command", '{"execute": "guest-nonsense"}'),

@@ -1,4 +1,4 @@
-"""Disks, filesystems and the freeze; neither agent freezes here what the other one would have to thaw."""
+"""Disks, filesystems and the freeze; each agent thaws in the same row what it freezes, before the other's turn."""
 
 from __future__ import annotations
 
@@ -7,6 +7,19 @@ from tests.guest.qga_transcript import Row
 _FREEZE_LIST = '{"execute": "guest-fsfreeze-freeze-list", "arguments": '
 _TRIM = '{"execute": "guest-fstrim", "arguments": '
 _TRIMMED = ("0/return/paths/*/trimmed",)
+
+_WHILE_FROZEN = "".join(
+    f'{{"execute": "guest-{name}"}}'
+    for name in (
+        "fsfreeze-status",
+        "ping",
+        "get-time",
+        "fsfreeze-freeze",
+        "get-host-name",
+        "fsfreeze-thaw",
+        "fsfreeze-status",
+    )
+)
 
 ROWS: tuple[Row, ...] = (
     Row("filesystems", '{"execute": "guest-get-fsinfo"}', differs="size-for-root"),
@@ -45,6 +58,14 @@ ROWS: tuple[Row, ...] = (
     Row("freeze of a number", _FREEZE_LIST + '{"mountpoints": [1]}}'),
     Row("freeze of the second of two", _FREEZE_LIST + '{"mountpoints": ["/nowhere", {}]}}'),
     Row("freeze with an unknown argument", _FREEZE_LIST + '{"mountpoint": "/"}}'),
+    Row("a freeze of all, and what may be asked meanwhile", '{"execute": "guest-fsfreeze-freeze"}' + _WHILE_FROZEN),
+    Row("a freeze of one, and what may be asked meanwhile", _FREEZE_LIST + '{"mountpoints": ["/"]}}' + _WHILE_FROZEN),
+    Row("a freeze without a list", '{"execute": "guest-fsfreeze-freeze-list"}' + _WHILE_FROZEN),
+    Row(
+        "a mistake in what may not be asked while frozen",
+        '{"execute": "guest-fsfreeze-freeze"}{"execute": "guest-file-open"}{"execute": "guest-fsfreeze-thaw"}',
+        differs="mistake-first",
+    ),
     Row("status after all that", '{"execute": "guest-fsfreeze-status"}'),
     Row("thaw of nothing", '{"execute": "guest-fsfreeze-thaw"}'),
     Row("thaw with an argument", '{"execute": "guest-fsfreeze-thaw", "arguments": {"a": 1}}'),

@@ -145,8 +145,9 @@ def spawn_bare(
     feeds: bool,
     captures: str,
     taken: Container[int],
+    directory: str = ".",
 ) -> Spawned:
-    """Start a program in the agent's own directory, and return when it runs.
+    """Start a program, in the agent's own directory where no other is named, and return when it runs.
 
     path: searched in PATH where it has no slash. environment: all of its variables, each NAME=VALUE;
     None for the agent's own. feeds: it has a pipe for stdin. captures: "stdout", "stderr",
@@ -167,7 +168,7 @@ def spawn_bare(
     wanted = (feeds, captures in ("stdout", "separated", "merged"), captures in ("stderr", "separated"))
 
     def become(report: int) -> None:
-        _become(program, None, b".", b"/", theirs, report, taken)
+        _become(program, None, _encode(directory), b"/", theirs, report, taken)
 
     try:
         for number, is_pipe in enumerate(wanted):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from phoenix_ga.agent.config import Config, ConfigError
+from phoenix_ga.agent.config import BY_NAME, FREEZE_HOOKS, Config, ConfigError
 from phoenix_ga.agent.qemu_ga.policy import QemuGaPolicy
 
 TYPE_CHECKING = False
@@ -29,14 +29,25 @@ class QemuGaConfig(Config):
             allow=given["allow-rpcs"],
             block=given["block-rpcs"],
             max_clients=1,
+            **_freezing(given),
         )
         self.waits_for_ports = given["retry-path"]
         self.state_directory = given["statedir"]
-        if given["fsfreeze-hook"] is not None:
-            self.warning = f"fsfreeze-hook: {given['fsfreeze-hook']} is not run: hooks are not supported yet"
+        self.frozen_marker = f"{given['statedir']}/qga.state.isfrozen"
 
     def make_policy(self) -> Policy:
         return QemuGaPolicy(self.allow, self.block)
+
+
+def _freezing(given: dict[str, Any]) -> dict[str, Any]:
+    """Return the agent's options for a freeze: what is not given stays as the agent has it."""
+    options: dict[str, Any] = {}
+    for name in ("freeze-timeout", "hook-timeout"):
+        if given[name] is not None:
+            options[name.replace("-", "_")] = BY_NAME[name].parse(given[name])
+    if given["fsfreeze-hook"] is not None:
+        options["freeze_hook"] = (FREEZE_HOOKS, given["fsfreeze-hook"])
+    return options
 
 
 def _port(method: str, path: str) -> str:

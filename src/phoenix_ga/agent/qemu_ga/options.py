@@ -29,8 +29,9 @@ UNKNOWN_OPTION: Final = "Unknown option, try 'qemu-ga --help' for more informati
 class QemuGaOption:
     """name: the key in the config file and the name of the option. kind: `str`, `bool` or `list`.
 
-    flag: the short option. default: where nothing is said; None: nothing. value: what an option means
-    whose own value may be left out. spellings: other names, deprecated ones included.
+    flag: the short option; empty for one that qemu-ga does not have. default: where nothing is said; None:
+    nothing. value: what an option means whose own value may be left out. spellings: other names, deprecated
+    ones included.
     """
 
     __slots__ = ("default", "flag", "help", "kind", "name", "spellings", "value")
@@ -68,6 +69,8 @@ OPTIONS: Final = (
         f"Run this program with `freeze` and `thaw`; without a path, {HOOK_PATH}. No space before the path.",
         value=HOOK_PATH,
     ),
+    QemuGaOption("freeze-timeout", str, "", "After how many seconds a freeze ends by itself; 0 for never. [600]"),
+    QemuGaOption("hook-timeout", str, "", "How many seconds a hook may take; 0 for any time. [60]"),
     QemuGaOption("statedir", str, "t", "Where to keep what a restarted agent must know.", default="/var/run"),
     QemuGaOption("verbose", bool, "v", "Log each request.", default=False),
     QemuGaOption("retry-path", bool, "r", "Wait for a device that is not there, or goes away.", default=False),
@@ -88,7 +91,7 @@ OPTIONS: Final = (
     ),
 )
 _BY_NAME: Final = {name: option for option in OPTIONS for name in (option.name, *option.spellings)}
-_BY_FLAG: Final = {option.flag: option for option in OPTIONS}
+_BY_FLAG: Final = {option.flag: option for option in OPTIONS if option.flag}
 _ACTIONS: Final = {"V": "version", "D": "dump-conf", "h": "help", "c": "config"}
 
 
@@ -266,7 +269,7 @@ def dump(options: dict[str, Any]) -> str:
 def usage() -> str:
     """Return the help text."""
     text = "Usage: qemu-ga [-m <method> -p <path>] [<options>]\n\nThe Phoenix agent in the place of qemu-ga.\n\n"
-    rows = [(f"-{option.flag}, --{option.name}", option.help) for option in OPTIONS]
+    rows = [((f"-{option.flag}, " if option.flag else "") + f"--{option.name}", option.help) for option in OPTIONS]
     rows += [
         ("-c, --config", f"Read this config file. [{CONFIG_PATH}, or ${CONFIG_VARIABLE}]"),
         ("-D, --dump-conf", "Print the options in force as a config file, and exit."),

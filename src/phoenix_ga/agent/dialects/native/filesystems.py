@@ -4,12 +4,14 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from phoenix_ga.agent.context import Context
 
 
-def fs_freeze(context: Context) -> bool:
+def fs_freeze(context: Context, timeout: int) -> bool:
     """Freeze every local filesystem. Raises OSError as `Freezer.freeze` does."""
-    context.freezer.freeze()
+    context.freezer.freeze(time_limit=None if timeout < 0 else timeout)
     return True
 
 
@@ -19,6 +21,13 @@ def fs_unfreeze(context: Context) -> bool:
     return True
 
 
-def get_freeze_status(context: Context) -> bool:
+def get_freeze_status(context: Context, details: bool) -> bool | dict[str, Any]:
     """Tell whether filesystems are frozen by this agent."""
-    return context.frozen
+    if not details:
+        return context.frozen
+    remaining = context.freeze_remaining
+    return {
+        "frozen": context.frozen,
+        "remaining": -1 if remaining is None else int(remaining),
+        "ended": context.freeze_ended,
+    }

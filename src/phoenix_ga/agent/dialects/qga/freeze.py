@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from phoenix_ga.agent.dialect import CommandError
+from phoenix_ga.agent.operations.freeze_hooks import HookError
+from phoenix_ga.wire.messages import NO_CODE
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from phoenix_ga.agent.context import Context
@@ -14,14 +18,29 @@ def guest_fsfreeze_status(context: Context) -> str:
 
 def guest_fsfreeze_freeze(context: Context) -> int:
     """Freeze every local filesystem; return how many. Raises OSError as `Freezer.freeze` does."""
-    return len(context.freezer.freeze())
+    return _freeze(context, None)
 
 
 def guest_fsfreeze_freeze_list(context: Context, mountpoints: list[str] | None) -> int:
     """Freeze the filesystems at some mount points; return how many. Raises OSError as `Freezer.freeze` does."""
-    return len(context.freezer.freeze(mountpoints))
+    return _freeze(context, mountpoints)
 
 
 def guest_fsfreeze_thaw(context: Context) -> int:
     """Thaw what is frozen; return how many filesystems. Raises OSError as `Freezer.thaw` does."""
-    return context.freezer.thaw()
+    try:
+        return context.freezer.thaw()
+    except HookError as error:
+        raise _as_qemu_says(error) from None
+
+
+def _freeze(context: Context, points: list[str] | None) -> int:
+    try:
+        return len(context.freezer.freeze(points))
+    except HookError as error:
+        raise _as_qemu_says(error) from None
+
+
+def _as_qemu_says(error: HookError) -> CommandError:
+    # Without the name of the hook, which the log has.
+    return CommandError(str(error.strerror), NO_CODE)
