@@ -84,7 +84,10 @@ def opened(value: Any, *frames: bytes, **wrong: Any) -> Answer:
 
 
 def converse(transport: Transport, work: Callable[[Guest], Awaitable[Any]], timeout: float = TIMEOUT) -> Any:
-    """Do `work` with a guest; see that it ends, and that no task outlives it. timeout: of each call."""
+    """Do `work` with a guest; see that it ends, that no task outlives it, and that an error tells what met it.
+
+    timeout: of each call.
+    """
 
     async def conversation() -> Any:
         async with deadline.timeout(PATIENCE), connect(transport, timeout=timeout) as guest:
@@ -99,6 +102,10 @@ def converse(transport: Transport, work: Callable[[Guest], Awaitable[Any]], time
     start = time.monotonic()
     try:
         return asyncio.run(alone())
+    except GuestError as error:
+        if error.request is None:
+            pytest.fail(f"nobody knows what met {error!r}")
+        raise
     finally:
         assert time.monotonic() - start < PATIENCE, "a call had no end"
 
