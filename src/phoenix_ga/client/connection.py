@@ -96,7 +96,7 @@ class Connection:
         self.name = name
         self._transport = transport
         self._trace = trace
-        self._parser = Parser(line_limit)
+        self._parser = Parser(line_limit, lines_only=True)
         # As few as the line is short: a value takes more memory than its text.
         self._elements_max = max(ANSWER_ELEMENTS_MAX * line_limit // LINE_LIMIT, _ELEMENTS_LEAST)
         # An answer to somebody else, or to a connection before this one, has another prefix.

@@ -440,7 +440,11 @@ class Guest:
         """
         expected = [_main_stream(window), ExpectedStream("stderr", window, sends=False, optional=True)]
         value, streams = await self._open(expected, "exec-attach", pid=pid, window=window)
-        argv = await self._shaped(lambda shape: shape.member("argv").items(Shape.text), value, streams)
+
+        def read(shape: Shape) -> tuple[int, tuple[str, ...]]:
+            return shape.member("pid").integer(), shape.member("argv").items(Shape.text)
+
+        pid, argv = await self._shaped(read, value, streams)
         return GuestProcess(self, argv, pid, streams["stream"], streams.get("stderr"))
 
     async def popen(self, /, *argv: str, **options: Any) -> GuestProcess:
