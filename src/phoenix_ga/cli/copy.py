@@ -18,7 +18,7 @@ from phoenix_ga.cli.errors import complain, explain
 from phoenix_ga.cli.output import escape, size
 from phoenix_ga.cli.path_completion import complete_path
 from phoenix_ga.cli.paths import split_guest_path
-from phoenix_ga.cli.selection import is_plain, select
+from phoenix_ga.cli.selection import is_plain, select, select_one
 
 if TYPE_CHECKING:
     from phoenix_ga.client import Guest, Transferred, TransferredTree
@@ -52,6 +52,12 @@ class _Place:
     def guest(self) -> str:
         """The endpoint, the same for both ways to write a Unix socket; empty on this host."""
         return (self.endpoint or "").removeprefix("unix:")
+
+    def resolved(self) -> _Place:
+        """Return it with the endpoint that a name stands for. Raises EndpointError."""
+        if self.endpoint is None:
+            return self
+        return _Place(self.word, select_one(self.endpoint).endpoint, self.path)
 
     def inside(self, name: str) -> _Place:
         """Return the place `name` in this directory."""
@@ -124,6 +130,8 @@ def cp(
         if any(origin.endpoint is not None for origin in origins):
             raise click.UsageError("What goes to several guests comes from this host; copy it here first.")
         return _copy_to_several(options, form, origins, target)
+
+    origins, target = [origin.resolved() for origin in origins], target.resolved()
 
     async def show(values: dict[str, Any]) -> None:
         if options.json:
