@@ -16,9 +16,11 @@ _NAMED_MAX = 5
 
 def is_plain(words: str) -> bool:
     """Tell whether `words` can mean one guest only: no list, no group, no pattern."""
+    from phoenix_ga.client.endpoints import is_name
+
     if "," in words or words.startswith("@"):
         return False
-    return "/" in words or ":" in words or _PATTERN.isdisjoint(words)
+    return _PATTERN.isdisjoint(words) or not is_name(words)
 
 
 def select(words: str) -> list[KnownGuest]:
