@@ -154,3 +154,63 @@ def test_bold_letters_on_a_terminal_unless_it_wants_no_colour(endpoint: str, no_
         os.close(ours)
         os.close(theirs)
     assert (b"\x1b[1m" in output) == bold
+
+
+EVERY_VERB = [
+    ["ping", "-c1", "GUEST"],
+    ["info", "GUEST"],
+    ["commands", "GUEST"],
+    ["raw", "GUEST", "ping"],
+    ["processes", "GUEST"],
+    ["attach", "GUEST", "1"],
+    ["exec", "GUEST", "--", "true"],
+    ["freeze", "GUEST"],
+    ["thaw", "GUEST"],
+    ["freeze-status", "GUEST"],
+    ["ls", "GUEST:/x"],
+    ["stat", "GUEST:/x"],
+    ["cat", "GUEST:/x"],
+    ["tee", "GUEST:/x"],
+    ["md5sum", "GUEST:/x"],
+    ["sha256sum", "GUEST:/x"],
+    ["mkdir", "GUEST:/x"],
+    ["chmod", "644", "GUEST:/x"],
+    ["chown", "root", "GUEST:/x"],
+    ["cp", "GUEST:/x", "/dev/null"],
+    ["cp", "/etc/hosts", "GUEST:/x"],
+    ["ip", "GUEST", "address"],
+    ["ip", "GUEST", "route", "add", "default", "via", "192.0.2.1"],
+    ["proxy", "GUEST", "127.0.0.1:22"],
+    ["forward", "GUEST", "-R", "0:127.0.0.1:22"],
+]
+
+
+@pytest.mark.parametrize("words", EVERY_VERB, ids=" ".join)
+def test_whatever_a_guest_says_when_it_refuses_is_one_harmless_line(
+    run: Run, scripted: ScriptedAgent, words: list[str]
+) -> None:
+    from phoenix_ga.wire.commands import BY_NAME
+
+    scripted.answers = {name: GuestRefused(f"{EVIL}\n", 1) for name in BY_NAME}
+    result = run(*[word.replace("GUEST", scripted.endpoint) for word in words])
+    assert_one_line(result, 1)
+    assert_harmless(result.stdout + result.stderr)
+
+
+@pytest.mark.parametrize("json", [[], ["--json"]])
+def test_control_characters_in_the_names_of_programs_and_in_digests(
+    run: Run, scripted: ScriptedAgent, json: list[str]
+) -> None:
+    process = {"pid": 2**63, "argv": [EVIL, ""], "user": EVIL, "started": 2**62, "terminal": True}
+    scripted.answers = {
+        "exec-list": [
+            {**process, "detached": True, "attached": False},
+            {**process, "detached": True, "attached": True},
+        ],
+        "get-file-sha256sum": EVIL,
+        "file-stat": GuestRefused(EVIL, 1),
+    }
+    for words in (["processes", scripted.endpoint], ["sha256sum", f"{scripted.endpoint}:/x"]):
+        result = run(*json, *words)
+        assert result.returncode == 0, result.stderr
+        assert_harmless(result.stdout + result.stderr)

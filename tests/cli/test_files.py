@@ -194,6 +194,27 @@ def test_chown_takes_names_and_numbers(run: Run, endpoint: str, tree: Path) -> N
     assert_one_line(run("chown", "nobody-of-this-name", f"{endpoint}:{tree}/big"), 1)
 
 
+def test_with_recursive_the_program_of_the_guest_does_it(run: Run, endpoint: str, tree: Path) -> None:
+    (tree / "below" / "program").touch(0o755)
+    result = run("chmod", "-R", "u=rwX,go=", f"{endpoint}:{tree}/below", f"{endpoint}:{tree}/big")
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+    modes = {name: (tree / name).stat().st_mode & 0o7777 for name in ("below", "below/file", "below/program", "big")}
+    assert modes == {"below": 0o700, "below/file": 0o600, "below/program": 0o700, "big": 0o600}
+    value = json.loads(run("--json", "chown", "-R", f"{os.geteuid()}", f"{endpoint}:{tree}/below").stdout)
+    assert value == {"path": f"{tree}/below", "user": str(os.geteuid()), "group": ""}
+    missing = run("chmod", "-R", "700", f"{endpoint}:{tree}/nowhere")
+    assert_one_line(missing, 1)
+    assert f"cannot access '{tree}/nowhere': No such file or directory" in missing.stderr
+
+
+def test_a_link_below_leads_no_recursive_change_out_of_the_tree(run: Run, endpoint: str, tree: Path) -> None:
+    outside = tree.parent / "outside"
+    outside.mkdir(0o700)
+    (tree / "below" / "out").symlink_to(outside)
+    assert run("chmod", "-R", "755", f"{endpoint}:{tree}/below").returncode == 0
+    assert outside.stat().st_mode & 0o7777 == 0o700
+
+
 def test_md5sum_prints_what_md5sum_prints(run: Run, endpoint: str, tree: Path) -> None:
     assert run("md5sum", f"{endpoint}:{tree}/big").stdout == program("md5sum", tree / "big")
     value = json.loads(run("--json", "md5sum", f"{endpoint}:{tree}/big").stdout)
@@ -217,7 +238,8 @@ def test_a_digest_of_a_large_file_gets_more_time_unless_it_is_limited(run: Run, 
         ["stat", "unix:/x.sock"],
         ["mkdir", "-m", "8", "/x.sock:/a"],
         ["chmod", "755"],
-        ["chmod", "-R", "755", "/x.sock:/a"],
+        ["chmod", "-R", "8", "/x.sock:/a"],
+        ["chown", "-R", ":", "/x.sock:/a"],
         ["chmod", "/x.sock:/a", "755"],
         ["chown", "root:", "/x.sock:/a"],
         ["chown", ":", "/x.sock:/a"],

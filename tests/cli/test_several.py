@@ -228,12 +228,14 @@ def test_all_paths_of_a_guest_go_over_one_connection(host: Host) -> None:
     status = BY_NAME["file-stat"].examples[0].answer
     connections = []
     script = host.add("web1", file_stat=status)
-    for words in (["web1:/a", "web1:/b", "web1:/c"], ["web*:/a", "web*:/b", "web1:/c"]):
+    path = script.endpoint.removeprefix("unix:")
+    same = ["web1:/a", f"{path}:/b", f"unix:{path}:/c"]
+    for words in (["web1:/a", "web1:/b", "web1:/c"], ["web*:/a", "web*:/b", "web1:/c"], same):
         result = host.run("-v", "stat", *words)
         assert result.returncode == 0
         connections.append(result.stderr.count('{"execute": "sync"'))
-    assert connections == [1, 1]
-    assert script.asked == ["file-stat"] * 6
+    assert connections == [1, 1, 1]
+    assert script.asked == ["file-stat"] * 9
 
 
 def test_paths_of_several_guests(pair: Host, tmp_path: Path) -> None:
@@ -283,6 +285,13 @@ def test_cat_puts_the_name_before_each_line(pair: Host, tmp_path: Path) -> None:
     ]
     lines = pair.run("--json", "cat", f"*1:{tmp_path}/file").stdout.splitlines()
     assert [json.loads(line)["stdout"] for line in lines if "stdout" in line] == ["one", "\x1b[2Jtwo\tends"]
+
+
+def test_a_copy_within_a_guest_knows_it_by_each_of_its_names(pair: Host, endpoint: str, tmp_path: Path) -> None:
+    (tmp_path / "source").write_text("text")
+    result = pair.run("--timeout", 5, "cp", f"web1:{tmp_path}/source", f"{endpoint}:{tmp_path}/copy")
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "copy").read_text() == "text"
 
 
 def test_cp_and_tee_bring_a_file_to_all(pair: Host, tmp_path: Path) -> None:
@@ -389,6 +398,19 @@ def test_a_freeze_of_all_or_none_thaws_again_what_froze(host: Host, answer: Any)
     assert good.asked == ["fs-freeze", "fs-unfreeze"]
     # Of one that refused nothing is frozen; of one that does not answer, nobody knows.
     assert ("fs-unfreeze" in bad.asked) == (not isinstance(answer, GuestRefused))
+
+
+def test_an_interrupted_freeze_of_all_or_none_thaws_again(host: Host) -> None:
+    good = host.add("good", fs_freeze=True, fs_unfreeze=True)
+    slow = host.add("slow", fs_freeze=SILENCE, fs_unfreeze=True)
+    process = host.start("freeze", "--all-or-none", "*")
+    assert process.stdout is not None
+    assert process.stdout.readline() == "good: frozen\n"
+    wait_for(lambda: bool(slow.asked))
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=10)
+    assert process.returncode == 130
+    assert good.asked == slow.asked == ["fs-freeze", "fs-unfreeze"]
 
 
 def test_an_interrupted_freeze_tells_which_may_be_frozen(host: Host) -> None:

@@ -22,9 +22,10 @@ def _talk(endpoint: str | Transport, method: str, *args: Any, options: Any = Non
             return await getattr(guest, method)(*args, **named)
 
     async def alone() -> Any:
-        result = await conversation()
-        assert len(asyncio.all_tasks()) == 1, "a task was left behind"
-        return result
+        try:
+            return await conversation()
+        finally:
+            assert len(asyncio.all_tasks()) == 1, "a task was left behind"
 
     return asyncio.run(alone())
 

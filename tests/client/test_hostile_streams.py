@@ -39,6 +39,7 @@ from phoenix_ga.wire.frames import DATA, END, RESET, SKIP, WINDOW, encode_header
 from phoenix_ga.wire.messages import Request, encode_return
 from phoenix_ga.wire.streams import Stream
 from phoenix_ga.wire.units import Frame
+from tests.client.conftest import Talk
 
 Answer = Callable[[Request], bytes]
 # Of each call. A test that is not over within the other has met a call without an end.
@@ -84,7 +85,10 @@ def opened(value: Any, *frames: bytes, **wrong: Any) -> Answer:
 
 
 def converse(transport: Transport, work: Callable[[Guest], Awaitable[Any]], timeout: float = TIMEOUT) -> Any:
-    """Do `work` with a guest; see that it ends, and that no task outlives it. timeout: of each call."""
+    """Do `work` with a guest; see that it ends, that no task outlives it, and that an error tells what met it.
+
+    timeout: of each call.
+    """
 
     async def conversation() -> Any:
         async with deadline.timeout(PATIENCE), connect(transport, timeout=timeout) as guest:
@@ -99,6 +103,10 @@ def converse(transport: Transport, work: Callable[[Guest], Awaitable[Any]], time
     start = time.monotonic()
     try:
         return asyncio.run(alone())
+    except GuestError as error:
+        if error.request is None:
+            pytest.fail(f"nobody knows what met {error!r}")
+        raise
     finally:
         assert time.monotonic() - start < PATIENCE, "a call had no end"
 
@@ -217,12 +225,18 @@ HOSTILE_GETS: dict[str, tuple[Answer, type[Exception]]] = {
 
 
 @pytest.mark.parametrize(("answer", "error"), HOSTILE_GETS.values(), ids=HOSTILE_GETS.keys())
-def test_a_hostile_get_leaves_nothing(answer: Answer, error: type[Exception], tmp_path: Path) -> None:
+def test_a_hostile_get_leaves_nothing(talk: Talk, answer: Answer, error: type[Exception], tmp_path: Path) -> None:
     with pytest.raises(error) as caught:
-        converse(MockTransport({"file-get": answer}), lambda guest: guest.get("/x", tmp_path / "local"))
-    assert isinstance(caught.value, GuestError)
+        talk(MockTransport({"file-get": answer}), "get", "/x", tmp_path / "local", options={"timeout": TIMEOUT})
+    assert_is_ours(caught.value)
     assert len(str(caught.value)) < 300
     assert os.listdir(tmp_path) == []
+
+
+def assert_is_ours(error: BaseException) -> None:
+    """It is one of the errors of the library, and tells what met it."""
+    assert isinstance(error, GuestError)
+    assert error.request is not None
 
 
 def test_last_words_of_any_depth_are_only_wrong(tmp_path: Path) -> None:
@@ -412,26 +426,31 @@ HOSTILE_PUTS: dict[str, tuple[Answer, Callable[[Frame], bytes], type[Exception]]
 
 
 @pytest.mark.parametrize("name", HOSTILE_PUTS)
-@pytest.mark.parametrize("method", ["put", "open"])
-def test_a_hostile_put_is_an_error(method: str, name: str, tmp_path: Path) -> None:
+def test_a_hostile_put_is_an_error(talk: Talk, name: str, tmp_path: Path) -> None:
     answer, on_frame, error = HOSTILE_PUTS[name]
     transport = MockTransport({"file-put": answer}, on_frame=on_frame)
     (tmp_path / "local").write_bytes(SMALL)
+    with pytest.raises(error) as caught:
+        talk(transport, "put", tmp_path / "local", "/x", options={"timeout": TIMEOUT})
+    assert_is_ours(caught.value)
+
+
+@pytest.mark.parametrize("name", HOSTILE_PUTS)
+def test_a_hostile_end_of_a_file_that_is_written_is_an_error(name: str) -> None:
+    answer, on_frame, error = HOSTILE_PUTS[name]
+    transport = MockTransport({"file-put": answer}, on_frame=on_frame)
 
     async def work(guest: Guest) -> None:
-        if method == "put":
-            await guest.put(tmp_path / "local", "/x")
-        else:
-            async with await guest.open("/x", "wb") as file:
-                await file.write(SMALL)
+        async with await guest.open("/x", "wb") as file:
+            await file.write(SMALL)
 
-    if method == "open" and "digest" in name:
+    if "digest" in name:
         # What is written piece by piece has no digest.
         converse(transport, work)
         return
     with pytest.raises(error) as caught:
         converse(transport, work)
-    assert isinstance(caught.value, GuestError)
+    assert_is_ours(caught.value)
 
 
 def test_credit_for_one_byte_at_a_time_is_slow_and_nothing_else(tmp_path: Path) -> None:
@@ -500,11 +519,11 @@ HOSTILE_RUNS: dict[str, tuple[Answer, type[Exception]]] = {
 
 
 @pytest.mark.parametrize(("answer", "error"), HOSTILE_RUNS.values(), ids=HOSTILE_RUNS.keys())
-def test_a_hostile_program_is_an_error(answer: Answer, error: type[Exception]) -> None:
-    transport = MockTransport({"exec": answer})
+def test_a_hostile_program_is_an_error(talk: Talk, answer: Answer, error: type[Exception]) -> None:
+    asked = {"input": bytes(100_000), "timeout": TIMEOUT, "limit": 1000}
     with pytest.raises(error) as caught:
-        converse(transport, lambda guest: guest.run(["x"], input=bytes(100_000), timeout=TIMEOUT, limit=1000))
-    assert isinstance(caught.value, GuestError)
+        talk(MockTransport({"exec": answer}), "run", ["x"], **asked, options={"timeout": TIMEOUT})
+    assert_is_ours(caught.value)
 
 
 def test_a_program_that_ends_unheard_has_ended_all_the_same() -> None:

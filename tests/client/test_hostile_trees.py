@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from phoenix_ga.client import (
+    GuestError,
     GuestTimeout,
     MockTransport,
     ProtocolViolation,
@@ -206,6 +207,9 @@ def test_a_tar_that_is_made_to_do_harm(
         with pytest.raises(error) as caught:
             talk(transport, "get_tree", "/x", target)
         assert str(caught.value).isprintable()
+        if isinstance(caught.value, GuestError):
+            assert caught.value.request is not None
+            assert caught.value.request.execute == "directory-get"
     assert time.monotonic() - start < 5
     assert_untouched(target)
     assert set(os.listdir(target)) == there

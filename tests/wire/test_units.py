@@ -268,3 +268,17 @@ def test_a_newline_ends_a_line_but_for_those_who_write_objects_over_several() ->
 
 def test_a_frame_may_follow_an_object_at_once() -> None:
     assert parse(b'{"a": 1}' + frame(b"one\ntwo")) == [repr(Line(b'{"a": 1}')), repr(Frame(DATA, 7, b"one\ntwo"))]
+
+
+@given(data=st.binary(max_size=300), cuts=st.lists(st.integers(0, 300), max_size=5))
+def test_with_lines_only_a_newline_ends_a_line_and_nothing_else_does(data: bytes, cuts: list[int]) -> None:
+    stream = data.replace(b"\xfb", b"{") + b'{"a": 1}{"b": 2}\n'
+    parser = Parser(LIMIT, lines_only=True)
+    units = []
+    for start, end in zip([0, *sorted(cuts)], [*sorted(cuts), len(stream)]):
+        parser.receive(stream[start:end])
+        units += list(parser)
+    lines = [line.rpartition(b"\xff")[2].lstrip(b"\r\n\t ") for line in stream.split(b"\n")]
+    assert [unit.data for unit in units if isinstance(unit, Line)] == [
+        line.removesuffix(b"\r") for line in lines if line
+    ]

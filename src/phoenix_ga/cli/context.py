@@ -54,9 +54,13 @@ class Options:
 
     def connect(self, guest: str) -> AbstractAsyncContextManager[Guest]:
         """Return the connection to the one guest that the words select, to be entered."""
+        return self.connect_to(select_one(guest))
+
+    def connect_to(self, guest: KnownGuest) -> AbstractAsyncContextManager[Guest]:
+        """Return the connection to a guest, to be entered."""
         from phoenix_ga.client import connect
 
-        return connect(select_one(guest), **self._settings())
+        return connect(guest, **self._settings())
 
     def connect_sync(self, guest: str) -> AbstractContextManager[SyncGuest]:
         """Return the connection to one guest without asyncio, to be entered."""

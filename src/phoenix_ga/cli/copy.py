@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from errno import EISDIR, ENOTDIR
 from typing import TYPE_CHECKING, Any, Optional
 
@@ -18,7 +18,7 @@ from phoenix_ga.cli.errors import complain, explain
 from phoenix_ga.cli.output import escape, size
 from phoenix_ga.cli.path_completion import complete_path
 from phoenix_ga.cli.paths import split_guest_path
-from phoenix_ga.cli.selection import is_plain, select
+from phoenix_ga.cli.selection import is_plain, select, select_one, socket_of
 
 if TYPE_CHECKING:
     from phoenix_ga.client import Guest, Transferred, TransferredTree
@@ -29,11 +29,15 @@ Progress = Callable[[int, Optional[int]], None]
 
 @dataclass(frozen=True)
 class _Place:
-    """A path on this host, or in a guest. word: as it was typed. endpoint: None on this host."""
+    """A path on this host, or in a guest. word: as it was typed. endpoint: the words for the guest; None: this host.
+
+    known: the guest, once it was looked for.
+    """
 
     word: str
     endpoint: str | None
     path: str
+    known: KnownGuest | None = None
 
     @classmethod
     def parse(cls, word: str) -> _Place:
@@ -50,13 +54,17 @@ class _Place:
 
     @property
     def guest(self) -> str:
-        """The endpoint, the same for both ways to write a Unix socket; empty on this host."""
-        return (self.endpoint or "").removeprefix("unix:")
+        """What is the same for all ways to write an endpoint; empty on this host."""
+        return "" if self.known is None else socket_of(self.known)
+
+    def resolved(self) -> _Place:
+        """Return it with its guest. Raises EndpointError."""
+        return self if self.endpoint is None else replace(self, known=select_one(self.endpoint))
 
     def inside(self, name: str) -> _Place:
         """Return the place `name` in this directory."""
         path = os.path.join(self.path, name) if name else self.path
-        return _Place(self.word, self.endpoint, path)
+        return replace(self, path=path)
 
 
 @click.command(
@@ -125,12 +133,14 @@ def cp(
             raise click.UsageError("What goes to several guests comes from this host; copy it here first.")
         return _copy_to_several(options, form, origins, target)
 
+    origins, target = [origin.resolved() for origin in origins], target.resolved()
+
     async def show(values: dict[str, Any]) -> None:
         if options.json:
             options.show(values, "")
 
     with _Display(options) as display:
-        return run(_Copying(form, display, options.connect, show).copy_all(origins, target))
+        return run(_Copying(form, display, options.connect_to, show).copy_all(origins, target))
 
 
 def _copy_to_several(options: Options, form: _Form, origins: list[_Place], target: _Place) -> int:
@@ -145,8 +155,8 @@ def _copy_to_several(options: Options, form: _Form, origins: list[_Place], targe
         async def show(values: dict[str, Any]) -> None:
             await voice.result(values, "")
 
-        copying = _Copying(form, display, lambda _: options.connect_among(known), show)
-        return ended(await copying.copy_all(origins, _Place(target.word, known.endpoint, target.path)))
+        copying = _Copying(form, display, options.connect_among, show)
+        return ended(await copying.copy_all(origins, replace(target, known=known)))
 
     return options.fan_out(select(target.endpoint), on_one)
 
@@ -169,7 +179,7 @@ class _Copying:
         self,
         form: _Form,
         display: _Display,
-        connect: Callable[[str], contextlib.AbstractAsyncContextManager[Guest]],
+        connect: Callable[[KnownGuest], contextlib.AbstractAsyncContextManager[Guest]],
         show: Callable[[dict[str, Any]], Awaitable[None]],
     ) -> None:
         self._form = form
@@ -187,8 +197,8 @@ class _Copying:
         worst = 0
         async with contextlib.AsyncExitStack() as stack:
             for place in (*origins, target):
-                if place.endpoint is not None and place.guest not in self._guests:
-                    connected = await stack.enter_async_context(self._connect(place.endpoint))
+                if place.known is not None and place.guest not in self._guests:
+                    connected = await stack.enter_async_context(self._connect(place.known))
                     self._guests[place.guest] = connected
             below = await self._is_directory(target)
             if len(origins) > 1 and not below:

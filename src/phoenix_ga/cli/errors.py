@@ -53,4 +53,9 @@ def explain(error: Exception) -> tuple[int, str]:
 def complain(text: str) -> None:
     """Show a line on stderr, with the name of the guest where it is one of several."""
     name = speaker.get()
-    click.echo(f"phoenixctl: {escape(f'{name}: {text}' if name else text)}", err=True)
+    click.echo(f"phoenixctl: {escape(with_name(name, text) if name else text)}", err=True)
+
+
+def with_name(name: str, text: str) -> str:
+    """Return a message that begins with the name of its guest, once."""
+    return text if text.startswith(f"{name}: ") else f"{name}: {text}"

@@ -10,7 +10,7 @@ import click
 
 from phoenix_ga.cli.context import Options, nothing_wrong, run
 from phoenix_ga.cli.errors import complain, explain
-from phoenix_ga.cli.selection import is_plain, select
+from phoenix_ga.cli.selection import is_plain, select, select_one, socket_of
 
 if TYPE_CHECKING:
     from phoenix_ga.cli.tally import Outcome
@@ -85,23 +85,25 @@ async def each_place(
     """Do `work` with each path, one after the other; return the last status that is not 0."""
     from phoenix_ga.client import GuestError, GuestRefused
 
+    guests = {words: select_one(words) for words, _ in places}
     alone = len(places) == 1
     connected: dict[str, Guest] = {}
     silent: set[str] = set()
     worst = 0
     async with AsyncExitStack() as stack:
         for words, path in places:
-            if words in silent:
+            socket = socket_of(guests[words])
+            if socket in silent:
                 continue
             try:
-                if words not in connected:
-                    connected[words] = await stack.enter_async_context(options.connect(words))
-                status = await work(connected[words], path)
+                if socket not in connected:
+                    connected[socket] = await stack.enter_async_context(options.connect_to(guests[words]))
+                status = await work(connected[socket], path)
             except GuestError as error:
                 if alone:
                     raise
                 if not isinstance(error, GuestRefused):
-                    silent.add(words)
+                    silent.add(socket)
                 status, text = explain(error)
                 complain(text)
             worst = status or worst
@@ -119,13 +121,13 @@ def on_several(
     paths: dict[str, list[str]] = {}
     for words, path in places:
         for known in select(words):
-            guests.setdefault(known.endpoint, known)
-            paths.setdefault(known.endpoint, []).append(path)
+            guests.setdefault(socket_of(known), known)
+            paths.setdefault(socket_of(known), []).append(path)
 
     async def on_one(known: KnownGuest, voice: Voice) -> Outcome:
         outcome = DONE
         async with options.connect_among(known) as guest:
-            for path in paths[known.endpoint]:
+            for path in paths[socket_of(known)]:
                 try:
                     now = ended(await work(guest, path, voice))
                 except GuestRefused as error:

@@ -16,9 +16,11 @@ _NAMED_MAX = 5
 
 def is_plain(words: str) -> bool:
     """Tell whether `words` can mean one guest only: no list, no group, no pattern."""
+    from phoenix_ga.client.endpoints import is_name
+
     if "," in words or words.startswith("@"):
         return False
-    return "/" in words or ":" in words or _PATTERN.isdisjoint(words)
+    return _PATTERN.isdisjoint(words) or not is_name(words)
 
 
 def select(words: str) -> list[KnownGuest]:
@@ -27,9 +29,14 @@ def select(words: str) -> list[KnownGuest]:
 
     found: dict[str, KnownGuest] = {}
     for guest in select_guests(words):
-        # A port takes one client at a time: the other way to write the same socket would wait for this one.
-        found.setdefault(guest.endpoint.removeprefix("unix:"), guest)
+        # A port takes one client at a time: a second connection would wait for the first.
+        found.setdefault(socket_of(guest), guest)
     return list(found.values())
+
+
+def socket_of(guest: KnownGuest) -> str:
+    """Return what is the same for all ways to write an endpoint."""
+    return guest.endpoint.removeprefix("unix:")
 
 
 def select_one(words: str) -> KnownGuest:

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from phoenix_ga.cli import stdio
-from phoenix_ga.cli.errors import explain
+from phoenix_ga.cli.errors import explain, with_name
 from phoenix_ga.cli.output import escape, to_json
 
 # A line that is longer goes out in pieces, a line each, in bytes.
@@ -54,7 +54,7 @@ class Voice:
         if self._stage.json:
             await self._object(**where, error={"text": text, "status": status})
         else:
-            await self._stage.write(f"phoenixctl: {self._prefix}{escape(text)}\n", stdio.STDERR)
+            await self._stage.write(f"phoenixctl: {escape(with_name(self._name, text))}\n", stdio.STDERR)
 
     async def output(self, data: bytes, fd: int = stdio.STDOUT) -> None:
         """Print whole lines of a program or a file, harmless to a terminal."""

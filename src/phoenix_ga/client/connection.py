@@ -17,6 +17,7 @@ from phoenix_ga.client.errors import (
     GuestTimeout,
     LinkLost,
     ProtocolViolation,
+    as_met_by,
     refusal,
 )
 from phoenix_ga.client.handshake import Handshake
@@ -95,7 +96,7 @@ class Connection:
         self.name = name
         self._transport = transport
         self._trace = trace
-        self._parser = Parser(line_limit)
+        self._parser = Parser(line_limit, lines_only=True)
         # As few as the line is short: a value takes more memory than its text.
         self._elements_max = max(ANSWER_ELEMENTS_MAX * line_limit // LINE_LIMIT, _ELEMENTS_LEAST)
         # An answer to somebody else, or to a connection before this one, has another prefix.
@@ -179,12 +180,12 @@ class Connection:
         """
         return await self._call(execute, arguments, timeout, expected)
 
-    def adopt_stream(self, value: Any, expected: ExpectedStream) -> GuestStream:
+    def adopt_stream(self, value: Any, expected: ExpectedStream, request: Request) -> GuestStream:
         """Return the stream that `value`, sent by the guest on another stream, tells of.
 
-        To be called before the next frames are looked at. Raises ShapeError.
+        request: what opened the other one. To be called before the next frames are looked at. Raises ShapeError.
         """
-        return self._open_streams(value, (expected,))[expected.member]
+        return self._open_streams(value, (expected,), request)[expected.member]
 
     def keep(self, task: asyncio.Task[None]) -> None:
         """Let a task end with the connection, at the latest."""
@@ -230,13 +231,13 @@ class Connection:
     async def _ask(self, waiting: _Waiting) -> tuple[Any, dict[str, GuestStream]]:
         request = waiting.request
         if self._broken is not None:
-            raise _for(self._broken, request)
+            raise as_met_by(self._broken, request)
         line = encode_request(request.execute, request.arguments, request.tag)
         self._waiting[request.tag] = waiting
         try:
             await self._write(line)
         except GuestError as error:
-            raise _for(error, request) from error
+            raise as_met_by(error, request) from error
         result = await waiting.answered
         waiting.taken = True
         return result
@@ -399,7 +400,7 @@ class Connection:
                 stream.drop("nobody waits for it any more")
 
     def _open_streams(
-        self, value: Any, expected: Sequence[ExpectedStream], request: Request | None = None
+        self, value: Any, expected: Sequence[ExpectedStream], request: Request
     ) -> dict[str, GuestStream]:
         """Return the streams that the guest tells of. Raises ShapeError, and then has opened none."""
         streams: dict[str, GuestStream] = {}
@@ -412,7 +413,7 @@ class Connection:
                 raise ShapeError(f"stream {number} with the window {credit} can't be opened")
             wire = Stream(number, credit=credit, window=each.window, sends=each.sends, skips=each.skips)
             streams[each.member] = GuestStream(
-                wire, self._write, self._post, self._forget_stream, each.ends_both, each.look, request
+                wire, self._write, self._post, self._forget_stream, request, each.ends_both, each.look
             )
         if len({stream.id for stream in streams.values()}) < len(streams):
             raise ShapeError("two streams have one number")
@@ -435,10 +436,10 @@ class Connection:
         if self._broken is None:
             self._broken = error
         for waiting in self._waiting.values():
-            _refuse(waiting.answered, _for(self._broken, waiting.request))
+            _refuse(waiting.answered, as_met_by(self._broken, waiting.request))
         self._waiting.clear()
         for stream in list(self._streams.values()):
-            stream.lose(self._broken if stream.request is None else _for(self._broken, stream.request))
+            stream.lose(as_met_by(self._broken, stream.request))
         self._streams.clear()
 
 
@@ -459,13 +460,6 @@ def _refuse(answered: asyncio.Future[Any], error: GuestError) -> None:
 
 def _link_broke(error: OSError) -> LinkLost:
     return LinkLost(f"the link broke: {error.strerror or error}")
-
-
-def _for(error: GuestError, request: Request) -> GuestError:
-    """Return the error that broke the connection, as this request meets it."""
-    if isinstance(error, ProtocolViolation):
-        return ProtocolViolation(error.text, request, fatal=True)
-    return type(error)(error.text, request)
 
 
 def _found(waiting: dict[str, _Waiting], tag: Any) -> _Waiting | None:

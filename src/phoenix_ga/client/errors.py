@@ -18,6 +18,9 @@ LinkLost, and after a ProtocolViolation with `.fatal`, the connection is of no m
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from phoenix_ga.wire.messages import NO_CODE, AnswerError, Request
 
 
@@ -31,6 +34,23 @@ class GuestError(Exception):
 
     def __str__(self) -> str:
         return self.text if self.request is None else f"{self.request.execute}: {self.text}"
+
+
+@contextmanager
+def met_by(request: Request) -> Iterator[None]:
+    """Let an error of ours in the body, that carries no request, carry this one."""
+    try:
+        yield
+    except GuestError as error:
+        error.request = error.request or request
+        raise
+
+
+def as_met_by(error: GuestError, request: Request) -> GuestError:
+    """Return the error that broke the connection, as this request meets it."""
+    if isinstance(error, ProtocolViolation):
+        return ProtocolViolation(error.text, request, fatal=True)
+    return type(error)(error.text, request)
 
 
 class ConnectFailed(GuestError):
@@ -79,8 +99,8 @@ class TransferIncomplete(GuestError):
     these.
     """
 
-    def __init__(self, reason: str, missing: tuple[str, ...] = ()) -> None:
-        super().__init__(": ".join((reason, *missing[:1])))
+    def __init__(self, reason: str, missing: tuple[str, ...] = (), request: Request | None = None) -> None:
+        super().__init__(": ".join((reason, *missing[:1])), request)
         self.reason = reason
         self.missing = missing
 

@@ -83,7 +83,7 @@ class GuestFile:
         if self._source is None:
             raise io.UnsupportedOperation("the file is not open for reading")
         while size < 0 or len(self._rest) < size:
-            piece = await in_time(self._guest.timeout, self._source.read())
+            piece = await in_time(self._guest.timeout, self._source.read(), self._source.request)
             if not piece:
                 break
             self._rest += piece
@@ -96,7 +96,7 @@ class GuestFile:
         """Append to the file; return the number of bytes."""
         if self._sink is None:
             raise io.UnsupportedOperation("the file is not open for writing")
-        await in_time(self._guest.timeout, self._sink.write(data))
+        await in_time(self._guest.timeout, self._sink.write(data), self._sink.request)
         self._offset += len(data)
         return len(data)
 

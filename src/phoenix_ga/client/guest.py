@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 from phoenix_ga.client import deadline
 from phoenix_ga.client.connection import Connection, ExpectedStream, Trace
 from phoenix_ga.client.endpoints import open_endpoint
-from phoenix_ga.client.errors import GuestError, GuestTimeout, ProtocolViolation
+from phoenix_ga.client.errors import GuestError, GuestTimeout, ProtocolViolation, met_by
 from phoenix_ga.client.files import FileStream, GuestFile
 from phoenix_ga.client.known import KnownGuest
 from phoenix_ga.client.link import Link
@@ -106,8 +106,13 @@ class Guest:
         where it is not given.
         """
         limit = self.timeout if isinstance(timeout, _Unset) else timeout
-        connection = await self._link.connection()
+        connection = await self._connection(command, arguments or {})
         return await connection.call(command, arguments or {}, limit)
+
+    async def _connection(self, command: str, arguments: dict[str, Any]) -> Connection:
+        """Return the connection for a request."""
+        with met_by(Request(command, arguments)):
+            return await self._link.connection()
 
     async def _read(self, read: Callable[[Shape], Result], command: str, **arguments: Any) -> Result:
         """Run a command and return what `read` makes of its answer."""
@@ -121,7 +126,7 @@ class Guest:
         self, expected: Sequence[ExpectedStream], command: str, **arguments: Any
     ) -> tuple[Any, dict[str, GuestStream]]:
         """Run a command that opens streams; return its answer and these."""
-        connection = await self._link.connection()
+        connection = await self._connection(command, arguments)
         return await connection.open_streams(command, arguments, self.timeout, expected)
 
     async def _shaped(self, read: Callable[[Shape], Result], value: Any, streams: dict[str, GuestStream]) -> Result:
@@ -131,7 +136,7 @@ class Guest:
         except ShapeError as error:
             for stream in streams.values():
                 await stream.reset()
-            request = next((stream.request for stream in streams.values()), None)
+            request = next(stream.request for stream in streams.values())
             raise ProtocolViolation(str(error), request) from None
 
     # The agent and the system
@@ -435,7 +440,11 @@ class Guest:
         """
         expected = [_main_stream(window), ExpectedStream("stderr", window, sends=False, optional=True)]
         value, streams = await self._open(expected, "exec-attach", pid=pid, window=window)
-        argv = await self._shaped(lambda shape: shape.member("argv").items(Shape.text), value, streams)
+
+        def read(shape: Shape) -> tuple[int, tuple[str, ...]]:
+            return shape.member("pid").integer(), shape.member("argv").items(Shape.text)
+
+        pid, argv = await self._shaped(read, value, streams)
         return GuestProcess(self, argv, pid, streams["stream"], streams.get("stderr"))
 
     async def popen(self, /, *argv: str, **options: Any) -> GuestProcess:
@@ -466,7 +475,8 @@ class Guest:
             except asyncio.TimeoutError as error:
                 if isinstance(error, GuestError):
                     raise
-                raise GuestTimeout(f"{process.argv[0]} did not end within {timeout:g} s") from None
+                text = f"{process.argv[0]} did not end within {timeout:g} s"
+                raise GuestTimeout(text, process.stdout.request) from None
         if check:
             completed.check_returncode()
         return completed
@@ -513,11 +523,12 @@ class Guest:
 
         host: empty for 127.0.0.1. port: 0 for any.
         """
-        connection = await self._link.connection()
-        backlog = Backlog(connection, window)
+        arguments = {"host": host, "port": port, "path": path, "window": window}
+        connection = await self._connection("listen", arguments)
+        backlog = Backlog(connection, window, Request("listen", arguments))
         value, streams = await connection.open_streams(
             "listen",
-            {"host": host, "port": port, "path": path, "window": window},
+            arguments,
             self.timeout,
             (ExpectedStream("stream", window, sends=False, look=backlog.take),),
         )

@@ -6,7 +6,7 @@ import asyncio
 import signal
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from phoenix_ga.client.errors import ProtocolViolation, StreamBroken
 from phoenix_ga.client.shapes import Shape, ShapeError
@@ -114,7 +114,7 @@ class GuestProcess:
     @property
     def returncode(self) -> int | None:
         """How it ended, as `subprocess` has it; None before all of `stdout` was read."""
-        return None if self.stdout.message is None else read_returncode(self.stdout.message)
+        return None if self.stdout.message is None else read_returncode(self.stdout)
 
     async def __aenter__(self) -> GuestProcess:
         return self
@@ -189,12 +189,12 @@ class GuestProcess:
         await self._guest.exec_resize(self.pid, rows, columns)
 
 
-def read_returncode(message: dict[str, Any]) -> int:
-    """Return what a closing message says of how a process ended. Raises ProtocolViolation."""
+def read_returncode(stream: GuestStream) -> int:
+    """Return what the last words of a stream say of how a process ended. Raises ProtocolViolation."""
     try:
-        return _returncode(Shape(message, "the closing message"))
+        return _returncode(Shape(stream.message or {}, "the closing message"))
     except ShapeError as error:
-        raise ProtocolViolation(str(error)) from None
+        raise ProtocolViolation(str(error), stream.request) from None
 
 
 def _returncode(shape: Shape) -> int:

@@ -53,7 +53,7 @@ async def resume_get(
         source = await guest.file_get(remote, offset=kept, sparse=True)
         async with source.stream:
             if (source.size, source.mtime) != (first.size, first.mtime):
-                raise TransferDamaged(f"{remote}: it changed meanwhile: try again")
+                raise TransferDamaged(f"{remote}: it changed meanwhile: try again", source.stream.request)
             try:
                 size, digest = await receive(guest, remote, source, file, local, kept, True, progress)
             except TransferDamaged:

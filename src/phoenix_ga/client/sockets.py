@@ -13,6 +13,7 @@ from phoenix_ga.client.errors import GuestError, StreamBroken
 from phoenix_ga.client.shapes import Shape, ShapeError
 from phoenix_ga.client.streams import GuestStream
 from phoenix_ga.wire.json_text import JsonError, decode_json
+from phoenix_ga.wire.messages import Request
 from phoenix_ga.wire.streams import StreamViolation
 
 StreamPair = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -158,10 +159,11 @@ class Accepted:
 class Backlog:
     """The connections that a guest tells of on the stream of `listen` and that nobody has accepted yet.
 
-    window: how many bytes the guest may send on each at first.
+    window: how many bytes the guest may send on each at first. request: the `listen`.
     """
 
-    def __init__(self, connection: Connection, window: int) -> None:
+    def __init__(self, connection: Connection, window: int, request: Request) -> None:
+        self._request = request
         self._connection = connection
         self._expected = ExpectedStream("stream", window)
         self._news = bytearray()
@@ -184,7 +186,7 @@ class Backlog:
             host, port = "", 0
             if type(value) is dict and "host" in value:
                 host, port = shape.member("host").text(), shape.member("port").integer()
-            stream = self._connection.adopt_stream(value, self._expected)
+            stream = self._connection.adopt_stream(value, self._expected, self._request)
         except (JsonError, ShapeError) as error:
             raise StreamViolation(str(error)) from None
         if len(self.waiting) < BACKLOG:
@@ -235,7 +237,7 @@ class GuestListener:
         """Return the next connection as a stream. Raises StreamBroken where the guest listens no more."""
         accepted = await self._next()
         if accepted is None:
-            raise StreamBroken("the guest listens no more")
+            raise StreamBroken("the guest listens no more", request=self._stream.request)
         return accepted[0]
 
     async def _next(self) -> tuple[GuestStream, str, int] | None:

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, Union
 
-from phoenix_ga.client.errors import GuestError, StreamBroken
+from phoenix_ga.client.errors import GuestError, StreamBroken, as_met_by
 from phoenix_ga.wire.messages import NO_CODE, Request
 from phoenix_ga.wire.streams import Credit, Data, End, Reset, Skip, Stream, StreamViolation
 from phoenix_ga.wire.units import Frame
@@ -25,8 +25,8 @@ Piece = Union[bytes, Skip]
 class GuestStream:
     """A stream of the guest. One task may read while another one writes.
 
-    message: the guest's last words, when all was read; None before. request: what opened it; None for a
-    connection that somebody made to a listener. Reading and writing raise
+    message: the guest's last words, when all was read; None before. request: what opened it, which is
+    `listen` for a connection that somebody made to a listener. Reading and writing raise
     StreamBroken where the guest resets the stream, and LinkLost where the connection ends. Leaving it
     as a context manager resets it, unless both directions have ended.
 
@@ -41,9 +41,9 @@ class GuestStream:
         write: Write,
         post: Callable[[bytes], None],
         forget: Callable[[GuestStream], None],
+        request: Request,
         ends_both: bool = False,
         look: Callable[[bytes], None] | None = None,
-        request: Request | None = None,
     ) -> None:
         self._stream = stream
         self.request = request
@@ -126,13 +126,13 @@ class GuestStream:
             self._may_write()
             size = min(len(rest), self._stream.credit, FRAME_SIZE)
             header = self._stream.data_header(size)
-            await self._write(b"".join((header, rest[:size])))
+            await self._send(b"".join((header, rest[:size])))
             rest = rest[size:]
 
     async def skip(self, length: int) -> None:
         """Send a Skip instead of `length` zeros, to a guest that takes them."""
         self._may_write()
-        await self._write(self._stream.skip(length))
+        await self._send(self._stream.skip(length))
 
     async def end(self, message: dict[str, Any] | None = None) -> None:
         """Send no more; `message` is the last word. What the guest sends can still be read."""
@@ -141,7 +141,13 @@ class GuestStream:
         if self._stream.sending:
             frame = self._stream.end(message or {})
             self._forget_if_over()
-            await self._write(frame)
+            await self._send(frame)
+
+    async def _send(self, data: bytes) -> None:
+        try:
+            await self._write(data)
+        except GuestError as error:
+            raise as_met_by(error, self.request) from error
 
     async def reset(self, text: str = "the client lost interest") -> None:
         """End both directions at once, where that has not happened. Never raises a GuestError."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from phoenix_ga.client.files import FileStream
     from phoenix_ga.client.guest import Guest
     from phoenix_ga.client.streams import GuestStream
+    from phoenix_ga.wire.messages import Request
 
 _PIECE_SIZE: Final = 1024 * 1024
 # How slow a disk may be before flushing a file is given up, in bytes a second.
@@ -71,15 +72,15 @@ async def receive(
     """Write what comes behind the first `start` bytes of `file`; return its size then, and the digest of that."""
     digest = hashlib.sha256()
     size = start
-    while piece := await in_time(guest.timeout, source.stream.read_piece()):
+    while piece := await in_time(guest.timeout, source.stream.read_piece(), source.stream.request):
         size += piece.length if isinstance(piece, Skip) else len(piece)
         if size > INT64_MAX:
-            raise StreamBroken("the guest sent more than a file can hold")
+            raise StreamBroken("the guest sent more than a file can hold", request=source.stream.request)
         digest.update(piece.payload if isinstance(piece, Skip) else piece)
         _append(file, piece, local)
         if progress is not None:
             progress(size, source.size or None)
-    _compare(remote, source.stream.message or {}, size - start, digest.hexdigest() if verify else "")
+    _compare(remote, source.stream, size - start, digest.hexdigest() if verify else "")
     return size, digest.hexdigest()
 
 
@@ -91,11 +92,11 @@ async def relay_file(
     size = 0
     origin = await source.file_get(path, digest=verify, sparse=True)
     async with origin.stream, await target.file_put(target_path, origin.mode & 0o777, digest=verify) as stream:
-        while piece := await in_time(source.timeout, origin.stream.read_piece()):
+        while piece := await in_time(source.timeout, origin.stream.read_piece(), origin.stream.request):
             size += await _send_piece(target, stream, piece, digest)
             if progress is not None:
                 progress(size, origin.size or None)
-        _compare(path, origin.stream.message or {}, size, digest.hexdigest() if verify else "")
+        _compare(path, origin.stream, size, digest.hexdigest() if verify else "")
         await finish(target, target_path, stream, size, digest.hexdigest() if verify else "")
     return Transferred(size, digest.hexdigest(), verify)
 
@@ -137,45 +138,48 @@ async def _send_piece(guest: Guest, stream: GuestStream, piece: bytes | Skip, di
     """Send a piece of a file, and take it into the digest; return how much of the file it stands for."""
     if isinstance(piece, Skip):
         digest.update(piece.payload)
-        await in_time(guest.timeout, stream.skip(piece.length))
+        await in_time(guest.timeout, stream.skip(piece.length), stream.request)
         return piece.length
     digest.update(piece)
-    await in_time(guest.timeout, stream.write(piece))
+    await in_time(guest.timeout, stream.write(piece), stream.request)
     return len(piece)
 
 
 async def finish(guest: Guest, name: str, stream: GuestStream, size: int, digest: str = "") -> None:
     """End a file that is put, and wait until the guest has it on its disk. digest: empty for none."""
     try:
-        await in_time(guest.timeout, stream.end({"size": size, "sha256": digest} if digest else {"size": size}))
+        words: dict[str, Any] = {"size": size, "sha256": digest} if digest else {"size": size}
+        await in_time(guest.timeout, stream.end(words), stream.request)
         limit = None if guest.timeout is None else guest.timeout + size / SLOW_DISK
         # Data has no place here, and must not make it last.
-        await in_time(limit, stream.read_all(0))
+        await in_time(limit, stream.read_all(0), stream.request)
     except StreamBroken as error:
         if error.code == errno.EBADMSG:
-            raise TransferDamaged(f"{name}: {error.text}") from None
+            raise TransferDamaged(f"{name}: {error.text}", stream.request) from None
         raise
-    _compare(name, stream.message or {}, size, digest)
+    _compare(name, stream, size, digest)
 
 
-def _compare(name: str, message: dict[str, Any], size: int, digest: str) -> None:
+def _compare(name: str, stream: GuestStream, size: int, digest: str) -> None:
+    message = stream.message or {}
     for member, here in (("size", size), ("sha256", digest)):
         there = message.get(member)
         if here != "" and (type(there) is not type(here) or there != here):
             # Anything else may be too large, or nested too deeply, to be shown.
             shown = repr(there)[:80] if isinstance(there, (int, str)) else "nothing of the kind"
-            raise TransferDamaged(f"{name}: {member} is {here} here, and {shown} in the guest: try again")
+            text = f"{name}: {member} is {here} here, and {shown} in the guest: try again"
+            raise TransferDamaged(text, stream.request)
 
 
-async def in_time(limit: float | None, step: Awaitable[Result]) -> Result:
-    """Await a step of a transfer, for `limit` seconds at most. Raises GuestTimeout."""
+async def in_time(limit: float | None, step: Awaitable[Result], request: Request) -> Result:
+    """Await a step of a transfer, for `limit` seconds at most. Raises GuestTimeout. request: what began it."""
     try:
         async with deadline.timeout(limit):
             return await step
     except asyncio.TimeoutError as error:
         if isinstance(error, GuestError):
             raise
-        raise GuestTimeout(f"nothing moved for {limit:g} s") from None
+        raise GuestTimeout(f"nothing moved for {limit:g} s", request) from None
 
 
 def _pieces(file: BinaryIO, offset: int) -> Iterator[bytes | Skip]:

@@ -90,9 +90,9 @@ class _Lines:
         others = tuple(line for line in self._lines if not line.startswith((NOTE, MISSING)))
         return self._of(MISSING) + others
 
-    def fail(self, name: str, text: str) -> NoReturn:
-        """Raise the error that tells what is missing."""
-        raise TransferIncomplete(f"{name}: {text}", self.missing)
+    def fail(self, name: str, text: str, stream: GuestStream) -> NoReturn:
+        """Raise the error that tells what is missing. stream: that of the copy."""
+        raise TransferIncomplete(f"{name}: {text}", self.missing, stream.request)
 
     def _of(self, kind: str) -> tuple[str, ...]:
         return tuple(line[len(kind) :] for line in self._lines if line.startswith(kind))
@@ -141,7 +141,7 @@ async def get_tree(
     async with await guest.directory_get(remote) as opened:
 
         async def pull() -> bytes:
-            piece = await in_time(guest.timeout, opened.stream.read())
+            piece = await in_time(guest.timeout, opened.stream.read(), opened.stream.request)
             sent.add(len(piece))
             return piece
 
@@ -162,11 +162,11 @@ async def get_tree(
                 raise
             await _end_of(guest, remote, opened, telling, lines, 0)
         except ArchiveError as error:
-            raise ProtocolViolation(f"{remote}: {error}") from None
+            raise ProtocolViolation(f"{remote}: {error}", opened.stream.request) from None
         finally:
             await _stop(telling)
     if lines.missing:
-        lines.fail(remote, "some of it is missing")
+        lines.fail(remote, "some of it is missing", opened.stream)
     return TransferredTree(sent.total, lines.notes)
 
 
@@ -184,7 +184,7 @@ async def put_tree(
             buffer = bytearray()
 
             async def push() -> None:
-                await in_time(guest.timeout, opened.stream.write(buffer))
+                await in_time(guest.timeout, opened.stream.write(buffer), opened.stream.request)
                 sent.add(len(buffer))
 
             def write(data: bytes) -> None:
@@ -198,7 +198,7 @@ async def put_tree(
 
         await _feed(guest, remote, opened, lines, sent, _in_thread(work))
     if lines.missing:
-        lines.fail(remote, "some of it is missing")
+        lines.fail(remote, "some of it is missing", opened.stream)
     return TransferredTree(sent.total, lines.notes)
 
 
@@ -214,8 +214,8 @@ async def relay_tree(
             async with await target.directory_put(target_path, owners, set_id) as opened:
 
                 async def work() -> None:
-                    while piece := await in_time(source.timeout, origin.stream.read()):
-                        await in_time(target.timeout, opened.stream.write(piece))
+                    while piece := await in_time(source.timeout, origin.stream.read(), origin.stream.request):
+                        await in_time(target.timeout, opened.stream.write(piece), opened.stream.request)
                         sent.add(len(piece))
                     await _end_of(source, path, origin, telling, lines, 0)
 
@@ -223,7 +223,7 @@ async def relay_tree(
         finally:
             await _stop(telling)
     if lines.missing:
-        lines.fail(path, "some of it is missing")
+        lines.fail(path, "some of it is missing", origin.stream)
     return TransferredTree(sent.total, lines.notes)
 
 
@@ -254,13 +254,13 @@ async def _feed(
     try:
         try:
             await work
-            await in_time(guest.timeout, opened.stream.end())
+            await in_time(guest.timeout, opened.stream.end(), opened.stream.request)
         except StreamBroken:
             # The guest gave up before it had taken all, and says why.
             if not opened.stream.has_ended:
                 raise
             await _end_of(guest, name, opened, telling, lines, 0)
-            lines.fail(name, "the guest ended it too early")
+            lines.fail(name, "the guest ended it too early", opened.stream)
         await _end_of(guest, name, opened, telling, lines, sent.total)
     finally:
         await _stop(telling)
@@ -271,14 +271,14 @@ async def _end_of(
 ) -> None:
     """Read on to the guest's last words. size: what it brings to its disk now. Raises TransferIncomplete."""
     limit = None if guest.timeout is None else guest.timeout + size / SLOW_DISK
-    while await in_time(limit, opened.stream.read()):
+    while await in_time(limit, opened.stream.read(), opened.stream.request):
         pass
-    await in_time(guest.timeout, asyncio.shield(telling))
-    returncode = read_returncode(opened.stream.message or {})
+    await in_time(guest.timeout, asyncio.shield(telling), opened.stream.request)
+    returncode = read_returncode(opened.stream)
     if returncode == _INCOMPLETE and not lines.missing:
         lines.add(f"{MISSING}{name}: the guest does not say what")
     if returncode not in (0, _INCOMPLETE):
-        lines.fail(name, describe_returncode("its copying", returncode))
+        lines.fail(name, describe_returncode("its copying", returncode), opened.stream)
 
 
 async def _read_lines(stream: GuestStream, lines: _Lines) -> None:

@@ -78,14 +78,26 @@ if TYPE_CHECKING:
 class Parser:
     """Turns received bytes into units, holding no more than `line_limit` bytes and one piece.
 
-    line_limit: the longest line taken, in bytes without its end. spans_lines: newlines within an object
-    are white space, as for clients of the QEMU Guest Agent; otherwise a newline ends whatever there is.
+    line_limit: the longest line taken, in bytes without its end. lines_only: only a newline ends an object,
+    as from agents; to look for its last bracket takes long where there are millions. spans_lines: newlines
+    within an object are white space, as for clients of the QEMU Guest Agent; otherwise a newline ends whatever
+    there is.
     """
 
-    __slots__ = ("_buffer", "_dropping", "_exhausted", "_object", "_searched", "line_limit", "spans_lines")
+    __slots__ = (
+        "_buffer",
+        "_dropping",
+        "_exhausted",
+        "_object",
+        "_searched",
+        "line_limit",
+        "lines_only",
+        "spans_lines",
+    )
 
-    def __init__(self, line_limit: int = LINE_LIMIT) -> None:
+    def __init__(self, line_limit: int = LINE_LIMIT, lines_only: bool = False) -> None:
         self.line_limit = line_limit
+        self.lines_only = lines_only
         self.spans_lines = False
         self._object = ObjectScan()
         self._buffer = bytearray()
@@ -164,7 +176,7 @@ class Parser:
             else:
                 end = self._find_end()
                 length = len(buffer) if end < 0 else end
-                if self.spans_lines or not self._is_plain(end):
+                if self.spans_lines or not (self.lines_only or self._is_plain(end)):
                     stop = self._object.find_end(buffer, length)
                     if 0 <= stop <= self.line_limit:
                         return self._take_line(stop, stop)
