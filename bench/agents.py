@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 import copy
 import json
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -86,22 +86,21 @@ class Agent:
         handle: int = self.call(self.dialect.open, path=path, mode=mode)
         return handle
 
-    def read_all(self, handle: int, piece: int) -> bytes:
-        """Read a file up to its end, `piece` bytes at a time, and close it."""
+    def read_all(self, handle: int, piece: int) -> list[str]:
+        """Read a file up to its end, `piece` bytes at a time, and close it; return the pieces in base64."""
         pieces = []
         while True:
             answer = self.call(self.dialect.read, **{self.dialect.handle: handle}, count=piece)
-            pieces.append(base64.b64decode(answer[self.dialect.text]))
+            pieces.append(answer[self.dialect.text])
             if answer["eof"]:
                 break
         if not self.dialect.closes:
             self.call(self.dialect.close, **{self.dialect.handle: handle})
-        return b"".join(pieces)
+        return pieces
 
-    def write_all(self, handle: int, data: bytes, piece: int) -> None:
-        """Write a file, `piece` bytes at a time, and close it."""
-        for start in range(0, len(data), piece):
-            text = base64.b64encode(data[start : start + piece]).decode()
+    def write_all(self, handle: int, pieces: Sequence[str]) -> None:
+        """Write a file of pieces in base64, and close it."""
+        for text in pieces:
             self.call(self.dialect.write, **{self.dialect.handle: handle, self.dialect.text: text})
         self.call(self.dialect.close, **{self.dialect.handle: handle})
 

@@ -24,6 +24,8 @@ SIGKILL: Final[int] = _signal.SIGKILL
 SIGTERM: Final[int] = _signal.SIGTERM
 SIGCHLD: Final[int] = _signal.SIGCHLD
 
+# So many events are fetched at once: there is memory to get for each, and seldom more than one.
+_EVENTS_MAX: Final = 64
 # What to be told of a file descriptor, each time that it begins; hanging up is always told.
 READABLE: Final = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET
 WRITABLE: Final = select.EPOLLOUT | select.EPOLLET
@@ -136,7 +138,7 @@ class Loop:
         elif self._timers:
             timeout = max(0.0, self._timers[0].due - monotonic())
         try:
-            return self._epoll.poll(timeout)
+            return self._epoll.poll(timeout, _EVENTS_MAX)
         except OSError as error:
             if error.errno != errno.EINTR:
                 raise
