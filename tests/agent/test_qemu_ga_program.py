@@ -63,11 +63,16 @@ def started(*arguments: str) -> Iterator[subprocess.Popen[str]]:
 
 
 def connected(path: Path) -> LineClient:
+    clients: list[LineClient] = []
+
     def there() -> bool:
-        return path.exists()
+        # The socket has its path before anybody listens.
+        with contextlib.suppress(OSError):
+            clients.append(LineClient.connect(path))
+        return bool(clients)
 
     wait_for(there)
-    return LineClient.connect(path)
+    return clients[0]
 
 
 def options(*words: str) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from phoenix_ga import __version__
 from phoenix_ga.client.known import KnownGuest
 from phoenix_ga.client.names.host_sockets import held_paths
 from phoenix_ga.client.probe import ANSWERS, BUSY, GONE, SILENT, STRANGE, GuestState, probe, probe_guests
-from tests.support import AgentProcess
+from tests.support import AgentProcess, wait_for
 
 
 def known(path: Path) -> KnownGuest:
@@ -139,10 +139,9 @@ def test_a_port_that_another_client_has_is_busy_and_else_it_is_silent(paused_qem
     assert state_of(paused_qemu, 0.5).state == SILENT
     with socket.socket(socket.AF_UNIX) as client:
         client.connect(str(paused_qemu))
-        deadline = time.monotonic() + 10
-        while str(paused_qemu) not in held_paths() and time.monotonic() < deadline:
-            time.sleep(0.05)
+        wait_for(lambda: str(paused_qemu) in held_paths())
         assert state_of(paused_qemu, 0.5).state == BUSY
+    wait_for(lambda: str(paused_qemu) not in held_paths())
     assert state_of(paused_qemu, 0.5).state == SILENT
 
 

@@ -119,6 +119,7 @@ async def _ask(guest: KnownGuest) -> GuestState:
         number = secrets.randbits(31)
         await transport.write(RESET_BYTE + b'{"execute": "guest-sync-delimited", "arguments": {"id": %d}}\n' % number)
         # Up to here, all may be due to an earlier client.
+        await answers.skip_to_mark()
         while (await answers.next()).get("return") != number:
             pass
         number = secrets.randbits(31)
@@ -141,21 +142,25 @@ class _Answers:
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
-        self._parser = Parser(_LINE_MAX)
+        self._parser = Parser(_LINE_MAX, lines_only=True)
         self._received = 0
+
+    async def skip_to_mark(self) -> None:
+        """Drop all up to the byte that comes before the answer to `guest-sync-delimited`. Raises _StrangeError."""
+        while True:
+            data = await self._receive()
+            mark = data.find(RESET_BYTE)
+            if mark >= 0:
+                self._parser.reset()
+                self._parser.receive(data[mark + 1 :])
+                return
 
     async def next(self) -> Mapping[str, Any]:
         """Return the next object; what is none is skipped. Raises _StrangeError where too much of it comes."""
         while True:
             unit = self._parser.next_unit()
             if unit is None:
-                data = await self._transport.read()
-                if not data:
-                    raise _StrangeError("it ended the connection")
-                self._received += len(data)
-                if self._received > _RECEIVED_MAX:
-                    raise _StrangeError("it says much that nobody asked for")
-                self._parser.receive(data)
+                self._parser.receive(await self._receive())
             elif isinstance(unit, Line):
                 try:
                     value = decode_json(unit.data)
@@ -163,6 +168,15 @@ class _Answers:
                     continue
                 if isinstance(value, dict):
                     return value
+
+    async def _receive(self) -> bytes:
+        data = await self._transport.read()
+        if not data:
+            raise _StrangeError("it ended the connection")
+        self._received += len(data)
+        if self._received > _RECEIVED_MAX:
+            raise _StrangeError("it says much that nobody asked for")
+        return data
 
 
 def _is_phoenix(said: list[Mapping[str, Any]]) -> bool:
