@@ -138,9 +138,11 @@ class Typist:
 def test_a_shell_is_interactive_and_leaves_the_terminal_as_it_was(endpoint: str) -> None:
     typist = Typist("shell", endpoint, "-e", "PS1=prompt")
     try:
-        typist.type(b"stty size; echo $TERM; sleep 60\r")
+        # Between two commands, the shell itself would take the Ctrl-C.
+        typist.type(b"stty size; echo $TERM; sh -c 'trap exit INT; echo ready$((1 + 1)); sleep 60'\r")
         typist.wait_for(b"33 101")
         typist.wait_for(b"vt100")
+        typist.wait_for(b"ready2")
         typist.type(b"\x03")
         typist.type(b"echo again$((1 + 1))\r")
         typist.wait_for(b"again2")
