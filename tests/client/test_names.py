@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from phoenix_ga.client import EndpointError
 from phoenix_ga.client.known import KnownGuest
 from phoenix_ga.client.names import find_guest, known_groups, known_guests, select_guests
 from phoenix_ga.client.names.config import read_config
-from phoenix_ga.client.names.libvirt import libvirt_guests
+from phoenix_ga.client.names.libvirt import from_virsh, libvirt_guests
 from phoenix_ga.client.names.proxmox import proxmox_guests
 from phoenix_ga.client.names.qemu import qemu_guests
 
@@ -182,6 +183,27 @@ def test_a_libvirt_of_the_users_own_is_looked_at(
     old = put(tmp_path / f"config/libvirt/qemu/channel/target/domain-2-old/{OURS}")
     found = places(libvirt_guests())
     assert (found["mine"], found["old"]) == (f"unix:{new}", f"unix:{old}")
+
+
+VIRSH = """#!/bin/sh
+case "$*" in
+    *list*) printf 'my web\\nstopped\\nlast\\n\\n' ;;
+    *stopped) exit 1 ;;
+    *) eval name=\\"\\${$#}\\"; sed "s/NAME/$name/g" DOMAIN; SLEEP ;;
+esac
+"""
+
+
+@pytest.mark.parametrize(("sleep", "expected"), [("true", ["my web", "last"]), ("sleep 30", [])])
+def test_virsh_tells_those_who_may_only_look_but_not_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sleep: str, expected: list[str]
+) -> None:
+    domain = put(tmp_path / "domain.xml", f"<domain><name>NAME</name><devices>{CHANNEL}</devices></domain>")
+    domain.write_text(domain.read_text().format(path="/NAME", port=OURS))
+    program = put(tmp_path / "bin/virsh", VIRSH.replace("DOMAIN", str(domain)).replace("SLEEP", sleep))
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
+    assert [name for name, _, _ in from_virsh(put(tmp_path / "socket"))] == expected
 
 
 # Proxmox VE

@@ -81,6 +81,16 @@ def test_what_was_forbidden_does_not_become_allowed(machine: Machine) -> None:
     machine.run("phoenix-ga --uninstall && rm /etc/qemu/qemu-ga.conf /etc/phoenix-ga.conf")
 
 
+def test_what_ran_around_a_freeze_is_not_forgotten(machine: Machine) -> None:
+    path = "/etc/default/qemu-guest-agent"
+    machine.run(f"touch {path}; cp {path} /run/kept; echo 'DAEMON_ARGS=\"-F/etc/qemu/hook\"' > {path}")
+    refused = machine.run(f"python3 {ARCHIVE} --install --replace-qemu-ga", check=False)
+    machine.run(f"mv /run/kept {path}")
+    assert refused.status == 1
+    assert f"{path} names a program to run around a freeze" in refused.text
+    assert "freeze-hook" in refused.text
+
+
 def test_the_archive_serves_as_the_program_qemu_ga_itself(machine: Machine) -> None:
     theirs = version(machine)
     machine.run("systemctl stop qemu-guest-agent && mv /usr/sbin/qemu-ga /usr/sbin/qemu-ga.orig")

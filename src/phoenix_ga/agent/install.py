@@ -21,9 +21,11 @@ UNITS: Final = "/etc/systemd/system"
 UNIT_NAME: Final = "phoenix-ga.service"
 QEMU_GA_UNIT: Final = "qemu-guest-agent.service"
 _SYSTEMD: Final = "/run/systemd/system"
-# Where distributions let their users forbid commands of qemu-ga.
+# Where distributions let their users forbid commands of qemu-ga, and name its hook.
 _QEMU_GA_CONFIGS: Final = ("/etc/qemu/qemu-ga.conf", "/etc/sysconfig/qemu-ga", "/etc/default/qemu-guest-agent")
 _LISTS: Final = ("block-rpcs", "allow-rpcs", "blacklist", "BLACKLIST_RPC", "FILTER_RPC_ARGS")
+_HOOKS: Final = ("fsfreeze-hook", "FSFREEZE_HOOK_PATHNAME")
+_ARGUMENTS: Final = "DAEMON_ARGS"
 
 UNIT: Final = """\
 [Unit]
@@ -64,7 +66,7 @@ def install(replace_qemu_ga: bool) -> str:
     """
     _check_system()
     if replace_qemu_ga:
-        _check_policy()
+        _check_qemu_ga_configs()
     program = _install_program()
     alias = f"Alias={QEMU_GA_UNIT}\n" if replace_qemu_ga else ""
     _write(f"{UNITS}/{UNIT_NAME}", UNIT.replace(PROGRAM, program).encode() + alias.encode(), 0o644)
@@ -104,25 +106,38 @@ def _check_system() -> None:
         raise ConfigError("systemd does not run here; start phoenix-ga from whatever starts services")
 
 
-def _check_policy() -> None:
-    """See that nothing that was forbidden becomes allowed. Raises ConfigError."""
+def _check_qemu_ga_configs() -> None:
+    """See that nothing that was forbidden becomes allowed, and that no hook is forgotten. Raises ConfigError."""
     if os.path.exists(CONFIG_PATH):
         return
     for path in _QEMU_GA_CONFIGS:
-        if _has_list(path):
+        settings = _read_settings(path)
+        if any(name in _LISTS for name in settings):
             raise ConfigError(
                 f"{path} forbids commands of qemu-ga; say in {CONFIG_PATH} what the host may do "
                 "(options allow, block and read-only), then install again"
             )
+        words = settings.get(_ARGUMENTS, "").split()
+        if any(name in _HOOKS for name in settings) or any(_is_hook(word) for word in words):
+            raise ConfigError(
+                f"{path} names a program to run around a freeze; say in {CONFIG_PATH} which one "
+                "(option freeze-hook), then install again"
+            )
 
 
-def _has_list(path: str) -> bool:
+def _read_settings(path: str) -> dict[str, str]:
+    """Return the settings of a file that are not empty, by name."""
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
-            settings = [line.strip().partition("=") for line in file]
+            lines = [line.strip().partition("=") for line in file]
     except FileNotFoundError:
-        return False
-    return any(name.strip() in _LISTS and value.strip(" \"'") for name, _, value in settings)
+        return {}
+    settings = {name.strip(): value.strip(" \"'") for name, _, value in lines}
+    return {name: value for name, value in settings.items() if value}
+
+
+def _is_hook(word: str) -> bool:
+    return word.startswith(("-F", "--fsfreeze-hook"))
 
 
 def _install_program() -> str:

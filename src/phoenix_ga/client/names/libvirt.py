@@ -17,6 +17,7 @@ import os
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -31,7 +32,7 @@ _STATE: Final = "run/libvirt/qemu"
 _LIBRARY: Final = "var/lib/libvirt/qemu"
 _DIRECTORY: Final = re.compile(r"(?:domain-)?(?:\d+-)?(?P<name>.+)")
 _STATUS_MAX: Final = 4 * 1024 * 1024
-# A libvirtd that hangs must not keep anybody waiting, in seconds.
+# A libvirtd that hangs must not keep anybody waiting: for all that it is asked, in seconds.
 _VIRSH_PATIENCE: Final = 2.0
 
 
@@ -46,7 +47,7 @@ def libvirt_guests(root: Path = Path("/")) -> list[KnownGuest]:
     ports: dict[str, dict[str, str]] = {}
     listed = [found for directory in state for found in _from_status(directory)]
     if not listed and root == Path("/"):
-        listed = list(_from_virsh())
+        listed = list(from_virsh())
     for name, port, path in listed:
         ports.setdefault(name, {})[port] = f"unix:{path}"
     known = {endpoint for endpoints in ports.values() for endpoint in endpoints.values()}
@@ -70,23 +71,28 @@ def _from_status(directory: Path) -> Iterator[tuple[str, str, str]]:
             continue
 
 
-def _from_virsh() -> Iterator[tuple[str, str, str]]:
-    """Yield the same as libvirt tells whoever may only look, where it is there."""
-    program = shutil.which("virsh")
-    if program is None or not Path("/run/libvirt/libvirt-sock-ro").exists():
+def from_virsh(socket: Path = Path("/run/libvirt/libvirt-sock-ro")) -> Iterator[tuple[str, str, str]]:
+    """Yield the same as libvirt tells whoever may only look, where it listens at `socket`."""
+    if shutil.which("virsh") is None or not socket.exists():
         return
+    deadline = time.monotonic() + _VIRSH_PATIENCE
+    for name in _virsh(deadline, "list", "--name").splitlines():
+        if name.strip():
+            yield from _channels(_virsh(deadline, "dumpxml", "--domain", name))
+
+
+def _virsh(deadline: float, *words: str) -> str:
+    """Return what virsh says; nothing where it fails, as for a domain that was stopped meanwhile, or is late."""
+    command = ["virsh", "--readonly", "--connect", "qemu:///system", *words]
+    patience = deadline - time.monotonic()
+    if patience <= 0:
+        return ""
     try:
-        for name in _virsh(program, "list", "--name").split():
-            yield from _channels(_virsh(program, "dumpxml", "--domain", name))
-    except (OSError, subprocess.SubprocessError):
-        return
-
-
-def _virsh(program: str, *words: str) -> str:
-    command = [program, "--readonly", "--connect", "qemu:///system", *words]
-    return subprocess.run(
-        command, capture_output=True, stdin=subprocess.DEVNULL, text=True, timeout=_VIRSH_PATIENCE, check=True
-    ).stdout
+        return subprocess.run(
+            command, capture_output=True, stdin=subprocess.DEVNULL, text=True, timeout=patience, check=True
+        ).stdout
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return ""
 
 
 def _channels(text: str) -> Iterator[tuple[str, str, str]]:
