@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 from pathlib import Path
@@ -35,7 +36,8 @@ class ScriptedAgent:
                 connection, _ = self._socket.accept()
             except OSError:
                 return
-            with connection:
+            # A client may leave before it has read all.
+            with connection, contextlib.suppress(ConnectionError):
                 self._converse(connection)
 
     def _converse(self, connection: socket.socket) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import os
@@ -16,13 +17,20 @@ from typing import Any
 import pytest
 
 from phoenix_ga import __version__
+from phoenix_ga.cli.fanout import fan_out
+from phoenix_ga.cli.tally import DONE, Outcome
+from phoenix_ga.cli.voice import Voice
 from phoenix_ga.client import SILENCE, GuestRefused
+from phoenix_ga.client.names import KnownGuest
 from phoenix_ga.wire.commands import BY_NAME
 from tests.cli import crowd
 from tests.cli.conftest import command_line, environment
 from tests.cli.scripted_agent import ScriptedAgent
 from tests.cli.test_exit_status import EVIL, assert_harmless
 from tests.support import SOURCE, AgentProcess, wait_for
+
+THAWED = {"frozen": False, "remaining": -1, "ended": ""}
+FROZEN = {**THAWED, "frozen": True}
 
 Phoenixctl = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -134,7 +142,7 @@ def test_as_json_each_guest_has_a_line(pair: Host) -> None:
 
 def test_what_becomes_of_each_is_summed_up_and_the_highest_status_counts(host: Host) -> None:
     for number in range(3):
-        host.add(f"good{number}", get_freeze_status=False)
+        host.add(f"good{number}", get_freeze_status=THAWED)
     host.add("db1", get_freeze_status=GuestRefused("not today", 1))
     host.add("mute1", get_freeze_status=SILENCE)
     host.add("mute2", get_freeze_status=SILENCE)
@@ -146,14 +154,14 @@ def test_what_becomes_of_each_is_summed_up_and_the_highest_status_counts(host: H
     host.know({"gone": f"{host.directory}/gone.sock"})
     lines = [json.loads(line) for line in host.run("--json", "freeze-status", "good0,db1,gone").stdout.splitlines()]
     found = {line["guest"]: line.get("result", line.get("error")) for line in lines}
-    assert found["good0"] == {"frozen": False}
+    assert found["good0"] == {"frozen": False, "remaining": None, "ended": ""}
     assert found["db1"] == {"text": "the guest refused: get-freeze-status: not today", "status": 1}
     assert found["gone"]["status"] == 125
 
 
 def test_a_guest_that_refuses_with_the_number_of_a_broken_pipe_ends_nothing_else(host: Host) -> None:
     host.add("a", get_freeze_status=GuestRefused("pipe", 32))
-    host.add("b", get_freeze_status=True)
+    host.add("b", get_freeze_status=FROZEN)
     result = host.run("--parallel", 1, "freeze-status", "*")
     assert (result.returncode, result.stdout) == (1, "b: frozen\n")
     assert summary(result) == "phoenixctl: 1 of 2 done; 1 refused: a"
@@ -187,7 +195,7 @@ def test_what_is_for_one_guest_refuses_several(pair: Host, words: list[str]) -> 
 
 
 def test_a_socket_that_is_selected_twice_is_asked_once(host: Host) -> None:
-    script = host.add("web1", get_freeze_status=False)
+    script = host.add("web1", get_freeze_status=THAWED)
     path = script.endpoint.removeprefix("unix:")
     result = host.run("freeze-status", f"web1,{path},unix:{path}")
     assert result.stderr == "phoenixctl: 1 of 1 done\n"
@@ -198,13 +206,13 @@ def test_no_more_than_asked_for_are_under_way_at_once(host: Host) -> None:
     under_way: list[int] = []
     most = 0
 
-    def answer() -> bool:
+    def answer() -> dict[str, Any]:
         nonlocal most
         under_way.append(1)
         most = max(most, len(under_way))
         time.sleep(0.05)
         under_way.pop()
-        return False
+        return THAWED
 
     for number in range(8):
         host.add(f"web{number}", get_freeze_status=answer)
@@ -408,9 +416,9 @@ def test_an_interrupted_freeze_of_all_or_none_thaws_again(host: Host) -> None:
     assert process.stdout.readline() == "good: frozen\n"
     wait_for(lambda: bool(slow.asked))
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=10)
-    assert process.returncode == 130
-    assert good.asked == slow.asked == ["fs-freeze", "fs-unfreeze"]
+    _, errors = process.communicate(timeout=10)
+    assert process.returncode == 130, errors
+    assert good.asked == slow.asked == ["fs-freeze", "fs-unfreeze"], errors
 
 
 def test_an_interrupted_freeze_tells_which_may_be_frozen(host: Host) -> None:
@@ -420,6 +428,8 @@ def test_an_interrupted_freeze_tells_which_may_be_frozen(host: Host) -> None:
     assert process.stdout is not None
     assert process.stdout.readline() == "good: frozen\n"
     wait_for(lambda: bool(slow.asked))
+    # What was printed was counted a moment later.
+    time.sleep(0.5)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=10)
     assert process.returncode == 130
@@ -431,9 +441,9 @@ def test_an_interrupted_freeze_tells_which_may_be_frozen(host: Host) -> None:
 
 
 def test_ctrl_c_sums_up_what_was_done_and_what_was_not(host: Host) -> None:
-    host.add("a", get_freeze_status=False)
+    host.add("a", get_freeze_status=THAWED)
     mute = host.add("b", get_freeze_status=SILENCE)
-    host.add("c", get_freeze_status=False)
+    host.add("c", get_freeze_status=THAWED)
     process = host.start("--parallel", 1, "freeze-status", "*")
     wait_for(lambda: bool(mute.asked))
     process.send_signal(signal.SIGINT)
@@ -546,3 +556,23 @@ def test_a_thousand_guests_are_asked_within_seconds_whatever_some_of_them_do(
         expected.setdefault(what, set()).add(f"hostile-{kind}")
     assert named == expected
     assert result.returncode == 125
+
+
+def test_nobody_who_cleans_up_is_interrupted_because_another_was_faster() -> None:
+    cleaned = []
+
+    async def work(known: KnownGuest, voice: Voice) -> Outcome:
+        if known.name == "last":
+            asyncio.get_running_loop().call_later(0.05, os.kill, os.getpid(), signal.SIGINT)
+        try:
+            await asyncio.sleep(10)
+        finally:
+            if known.name != "fast":
+                await asyncio.sleep(0.05)
+            cleaned.append(known.name)
+        return DONE
+
+    names = ("fast", "slow", "last")
+    with pytest.raises(KeyboardInterrupt):
+        fan_out([KnownGuest(name, f"/{name}", "test") for name in names], work, 3, False)
+    assert cleaned == list(names)

@@ -50,11 +50,14 @@ async def _on_all(guests: Sequence[KnownGuest], work: Work, parallel: int, stage
 
     tasks = [asyncio.ensure_future(serve()) for _ in range(min(parallel, len(guests)))]
     try:
-        await asyncio.gather(*tasks)
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+        for task in done:
+            task.result()
     finally:
+        # Once each: gather would come back with the first that is cancelled, while others clean up.
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.wait(tasks)
 
 
 async def _on_one(guest: KnownGuest, work: Work, voice: Voice, tally: Tally) -> None:
