@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from phoenix_ga.client import Transport, connect, connect_sync
 from tests.support import AgentProcess, wait_for
 
 Talk = Callable[..., Any]
+Converse = Callable[[str, Callable[[Any], Awaitable[None]]], None]
 
 
 def _talk(endpoint: str | Transport, method: str, *args: Any, options: Any = None, **named: Any) -> Any:
@@ -39,6 +40,61 @@ def _talk_sync(endpoint: str | Transport, method: str, *args: Any, options: Any 
 def talk(request: pytest.FixtureRequest) -> Talk:
     """Connect, call one method and return its result; over each face of the library."""
     face: Talk = request.param
+    return face
+
+
+class Awaited:
+    """Something of the face without asyncio, whose methods can be awaited as those of the other face.
+
+    So a test tells one story of both.
+    """
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._inner, name)
+        if not callable(value):
+            return _awaited(value)
+
+        async def method(*args: Any, **named: Any) -> Any:
+            return _awaited(await asyncio.to_thread(value, *args, **named))
+
+        return method
+
+    async def __aenter__(self) -> Awaited:
+        await asyncio.to_thread(self._inner.__enter__)
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await asyncio.to_thread(self._inner.__exit__, *error)
+
+
+def _awaited(value: Any) -> Any:
+    return Awaited(value) if type(value).__name__.startswith("Sync") else value
+
+
+def converse_with_asyncio(endpoint: str, conversation: Callable[[Any], Awaitable[None]]) -> None:
+    async def connected() -> None:
+        async with connect(endpoint) as guest:
+            await conversation(guest)
+
+    asyncio.run(connected())
+
+
+def converse_without_asyncio(endpoint: str, conversation: Callable[[Any], Awaitable[None]]) -> None:
+    with connect_sync(endpoint) as guest:
+        asyncio.run(_awaitable(conversation(Awaited(guest))))
+
+
+async def _awaitable(work: Awaitable[None]) -> None:
+    await work
+
+
+@pytest.fixture(params=[converse_with_asyncio, converse_without_asyncio], ids=["async", "sync"])
+def converse(request: pytest.FixtureRequest) -> Converse:
+    """Connect, and let a conversation take its course; over each face of the library."""
+    face: Converse = request.param
     return face
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from phoenix_ga.client import Guest, connect, connect_sync
+from phoenix_ga.client import Guest, StreamBroken, connect, connect_sync
 from tests.client.conftest import Talk
-from tests.support import AgentProcess
+from tests.support import AgentProcess, wait_for
 
 pytestmark = pytest.mark.usefixtures("nothing_is_left")
 
@@ -143,6 +143,43 @@ def test_without_asyncio(endpoint: str) -> None:
             stream.end()
             thread.join()
         assert answers == [b"answer"]
+
+
+def test_without_asyncio_each_way_ends_by_itself(endpoint: str) -> None:
+    data = os.urandom(5_000_000)
+
+    def serve(server: socket.socket) -> None:
+        peer, _ = server.accept()
+        with peer:
+            while received := peer.recv(65536):
+                peer.sendall(received)
+            peer.sendall(b"the end")
+
+    with socket.create_server(("127.0.0.1", 0)) as server, connect_sync(endpoint) as guest:
+        serving = threading.Thread(target=serve, args=(server,))
+        serving.start()
+        with guest.connect("127.0.0.1", server.getsockname()[1]) as stream:
+
+            def write_all() -> None:
+                stream.write(data)
+                stream.end()
+
+            writing = threading.Thread(target=write_all)
+            writing.start()
+            assert stream.read_all() == data + b"the end"
+            writing.join()
+        serving.join()
+
+
+def test_without_asyncio_a_peer_that_breaks_off_is_a_broken_stream(endpoint: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server, connect_sync(endpoint) as guest:
+        stream = guest.connect("127.0.0.1", server.getsockname()[1])
+        peer, _ = server.accept()
+        stream.write(b"unread")
+        wait_for(lambda: peer.recv(6, socket.MSG_PEEK) == b"unread")
+        peer.close()
+        with pytest.raises(StreamBroken):
+            stream.read_all()
 
 
 def ask(port: int) -> bytes:

@@ -195,6 +195,14 @@ class SyncProcess(_SyncObject):
         """Send a signal to its process group."""
         self._thread.run(self._inner.send_signal(number))
 
+    def terminate(self) -> None:
+        """Send SIGTERM to its process group."""
+        self._thread.run(self._inner.terminate())
+
+    def kill(self) -> None:
+        """Send SIGKILL to its process group."""
+        self._thread.run(self._inner.kill())
+
     def resize(self, rows: int, columns: int) -> None:
         """Tell its terminal that the window has another size."""
         self._thread.run(self._inner.resize(rows, columns))
