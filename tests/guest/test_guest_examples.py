@@ -36,7 +36,7 @@ SERVICE = "[Service]\nExecStart=/usr/bin/sleep infinity\n[Install]\nWantedBy=mul
 
 @pytest.fixture(scope="module")
 def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
-    """A guest that has what the examples are about, with two ports: it is web1 and web2."""
+    """A guest that has what the examples are about, with two ports: it is web1, and web2 or db1."""
     files: dict[str, Source] = agent_files(tmp_path_factory.mktemp("dist") / "phoenix-ga.pyz")
     ports = ", ".join(f"/dev/virtio-ports/{name}" for name in DEFAULT_PORTS)
     files[CONFIG_PATH] = GuestFile(f"[general]\nport = {ports}\n".encode())
@@ -44,7 +44,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     files["/etc/systemd/system/multi-user.target.wants/nginx.service"] = Symlink("../nginx.service")
     files["/usr/bin/psql"] = GuestFile(b"#!/bin/sh\ntty && id -un\n", mode=0o755)
     with Machine(network=True, files=files) as running:
-        running.run("mkdir -p /srv/www /run/postgresql /run/sshd /root/.ssh && useradd postgres")
+        running.run("mkdir -p /srv/www /etc/nginx /run/postgresql /run/sshd /root/.ssh && useradd postgres")
         running.run("touch /etc/issue /etc/motd /var/log/syslog")
         running.run("ssh-keygen -A && /usr/sbin/sshd -o ListenAddress=127.0.0.1")
         yield running
@@ -68,6 +68,9 @@ class Host:
         self._write("take-snapshot", "#!/bin/sh\nexit 0\n").chmod(0o755)
         for name in ("index.html", "style.css", "site.conf", "list"):
             self._write(name, name)
+        names = "".join(f'{name} = "{socket}"\n' for name, socket in zip(("web1", "db1"), self._sockets))
+        (directory / ".config" / "phoenix").mkdir(parents=True)
+        self._write(".config/phoenix/config.toml", f"sources = []\n[guests]\n{names}")
         key = directory / "key"
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
         options = ("StrictHostKeyChecking accept-new", f"UserKnownHostsFile {directory}/known", f"IdentityFile {key}")
@@ -84,8 +87,9 @@ class Host:
         for name, socket in zip(("/run/web1.sock", "/run/web2.sock"), self._sockets):
             line = line.replace(name, str(socket))
         environment = {"PATH": f"{self.directory}/bin:{os.environ['PATH']}", "HOME": str(self.directory)}
+        environment["XDG_CONFIG_HOME"] = f"{self.directory}/.config"
         return subprocess.Popen(
-            ["bash", "-c", line.replace("SOCKET", str(self._sockets[0]))],
+            ["bash", "-c", line],
             cwd=self.directory,
             env={**os.environ, **environment, "PYTHONPATH": str(SOURCE)},
             stdin=subprocess.PIPE,
