@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import copy
 import json
 import secrets
@@ -11,6 +12,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench.port import Port, PortError, Traffic
+
+# Where an answer tells of the end of the file.
+_TAIL: Final = 64
 
 
 @dataclass(frozen=True)
@@ -86,17 +90,27 @@ class Agent:
         handle: int = self.call(self.dialect.open, path=path, mode=mode)
         return handle
 
-    def read_all(self, handle: int, piece: int) -> list[str]:
-        """Read a file up to its end, `piece` bytes at a time, and close it; return the pieces in base64."""
-        pieces = []
+    def read_all(self, handle: int, piece: int) -> list[bytes]:
+        """Read a file up to its end, `piece` bytes at a time, and close it; return the answers as they came."""
+        request = _line(self.dialect.read, {self.dialect.handle: handle, "count": piece})
+        answers = []
         while True:
-            answer = self.call(self.dialect.read, **{self.dialect.handle: handle}, count=piece)
-            pieces.append(answer[self.dialect.text])
-            if answer["eof"]:
+            self.port.traffic.requests += 1
+            self.port.send(request)
+            line = self.port.line()
+            answers.append(line)
+            if b'"eof": true' in line[-_TAIL:] or not line.startswith(b'{"return"'):
                 break
         if not self.dialect.closes:
             self.call(self.dialect.close, **{self.dialect.handle: handle})
-        return pieces
+        return answers
+
+    def data(self, answer: bytes) -> bytes:
+        """Return the data in the answer to a read. Raises PortError where there is none."""
+        value = json.loads(answer)
+        if "return" not in value:
+            raise PortError(f"{self.dialect.read}: {value.get('error')}")
+        return base64.b64decode(value["return"][self.dialect.text])
 
     def write_all(self, handle: int, pieces: Sequence[str]) -> None:
         """Write a file of pieces in base64, and close it."""
