@@ -25,6 +25,8 @@ def relay(left: int, right: int) -> None:
         for fd in select.select([left, right], [], [])[0]:
             try:
                 data = os.read(fd, 65536)
+                if not data:
+                    return
                 while data:
                     data = data[os.write(right if fd == left else left, data) :]
             except OSError:
@@ -81,9 +83,9 @@ def tcp_port(agent: AgentProcess) -> Iterator[int]:
             with contextlib.suppress(OSError):
                 while True:
                     client, _ = listener.accept()
-                    behind = socket.socket(socket.AF_UNIX)
-                    behind.connect(str(agent.socket_path))
-                    relay(client.fileno(), behind.fileno())
+                    with client, socket.socket(socket.AF_UNIX) as behind:
+                        behind.connect(str(agent.socket_path))
+                        relay(client.fileno(), behind.fileno())
 
         threading.Thread(target=serve, daemon=True).start()
         yield listener.getsockname()[1]
