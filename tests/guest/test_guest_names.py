@@ -19,7 +19,7 @@ from tools.guest import AGENT_PORT, agent_files
 
 pytestmark = [pytest.mark.guest, pytest.mark.timeout(300)]
 
-BY_HAND = "phoenix-lab"
+BY_HAND = "started-by-hand"
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def libvirt(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Libvirt]:
     with (
         Libvirt() as libvirt,
         Domain(libvirt, "web1", files=files, ports=(AGENT_PORT,)) as domain,
-        Machine(files=files),
+        Machine(files=files, arguments=("-name", BY_HAND)),
     ):
         wait_for(lambda: "state='connected'" in domain.virsh("dumpxml"))
         yield libvirt
@@ -49,7 +49,8 @@ def phoenixctl(libvirt: Libvirt, inside: bool, home: Path, *words: str) -> subpr
 
 @pytest.mark.parametrize("inside", [True, False], ids=["with libvirt's directories", "by its processes alone"])
 def test_both_are_found_and_answer_with_no_configuration(libvirt: Libvirt, tmp_path: Path, inside: bool) -> None:
-    result = phoenixctl(libvirt, inside, tmp_path, "--timeout", "20", "--json", "guests")
+    # Those of other tests are left alone.
+    result = phoenixctl(libvirt, inside, tmp_path, "--timeout", "20", "--json", "guests", "web1", BY_HAND)
     states: dict[str, dict[str, Any]] = {each["name"]: each for each in map(json.loads, result.stdout.splitlines())}
     assert result.returncode == 0, result
     for name, source in (("web1", "libvirt" if inside else "qemu"), (BY_HAND, "qemu")):
