@@ -53,6 +53,19 @@ class LineClient:
         connection.connect(str(path))
         return cls(connection)
 
+    @classmethod
+    def reach(cls, path: Path | str) -> LineClient:
+        """Connect as soon as somebody listens: a socket has its path before that."""
+        clients: list[LineClient] = []
+
+        def there() -> bool:
+            with contextlib.suppress(OSError):
+                clients.append(cls.connect(path))
+            return bool(clients)
+
+        wait_for(there)
+        return clients[0]
+
     def send(self, data: bytes) -> None:
         self.socket.sendall(data)
 

@@ -10,7 +10,7 @@ import pytest
 
 from phoenix_ga import __version__
 from phoenix_ga.client import connect_sync
-from tests.support import SOURCE, LineClient, wait_for
+from tests.support import SOURCE, LineClient
 from tools.build_pyz import build, interpreters, modules
 
 INTERPRETERS = list(interpreters())
@@ -29,8 +29,7 @@ def test_the_archive_runs(archive: Path, tmp_path: Path, interpreter: str) -> No
     command = [interpreter, "-I", str(archive), "-p", f"unix:{socket}", "-c", "/dev/null"]
     process = subprocess.Popen([*command, "--run-directory", str(tmp_path / "run")], stderr=subprocess.DEVNULL)
     try:
-        wait_for(socket.exists)
-        with LineClient.connect(socket) as client:
+        with LineClient.reach(socket) as client:
             assert client.call("ping") == __version__
             assert client.read_file("/etc/hostname") == Path("/etc/hostname").read_bytes()
             assert "lo" in [link["name"] for link in client.call("get-netifaces")]

@@ -62,19 +62,6 @@ def started(*arguments: str) -> Iterator[subprocess.Popen[str]]:
         process.stderr.close()
 
 
-def connected(path: Path) -> LineClient:
-    clients: list[LineClient] = []
-
-    def there() -> bool:
-        # The socket has its path before anybody listens.
-        with contextlib.suppress(OSError):
-            clients.append(LineClient.connect(path))
-        return bool(clients)
-
-    wait_for(there)
-    return clients[0]
-
-
 def options(*words: str) -> dict[str, Any]:
     return load_options(parse_command_line(words))
 
@@ -196,7 +183,10 @@ def test_a_device_that_is_not_there_ends_it_unless_it_is_to_be_retried(tmp_path:
 
 def test_it_listens_serves_and_ends_with_zero_while_a_client_is_there(tmp_path: Path) -> None:
     path = tmp_path / "socket"
-    with started("-m", "unix-listen", "-p", str(path), "-t", str(tmp_path)) as process, connected(path) as client:
+    with (
+        started("-m", "unix-listen", "-p", str(path), "-t", str(tmp_path)) as process,
+        LineClient.reach(path) as client,
+    ):
         assert path.stat().st_mode & 0o777 == 0o600
         client.send(b"garbage\n")
         assert client.answer()["error"]["class"] == "GenericError"
@@ -229,7 +219,7 @@ def test_the_limits_of_a_freeze_may_be_given_and_are_dumped_only_then(tmp_path: 
 
 def test_one_client_is_served_at_a_time_and_the_next_one_waits(tmp_path: Path) -> None:
     path = tmp_path / "socket"
-    with started("-m", "unix-listen", "-p", str(path), "-t", str(tmp_path)), connected(path) as first:
+    with started("-m", "unix-listen", "-p", str(path), "-t", str(tmp_path)), LineClient.reach(path) as first:
         with LineClient.connect(path) as second:
             second.send(b'{"execute": "guest-sync", "arguments": {"id": 2}}')
             first.send(b'{"execute": "guest-sync", "arguments": {"id": 1}}')
@@ -256,7 +246,7 @@ def test_the_lists_decide_and_nothing_goes_around_them(
     tmp_path: Path, words: tuple[str, ...], enabled: dict[str, bool], native: bool
 ) -> None:
     path = tmp_path / "socket"
-    with started("-m", "unix-listen", "-p", str(path), "-t", str(tmp_path), *words), connected(path) as client:
+    with started("-m", "unix-listen", "-p", str(path), "-t", str(tmp_path), *words), LineClient.reach(path) as client:
         client.send(b'{"execute": "guest-info"}')
         entries = {entry["name"]: entry["enabled"] for entry in client.answer()["return"]["supported_commands"]}
         assert enabled.items() <= entries.items()

@@ -115,7 +115,7 @@ def test_every_request_has_one_answer(guest: Machine, client: LineClient, pings:
 
 
 def test_ping_is_quick_while_a_digest_and_a_fifo_are_under_way(guest: Machine, client: LineClient) -> None:
-    guest.run("truncate -s 2G /root/large; mkfifo /root/fifo")
+    guest.run("truncate -s 1G /root/large; mkfifo /root/fifo")
     client.ask("get-file-md5sum", "slow", path="/root/large")
     handle = client.call("file-open", path="/root/fifo")
     times = []
