@@ -35,7 +35,7 @@ def client(machine: Machine) -> Iterator[LineClient]:
 
 def synced(machine: Machine) -> LineClient:
     """Return a client that is answered; it asks again, as real ones do of a guest that is just booting."""
-    for _ in range(4):
+    for _ in range(12):
         client = LineClient.connect(machine.socket(PORT))
         client.socket.settimeout(5)
         try:
