@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
 import itertools
@@ -12,12 +13,23 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 TIMEOUT = 20.0
 SOURCE = Path(__file__).parent.parent / "src"
+
+
+@contextlib.contextmanager
+def until_it_leaves(writer: asyncio.StreamWriter) -> Iterator[None]:
+    """Serve a client in the body, and hang up; that it leaves before is no error."""
+    try:
+        yield
+    except OSError:
+        pass
+    finally:
+        writer.close()
 
 
 def wait_for(condition: Callable[[], bool]) -> None:

@@ -14,6 +14,8 @@ import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from tests.support import until_it_leaves
+
 VERSION = "1.2.3"
 
 Answer = Callable[[dict[str, Any]], bytes]
@@ -65,7 +67,7 @@ HOSTILE: dict[str, tuple[str, Answer]] = {
 
 async def _serve(answer: Answer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     rest = b""
-    try:
+    with until_it_leaves(writer):
         while received := await reader.read(2**18):
             # A client that waits for a while pads with as many newlines as a frame is long.
             *lines, rest = (rest + received).lstrip(b"\n").split(b"\n")
@@ -78,32 +80,20 @@ async def _serve(answer: Answer, reader: asyncio.StreamReader, writer: asyncio.S
                     return
                 writer.write(data)
                 await writer.drain()
-    except OSError:
-        pass
-    finally:
-        writer.close()
 
 
 async def _pour(piece: bytes, pause: float, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    try:
+    with until_it_leaves(writer):
         while True:
             writer.write(piece)
             await writer.drain()
             await asyncio.sleep(pause)
-    except OSError:
-        pass
-    finally:
-        writer.close()
 
 
 async def _be_mute(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    try:
+    with until_it_leaves(writer):
         while await reader.read(65536):
             pass
-    except OSError:
-        pass
-    finally:
-        writer.close()
 
 
 # Those that never end: how the summary is to call them, the bytes, and how long they pause.

@@ -17,7 +17,7 @@ from phoenix_ga import __version__
 from phoenix_ga.client.known import KnownGuest
 from phoenix_ga.client.names.host_sockets import held_paths
 from phoenix_ga.client.probe import ANSWERS, BUSY, GONE, SILENT, STRANGE, GuestState, probe, probe_guests
-from tests.support import AgentProcess, wait_for
+from tests.support import AgentProcess, until_it_leaves, wait_for
 
 
 def known(path: Path) -> KnownGuest:
@@ -77,16 +77,12 @@ def serve(path: Path, said: bytes, *, times: int = 1) -> GuestState:
     """Return the state of a guest that says this, whatever it is asked; `%d` is the number of the first request."""
 
     async def reply(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
+        with until_it_leaves(writer):
             asked = json.loads((await reader.readline()).lstrip(b"\xff"))
             data = said.replace(b"%d", b"%d" % asked["arguments"]["id"])
             for _ in range(times):
                 writer.write(data)
                 await writer.drain()
-        except OSError:
-            pass
-        finally:
-            writer.close()
 
     async def conversation() -> GuestState:
         server = await asyncio.start_unix_server(reply, path)

@@ -24,10 +24,11 @@ class ConfigError(ValueError):
 class Option:
     """name: the key in the config file and, behind dashes, on the command line. default: its type
     is the option's type; a tuple is a list. metavar: what its value is called. help: what it does.
-    short: a one-letter flag. minimum: of a number.
+    short: a one-letter flag. minimum: of a number. repeated: on the command line, a list is given one by one,
+    for a path may hold a comma.
     """
 
-    __slots__ = ("default", "help", "metavar", "minimum", "name", "short")
+    __slots__ = ("default", "help", "metavar", "minimum", "name", "repeated", "short")
 
     def __init__(
         self,
@@ -38,6 +39,7 @@ class Option:
         *,
         short: str = "",
         minimum: int = 1,
+        repeated: bool = False,
     ) -> None:
         self.name = name
         self.default = default
@@ -45,6 +47,7 @@ class Option:
         self.help = help
         self.short = short
         self.minimum = minimum
+        self.repeated = repeated
 
     @property
     def attribute(self) -> str:
@@ -88,6 +91,7 @@ OPTIONS: Final = (
         "there, for root and the agent's own user), vsock:PORT (listens there, for the host) or tty:PATH. A "
         "path that is not there is waited for.",
         short="p",
+        repeated=True,
     ),
     Option("log-file", "", "PATH", "Append the log to this file instead of writing it to standard error."),
     Option("debug", False, "", "Log each request."),
@@ -126,6 +130,7 @@ OPTIONS: Final = (
         "PATH",
         "What to run before filesystems are frozen and after they are thawed: a program, or a directory of programs; "
         "may be given several times.",
+        repeated=True,
     ),
     Option(
         "hook-timeout",
@@ -254,8 +259,7 @@ def parse_command_line(arguments: Sequence[str]) -> CommandLine:
         if option is None:
             line.config_path, line.config_named = value, True
         elif isinstance(option.default, tuple):
-            # A path may hold a comma; only lists of names are split.
-            parsed = (value,) if option.name in ("port", "freeze-hook") else option.parse(value)
+            parsed = (value,) if option.repeated else option.parse(value)
             line.options[option.attribute] = line.options.get(option.attribute, ()) + parsed
         else:
             line.options[option.attribute] = option.parse(value)

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from phoenix_ga.cli.context import Options, run
+from phoenix_ga.cli.errors import REFUSED, complain
 from phoenix_ga.cli.output import duration, escape, heading, table
 from phoenix_ga.cli.path_completion import complete_guest
 
 if TYPE_CHECKING:
     from phoenix_ga.client.names import KnownGuest
     from phoenix_ga.client.probe import GuestState
-
-_REFUSED = 1
 
 
 @click.command(
@@ -50,12 +49,13 @@ Example:
 def guests(options: Options, words: tuple[str, ...], quiet: bool) -> int:
     """List the guests that this host knows, or those that are named, and how they are."""
     from phoenix_ga.client.names import known_guests, select_guests
+    from phoenix_ga.client.probe import ANSWERS
 
     known = select_guests(",".join(words)) if words else known_guests()
     if quiet:
         for guest in known:
             options.show(_place(guest), escape(guest.name))
-        return 0 if known else _REFUSED
+        return 0 if known else REFUSED
     states = run(_ask(known, options.timeout))
     if options.json:
         for state in states:
@@ -63,13 +63,9 @@ def guests(options: Options, words: tuple[str, ...], quiet: bool) -> int:
     elif states:
         options.show(None, _as_text(states))
     else:
-        click.echo(
-            "phoenixctl: no guests were found; see phoenixctl guests --help for where they are looked for", err=True
-        )
-    from phoenix_ga.client.probe import ANSWERS
-
+        complain("no guests were found; see phoenixctl guests --help for where they are looked for")
     failed = any(state.state != ANSWERS for state in states) if words else not states
-    return _REFUSED if failed else 0
+    return REFUSED if failed else 0
 
 
 async def _ask(known: list[KnownGuest], timeout: float | None) -> list[GuestState]:

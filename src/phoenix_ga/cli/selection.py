@@ -9,18 +9,15 @@ import click
 if TYPE_CHECKING:
     from phoenix_ga.client.names import KnownGuest
 
-_PATTERN = frozenset("*?[")
 # Of those that a message names, the first ones are enough to see what was selected.
 _NAMED_MAX = 5
 
 
 def is_plain(words: str) -> bool:
     """Tell whether `words` can mean one guest only: no list, no group, no pattern."""
-    from phoenix_ga.client.endpoints import is_name
+    from phoenix_ga.client.endpoints import is_pattern
 
-    if "," in words or words.startswith("@"):
-        return False
-    return _PATTERN.isdisjoint(words) or not is_name(words)
+    return not ("," in words or words.startswith("@") or is_pattern(words))
 
 
 def select(words: str) -> list[KnownGuest]:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from phoenix_ga.client.known import KnownGuest
 
 VSOCK_PORT: Final = 8383
+_PATTERN: Final = frozenset("*?[")
 _PORT_MAX: Final = 65535
 _UINT32_MAX: Final = 2**32 - 1
 
@@ -140,6 +141,11 @@ def split_endpoint(endpoint: str) -> tuple[str, str]:
 def is_name(endpoint: str) -> bool:
     """Tell whether these words can only be the name of a guest."""
     return "/" not in endpoint and endpoint.partition(":")[0] not in KINDS
+
+
+def is_pattern(word: str) -> bool:
+    """Tell whether a word stands for all guests whose names match it, as in a shell."""
+    return is_name(word) and not _PATTERN.isdisjoint(word)
 
 
 async def open_endpoint(endpoint: str | KnownGuest, allow_tcp: bool = False) -> Transport:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
 
 _READ_SIZE: Final = 256 * 1024
@@ -48,15 +49,12 @@ class StreamTransport:
 
 async def open_unix_socket(path: str) -> Transport:
     """Connect to the Unix socket at `path`. Raises OSError."""
-    connection = socket.socket(socket.AF_UNIX)
-    try:
-        connection.setblocking(False)
+
+    async def connect(connection: socket.socket) -> None:
         # At once, or not at all: asyncio would take a socket with too many clients for one that it may write to.
         connection.connect(path)
-        return StreamTransport(*await asyncio.open_unix_connection(sock=connection, limit=_READ_SIZE))
-    except BaseException:
-        connection.close()
-        raise
+
+    return await _open(socket.AF_UNIX, connect)
 
 
 async def open_tcp(host: str, port: int) -> Transport:
@@ -66,10 +64,15 @@ async def open_tcp(host: str, port: int) -> Transport:
 
 async def open_vsock(cid: int, port: int) -> Transport:
     """Connect to a port of the guest whose context ID is `cid`, vsock(7). Raises OSError."""
-    connection = socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM)
+    loop = asyncio.get_running_loop()
+    return await _open(socket.AF_VSOCK, lambda connection: loop.sock_connect(connection, (cid, port)))
+
+
+async def _open(family: int, connect: Callable[[socket.socket], Awaitable[None]]) -> Transport:
+    connection = socket.socket(family, socket.SOCK_STREAM)
     try:
         connection.setblocking(False)
-        await asyncio.get_running_loop().sock_connect(connection, (cid, port))
+        await connect(connection)
         return StreamTransport(*await asyncio.open_connection(sock=connection, limit=_READ_SIZE))
     except BaseException:
         connection.close()

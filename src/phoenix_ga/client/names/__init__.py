@@ -19,9 +19,9 @@ from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
-from phoenix_ga.client.endpoints import EndpointError, is_name, split_endpoint
+from phoenix_ga.client.endpoints import EndpointError, is_name, is_pattern, split_endpoint
 from phoenix_ga.client.known import KnownGuest
-from phoenix_ga.client.names.config import SOURCES, Config, read_config
+from phoenix_ga.client.names.config import Config, read_config
 from phoenix_ga.client.names.libvirt import libvirt_guests
 from phoenix_ga.client.names.proxmox import proxmox_guests
 from phoenix_ga.client.names.qemu import qemu_guests
@@ -29,7 +29,6 @@ from phoenix_ga.client.names.qemu import qemu_guests
 __all__ = ["KnownGuest", "find_guest", "known_groups", "known_guests", "select_guests"]
 
 _FINDERS = {"libvirt": libvirt_guests, "proxmox": proxmox_guests, "qemu": qemu_guests}
-_PATTERN = frozenset("*?[")
 
 
 def known_guests(root: Path = Path("/")) -> list[KnownGuest]:
@@ -75,9 +74,9 @@ class _Host:
         by_name: dict[str, KnownGuest] = {}
         endpoints: set[str] = set()
         found = [*self.config.guests]
-        for source in SOURCES:
+        for source, find in _FINDERS.items():
             if source in self.config.sources:
-                found += _FINDERS[source](self._root)
+                found += find(self._root)
         for guest in found:
             place = _real(guest.endpoint)
             if place in endpoints:
@@ -107,7 +106,7 @@ class _Host:
             if word in inside:
                 raise EndpointError(f"group {word!r} is a member of itself")
             return [guest for member in members for guest in self.select(member, (*inside, word))]
-        if _PATTERN.isdisjoint(word):
+        if not is_pattern(word):
             return [self.find(word)]
         found = [guest for guest in self.guests if fnmatch.fnmatchcase(guest.name, word)]
         if not found:
