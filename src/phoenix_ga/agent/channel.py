@@ -37,7 +37,8 @@ _WRITES_PER_TURN: Final = 2
 _buffer: Final = memoryview(bytearray(_READ_PIECE * _READ_PIECES))
 _pieces: Final = [_buffer[start : start + _READ_PIECE] for start in range(0, len(_buffer), _READ_PIECE)]
 _first: Final = _pieces[:1]
-_rest: Final = _pieces[1:]
+_next: Final = _pieces[1:4]
+_rest: Final = _pieces[4:]
 
 
 class Channel:
@@ -163,7 +164,7 @@ class Channel:
                     self._flush()
         finally:
             self._pulling = False
-        if not self._closed:
+        if not self._closed and (self._output or self._blocked):
             self._flush()
         if not self._closed and not self.paused:
             self._pull_soon()
@@ -188,15 +189,30 @@ class Channel:
             self.exhausted += 1
             self._ended()
             return False
+        more = self._readable
         self._received(_buffer[:size])
-        return True
+        if not more:
+            self.exhausted += 1
+        return more
 
     def _read_more(self) -> int:
+        """Read on behind the first piece, until the buffer is full or there is no more; return how much there was.
+
+        To find out now that there is no more disturbs no worker that has what was read.
+        """
+        size = 0
         try:
-            return os.readv(self.fd, _rest)
+            size = os.readv(self.fd, _next)
+            rest = _rest if size == _READ_PIECE * len(_next) else (_buffer[_READ_PIECE + size :],)
+            size += os.readv(self.fd, rest)
+            if _READ_PIECE + size < len(_buffer):
+                size += os.readv(self.fd, (_buffer[_READ_PIECE + size :],))
+        except BlockingIOError:
+            self._readable = False
         except OSError:
             # Whatever it is, the next read tells; what was read already must not be lost.
-            return 0
+            pass
+        return size
 
     def _block(self, blocked: bool) -> None:
         """Watch for room only while there is none: else every write would wake the loop once more."""

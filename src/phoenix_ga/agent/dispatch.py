@@ -58,6 +58,18 @@ class Call:
         self.first: Callable[[], None] | None = None
 
     @property
+    def repeatable(self) -> bool:
+        """Whether it was bound, and running it leaves its arguments as they are."""
+        return self.command is not None and (self.command.inline or bool(self.command.at_once))
+
+    def again(self) -> Call:
+        """Return the same call, to be run once more."""
+        call = Call(self.request, self.size, None, self.dialect)
+        call.command = self.command
+        call.bound = self.bound
+        return call
+
+    @property
     def tag(self) -> Any:
         return NO_TAG if self.request is None else self.request.tag
 
@@ -121,7 +133,7 @@ class Dispatcher:
     def bind(self, call: Call) -> None:
         """Find the command and bind the arguments; what is wrong with them becomes the error of the call."""
         request = call.request
-        if call.error is not None or request is None:
+        if call.error is not None or request is None or call.command is not None:
             return
         try:
             command = call.dialect.find(request)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from phoenix_ga.agent.dialect import CommandError
 from phoenix_ga.agent.dialects.native.dialect import NATIVE
 from phoenix_ga.agent.dispatch import Call
+from phoenix_ga.agent.long_requests import LONG, decode_long_request
 from phoenix_ga.wire.commands import BY_NAME
 from phoenix_ga.wire.json_text import JsonError, decode_json
 from phoenix_ga.wire.messages import NO_CODE, NO_TAG, MessageError, Request
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 # How the names of the QEMU Guest Agent's commands begin, and none of ours does.
 GUEST_PREFIX: Final = "guest-"
+# A longer line is not kept: hardly anybody repeats it.
+_KEPT_MAX: Final = 512
 
 
 class LineReader:
@@ -32,6 +35,9 @@ class LineReader:
         self._load_qga = load_qga
         # None: that of the QEMU Guest Agent, which is loaded with the first request, for many are never asked.
         self._dialect: Dialect | None = None if qga_first else NATIVE
+        # The last plain line, and what it said: whoever reads a file or waits for something says it again and again.
+        self._line = b""
+        self._last: Call | None = None
 
     @property
     def dialect(self) -> Dialect:
@@ -47,16 +53,24 @@ class LineReader:
 
     def read_plain(self, line: bytes) -> Call | None:
         """Return the call of a line that is plain JSON, else None."""
+        if line == self._line:
+            last = self._last
+            if last is not None and last.repeatable:
+                self._dialect = last.dialect
+                return last.again()
         try:
-            message = decode_json(line)
+            message = _decode(line)
         except Exception:
             return None
-        return self._call(message, len(line))
+        call = self._call(message, len(line))
+        if len(line) <= _KEPT_MAX:
+            self._line, self._last = line, call
+        return call
 
     def read(self, line: bytes) -> list[Call]:
         """Return the calls that stand on a line, with an error for what is no request."""
         try:
-            message = decode_json(line)
+            message = _decode(line)
         except JsonError as error:
             return self._read_strange(line, error)
         except Exception as error:
@@ -104,6 +118,11 @@ class LineReader:
         parts = split_objects(line)
         calls = [call for part in parts for call in self.read(part)] if len(parts) > 1 else []
         return calls if any(call.error is None for call in calls) else []
+
+
+def _decode(line: bytes) -> Any:
+    message = decode_long_request(line) if len(line) > LONG else None
+    return decode_json(line) if message is None else message
 
 
 def _is_guest_request(value: Any) -> bool:

@@ -197,7 +197,7 @@ class Parser:
         return 0 <= end <= self.line_limit and buffer[end] == 0x0A and buffer.find(MAGIC, 0, end) < 0
 
     def _take_line(self, end: int, next: int) -> Line:
-        line = Line(bytes(self._buffer[:end]))
+        line = Line(bytes(memoryview(self._buffer)[:end]))
         self._forget(next)
         return line
 

@@ -1,0 +1,97 @@
+"""Reading a port: whatever pieces the driver hands out, all of it comes, and in order."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+from select import EPOLLIN
+from typing import Any, cast
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from phoenix_ga.agent import channel as channel_module
+from phoenix_ga.agent.channel import Channel
+from phoenix_ga.agent.loop import Loop
+
+ELEMENT = 4096
+
+
+class Driver:
+    """Hands out buffers as the kernel's virtio console does: one for each element, and no more behind a short one.
+
+    Behind each of `arrivals`, there is nothing until the next edge.
+    """
+
+    def __init__(self, arrivals: list[list[bytes]]) -> None:
+        self.arrivals = arrivals
+        self.buffers: list[bytes] = []
+
+    def readv(self, fd: int, elements: list[memoryview]) -> int:
+        if not self.buffers:
+            raise BlockingIOError
+        size = 0
+        for element in elements:
+            if not self.buffers:
+                break
+            buffer = self.buffers.pop(0)
+            taken = min(len(element), len(buffer))
+            element[:taken] = buffer[:taken]
+            size += taken
+            if taken < len(buffer):
+                self.buffers.insert(0, buffer[taken:])
+            if taken < len(element):
+                break
+        return size
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(os, name)
+
+
+class Soon:
+    """As much of a loop as a channel needs to read."""
+
+    def __init__(self) -> None:
+        self.callbacks: list[Callable[[], None]] = []
+
+    def call_soon(self, callback: Callable[[], None]) -> None:
+        self.callbacks.append(callback)
+
+    def modify(self, fd: int, events: int) -> None:
+        pass
+
+
+def buffers_of(sizes: list[int]) -> list[bytes]:
+    return [os.urandom(size) for size in sizes]
+
+
+BUFFER_SIZES = st.lists(st.sampled_from([1, 100, 4095, 4096, 4096, 4096, 4096, 4096]), min_size=1, max_size=150)
+
+
+@given(st.lists(BUFFER_SIZES.map(buffers_of), min_size=1, max_size=4))
+def test_all_that_a_driver_hands_out_comes_in_order(arrivals: list[list[bytes]]) -> None:
+    sent = b"".join(b"".join(buffers) for buffers in arrivals)
+    driver, loop, received = Driver(arrivals), Soon(), bytearray()
+    ours, theirs = socket.socketpair()
+    channel = Channel(
+        cast(Loop, loop),
+        ours.fileno(),
+        received=received.extend,
+        ended=lambda: None,
+        left=lambda: None,
+        drained=lambda: None,
+        lost=lambda error: None,
+        connected=True,
+    )
+    with pytest.MonkeyPatch.context() as patch, ours, theirs:
+        patch.setattr(channel_module, "os", driver)
+        for buffers in arrivals:
+            driver.buffers.extend(buffers)
+            # An edge is told once: the channel must read on by itself until there is no more.
+            channel._happened(EPOLLIN)
+            while loop.callbacks:
+                loop.callbacks.pop(0)()
+            assert not driver.buffers
+    assert received == sent
