@@ -8,6 +8,7 @@ from time import monotonic
 from phoenix_ga.agent.dialect import CommandError
 from phoenix_ga.agent.dispatch import TOTAL_COST_MAX, Call, Opened
 from phoenix_ga.agent.lines import LineReader
+from phoenix_ga.agent.linux.give_way import hurry
 from phoenix_ga.wire.messages import Request
 from phoenix_ga.wire.units import RESET_BYTE, Damage, Frame, Line, Parser
 
@@ -167,6 +168,7 @@ class Session:
         if pieces is None:
             return False
         self._send(pieces)
+        hurry()
         return True
 
     def release(self) -> None:
@@ -270,6 +272,7 @@ class Session:
                 self._open_streams(call, outcome)
             else:
                 self._answer(call, outcome)
+                hurry()
             if call.ordered:
                 self._turn_taken = False
                 self._advance()

@@ -7,8 +7,10 @@ streams that have something to send take turns.
 from __future__ import annotations
 
 from errno import EAGAIN, EIO, EPROTO
+from time import monotonic
 
 from phoenix_ga.agent.channel import WRITE_PIECE
+from phoenix_ga.agent.linux.give_way import in_a_hurry
 from phoenix_ga.wire.frames import HEADER_SIZE
 from phoenix_ga.wire.streams import Credit, Data, End, Reset, Skip, Stream, StreamViolation
 
@@ -33,6 +35,9 @@ else:
 FRAME_SIZE: Final = 4 * WRITE_PIECE - HEADER_SIZE
 # What of a frame goes out with its header: a header alone would cost as much as a piece.
 _HEAD: Final = WRITE_PIECE - HEADER_SIZE
+# Where they give way, streams send for so long, and then rest for as long as the loop can measure, in seconds.
+_BURST: Final = 0.0004
+_REST: Final = 0.001
 # What all streams of a client may keep in memory, in bytes.
 _WINDOWS_MAX: Final = 64 * 1024 * 1024
 
@@ -136,6 +141,9 @@ class Streams:
         self._windows = 0
         self.pumping = False
         self._scheduled = False
+        # How long streams have been sending since they rested last, in seconds.
+        self._worked = 0.0
+        self._resting = False
 
     def __len__(self) -> int:
         return len(self._open)
@@ -218,12 +226,27 @@ class Streams:
         self.pumping = True
         try:
             # One at a time: then whoever else is there has a turn, above all requests that came meanwhile.
-            if self._ready and not self._channel.output_size:
+            if self._ready and not self._channel.output_size and not self._resting:
+                begun = monotonic()
                 self._send_one(self._ready.popleft())
+                if in_a_hurry():
+                    self._rest_after(monotonic() - begun)
         finally:
             self.pumping = False
-        if self._ready and not self._channel.output_size:
+        if self._ready and not self._channel.output_size and not self._resting:
             self._pump_soon()
+
+    def _rest_after(self, seconds: float) -> None:
+        """Rest, where so much work makes up a burst."""
+        self._worked += seconds
+        if self._worked >= _BURST:
+            self._worked = 0.0
+            self._resting = True
+            self.loop.call_later(_REST, self._go_on)
+
+    def _go_on(self) -> None:
+        self._resting = False
+        self.pump()
 
     def reset(self, opened: OpenStream, text: str, code: int) -> None:
         """End a stream in both directions, and say why."""

@@ -11,7 +11,9 @@ from __future__ import annotations
 import _socket as socket
 from _queue import SimpleQueue
 from os import cpu_count
-from time import sleep
+from time import monotonic
+
+from phoenix_ga.agent.linux.give_way import in_a_hurry, rest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 _SIZE: Final = 32
 # Python's own is given so much at a time; then the loop may have the interpreter's lock.
 _PIECE_SIZE: Final = 64 * 1024
+# What the kernel is given at a time where it should give way: it lets nobody else have the processor meanwhile.
+_SHORT_PIECE_SIZE: Final = 32 * 1024
 # Who has a turn may compute; one processor is left to the loop, where there is another.
 _turns: Final[SimpleQueue[None]] = SimpleQueue()
 for _ in range(max(1, (cpu_count() or 1) - 1)):
@@ -41,11 +45,14 @@ class KernelSha256:
 
     def update(self, data: bytes | memoryview) -> None:
         """Take more bytes."""
-        rest = memoryview(data)
+        left = memoryview(data)
         _turns.get()
         try:
-            while rest:
-                rest = rest[self._socket.send(rest, socket.MSG_MORE) :]
+            while left:
+                begun = monotonic()
+                piece = left[:_SHORT_PIECE_SIZE] if in_a_hurry() else left
+                left = left[self._socket.send(piece, socket.MSG_MORE) :]
+                rest(begun)
         finally:
             _turns.put(None)
 
@@ -65,10 +72,11 @@ class PythonDigest:
 
     def update(self, data: bytes | memoryview) -> None:
         """Take more bytes."""
-        rest = memoryview(data)
-        for start in range(0, len(rest), _PIECE_SIZE):
-            self._digest.update(rest[start : start + _PIECE_SIZE])
-            sleep(0)
+        whole = memoryview(data)
+        for start in range(0, len(whole), _PIECE_SIZE):
+            begun = monotonic()
+            self._digest.update(whole[start : start + _PIECE_SIZE])
+            rest(begun)
 
     def hexdigest(self) -> str:
         """Return the digest of all that came, in hex."""
