@@ -276,6 +276,7 @@ COMMANDS: Final[tuple[Command, ...]] = (
             ),
         ),
         examples=(Example({"handle_id": 1000, "bufb64": "SGVsbG8sIHdvcmxkIQ==", "eof": True}, True),),
+        at_once="file_write_at_once",
         handle="handle_id",
     ),
     Command(

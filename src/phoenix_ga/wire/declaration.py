@@ -106,7 +106,8 @@ class Command:
     changes: whether it changes the guest (audit log, read-only policy), or the pair of an
     argument and the value, or the values, with which it does. while_frozen: it cannot touch a frozen filesystem.
     inline: it never blocks, so the loop itself runs it. at_once: the function beside the handler that
-    does the same where that takes no waiting, and raises OSError where it would; for what changes nothing.
+    does the same where that takes no waiting, and raises where it would, and has done nothing then; not for
+    what is audited.
     urgent: it gets a thread of its own at once, however many commands are stuck. handle: the argument that
     names a file handle, on which requests run in order. errors: errno name and when, beyond those that
     every command has.

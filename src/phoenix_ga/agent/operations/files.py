@@ -13,7 +13,9 @@ import stat
 from _thread import allocate_lock
 from errno import E2BIG, EAGAIN, EBADF, EEXIST, EINVAL, EISDIR, EMFILE, ENXIO, ETXTBSY
 
+from phoenix_ga.agent.linux import memory_files
 from phoenix_ga.agent.linux.cached_read import read_cached
+from phoenix_ga.agent.linux.memory_files import is_in_memory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,15 +41,19 @@ def decode_path(path: bytes) -> str:
 
 
 class OpenFile:
-    """A file that a client has open. path: as it was asked for. writable: it was opened to write."""
+    """A file that a client has open. path: as it was asked for. writable: it was opened to write.
 
-    __slots__ = ("fd", "made_in", "path", "regular", "writable")
+    in_memory: writing to it takes no disk.
+    """
+
+    __slots__ = ("fd", "in_memory", "made_in", "path", "regular", "writable")
 
     def __init__(self, fd: int, path: str, writable: bool, regular: bool, made_in: bytes) -> None:
         self.fd = fd
         self.path = path
         self.writable = writable
         self.regular = regular
+        self.in_memory = writable and is_in_memory(fd)
         # The directory that has a new entry, which must reach the disk with the file.
         self.made_in = made_in
 
@@ -185,6 +191,13 @@ def write(file: OpenFile, data: bytes) -> None:
             if not poll.poll(_WRITE_TIMEOUT * 1000):
                 taken = len(data) - len(rest)
                 raise OSError(EAGAIN, f"nobody takes the data; {taken} bytes were written", file.path) from None
+
+
+def write_at_once(file: OpenFile, data: bytes) -> None:
+    """Do what `write` does, in memory. Raises OSError, and writes nothing, where that is not possible."""
+    if not file.in_memory:
+        raise OSError(EAGAIN, "it takes a disk", file.path)
+    memory_files.write_at_once(file.fd, memoryview(data))
 
 
 def close(file: OpenFile) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import stat
-from errno import E2BIG, EINVAL
+from errno import E2BIG, EAGAIN, EINVAL
 
 from phoenix_ga.agent.operations import files, owners
 from phoenix_ga.wire.json_text import encode_json
@@ -46,14 +46,25 @@ def _piece(data: bytes | memoryview) -> JsonText:
 
 def file_write(context: Context, handle_id: int, bufb64: str, eof: bool) -> bool:
     file = context.handles.get(handle_id)
-    try:
-        data = decode_base64(bufb64)
-    except ValueError as error:
-        raise OSError(EINVAL, f"argument 'bufb64': {error}") from None
-    files.write(file, data)
+    files.write(file, _decode(bufb64))
     if eof:
         files.close(context.handles.remove(handle_id))
     return True
+
+
+def file_write_at_once(context: Context, handle_id: int, bufb64: str, eof: bool) -> bool:
+    file = context.handles.get(handle_id)
+    if eof or not file.in_memory:
+        raise OSError(EAGAIN, "to bring a file to the disk takes a while", file.path)
+    files.write_at_once(file, _decode(bufb64))
+    return True
+
+
+def _decode(text: str) -> bytes:
+    try:
+        return decode_base64(text)
+    except ValueError as error:
+        raise OSError(EINVAL, f"argument 'bufb64': {error}") from None
 
 
 def file_close(context: Context, handle_id: int) -> bool:

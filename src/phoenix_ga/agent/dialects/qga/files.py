@@ -5,6 +5,7 @@ from __future__ import annotations
 from phoenix_ga.agent.dialect import CommandError
 from phoenix_ga.agent.dialects.qga.base64_text import decode_guest_base64
 from phoenix_ga.agent.linux.cached_read import read_cached
+from phoenix_ga.agent.linux.memory_files import write_at_once
 from phoenix_ga.agent.operations import random_access
 from phoenix_ga.wire.messages import NO_CODE, JsonText, encode_base64
 
@@ -66,16 +67,28 @@ def guest_file_read_at_once(context: Context, handle: int, count: int | None) ->
 
 def guest_file_write(context: Context, handle: int, buf_b64: str, count: int | None) -> dict[str, Any]:
     descriptor = _descriptor(context, handle)
-    data = decode_guest_base64(buf_b64)
-    if count is None:
-        count = len(data)
-    elif not 0 <= count <= len(data):
-        raise _invalid_count(count)
+    data = _decode(buf_b64, count)
     try:
-        written = random_access.write(descriptor, memoryview(data)[:count])
+        written = random_access.write(descriptor, data)
     except OSError as error:
         raise _failed("failed to write to file", error) from None
     return {"count": written, "eof": False}
+
+
+def guest_file_write_at_once(context: Context, handle: int, buf_b64: str, count: int | None) -> dict[str, Any]:
+    descriptor = _handles(context).in_memory[handle]
+    data = _decode(buf_b64, count)
+    write_at_once(descriptor, data)
+    return {"count": len(data), "eof": False}
+
+
+def _decode(text: str, count: int | None) -> memoryview:
+    data = memoryview(decode_guest_base64(text))
+    if count is None:
+        return data
+    if not 0 <= count <= len(data):
+        raise _invalid_count(count)
+    return data[:count]
 
 
 def guest_file_seek(context: Context, handle: int, offset: int, whence: int | str) -> dict[str, Any]:

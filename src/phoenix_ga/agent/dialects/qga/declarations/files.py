@@ -44,6 +44,7 @@ COMMANDS: Final = (
         "Write where the file was left.",
         parameters=(_HANDLE, Parameter("buf-b64", STRING), Parameter("count", INTEGER, optional=True)),
         governed_by=("file-write",),
+        at_once="guest_file_write_at_once",
         handle="handle",
     ),
     GuestCommand(
