@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
 from stat import S_ISREG
 
 from phoenix_ga.agent.endpoints.file import FileEndpoint
@@ -36,7 +37,8 @@ class FileSource(FileEndpoint):
 
     What the kernel has in memory is read on the loop, right before it is sent. At the first byte that
     it has not, and where there is a digest to compute, a worker takes over and reads ahead. Buffers are
-    used again and again: a new one for each piece costs page faults, and memory that the C library keeps.
+    used again and again: a new one for each piece costs page faults. They come from the kernel and go back
+    there: the C library would keep them.
 
     fd: open for reading; closed at the end. sparse: leave out holes.
     """
@@ -130,7 +132,7 @@ class FileSource(FileEndpoint):
         if self._free:
             return self._free.popleft()
         self._buffers += 1
-        return memoryview(bytearray(_BUFFER_SIZE))
+        return memoryview(mmap(-1, _BUFFER_SIZE, flags=MAP_PRIVATE | MAP_ANONYMOUS))
 
     def _read_on(self) -> None:
         if not (self.working or self._at_end) and self._has_room:
