@@ -15,8 +15,9 @@ LONG: Final = 4096
 _LONG_MAX: Final = 1024 * 1024
 # Before the long string there are some short ones, each of two quotes.
 _QUOTES_MAX: Final = 40
-# What stands in its place for the parser.
+# What stands in its place for the parser, and nowhere else: not even by escapes.
 _PLACEHOLDER: Final = "<long>"
+_ENCODED: Final = b"<long>"
 
 
 def decode_long_request(line: bytes) -> Any | None:
@@ -28,7 +29,9 @@ def decode_long_request(line: bytes) -> Any | None:
     end = line.find(b'"', start, start + _LONG_MAX) if start else -1
     if end < 0:
         return None
-    short = line[:start] + _PLACEHOLDER.encode("ascii") + line[end:]
+    short = line[:start] + _ENCODED + line[end:]
+    if short.count(_ENCODED) > 1 or b"\\" in short:
+        return None
     try:
         text = str(memoryview(line)[start:end], "ascii")
         message = decode_json(short)
@@ -37,13 +40,11 @@ def decode_long_request(line: bytes) -> Any | None:
     arguments = message.get("arguments") if type(message) is dict else None
     if type(arguments) is not dict:
         return None
-    names = [name for name, value in arguments.items() if value == _PLACEHOLDER]
-    if len(names) != 1:
-        return None
-    data = decode_plain_base64(text)
+    name = next((name for name, value in arguments.items() if value == _PLACEHOLDER), None)
+    data = decode_plain_base64(text) if name is not None else None
     if data is None:
         return None
-    arguments[names[0]] = text
+    arguments[name] = text
     keep_decoded(text, data)
     return message
 
