@@ -75,8 +75,9 @@ class CountedHandles:
             with self._lock:
                 self._opening -= 1
             raise
+        flags = fcntl(descriptor, F_GETFL)
         # What is appended could not be taken back.
-        in_memory = not fcntl(descriptor, F_GETFL) & os.O_APPEND and is_in_memory(descriptor)
+        in_memory = flags & os.O_ACCMODE != os.O_RDONLY and not flags & os.O_APPEND and is_in_memory(descriptor)
         with self._lock:
             self._opening -= 1
             handle = self._next
