@@ -376,9 +376,25 @@ def test_a_detached_program_can_be_signalled_and_ends_with_its_group(endpoint: s
             process = await guest.exec(["sleep", "1000"], detach=True)
             await process.stdout.reset()
             await guest.exec_signal(process.pid, signal.SIGKILL)
-            while (await guest.exec_list())[0].returncode is None:
+            # Its error output ends a moment after it.
+            while (found := (await guest.exec_list())[0]).returncode is None or found.attached:
                 await asyncio.sleep(0.02)
             assert await (await guest.exec_attach(process.pid)).wait() == -signal.SIGKILL
+
+    asyncio.run(conversation())
+
+
+def test_a_detached_program_is_listed_at_any_moment_until_its_end_is_told(endpoint: str) -> None:
+    async def conversation() -> None:
+        async with connect(endpoint) as guest:
+            for _ in range(100):
+                process = await guest.exec(["sleep", "1000"], detach=True)
+                await process.stdout.reset()
+                await guest.exec_signal(process.pid, signal.SIGKILL)
+                while (found := (await guest.exec_list())[0]).returncode is None or found.attached:
+                    assert found.pid == process.pid
+                assert await (await guest.exec_attach(process.pid)).wait() == -signal.SIGKILL
+                assert not await guest.exec_list()
 
     asyncio.run(conversation())
 

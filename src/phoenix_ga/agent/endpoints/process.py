@@ -34,7 +34,7 @@ _PIPE_SIZE: Final = 256 * 1024
 
 # The processes that were started and not waited for yet, by process ID.
 _running: Final[dict[int, Process]] = {}
-# Those that have ended detached, and nobody has been told how.
+# Those detached ones that have ended, and nobody has been told how.
 _ended: Final[dict[int, Process]] = {}
 _lock: Final = allocate_lock()
 
@@ -132,6 +132,9 @@ class Process:
         _, status = os.waitpid(self.pid, 0)
         with _lock:
             del _running[self.pid]
+            if self.detached:
+                # Also while a stream of it is still open: somebody may look for it now.
+                _ended[self.pid] = self
         if os.WIFSIGNALED(status):
             self.outcome = {"signal": os.WTERMSIG(status)}
         else:
