@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
 from select import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP
 
 from phoenix_ga.agent.loop import READABLE, WRITABLE
@@ -33,12 +34,19 @@ _READS_PER_TURN: Final = 8
 # So often is one channel written to in a row, up to 2 MiB each time.
 _WRITES_PER_TURN: Final = 2
 
-# All channels are read on one thread, and what is read is copied before the next read.
-_buffer: Final = memoryview(bytearray(_READ_PIECE * _READ_PIECES))
-_pieces: Final = [_buffer[start : start + _READ_PIECE] for start in range(0, len(_buffer), _READ_PIECE)]
-_first: Final = _pieces[:1]
-_next: Final = _pieces[1:4]
-_rest: Final = _pieces[4:]
+# All channels are read on one thread, and what is read is copied before the next read. It takes memory only
+# where something was read to.
+_buffer: Final = memoryview(mmap(-1, _READ_PIECE * _READ_PIECES, flags=MAP_PRIVATE | MAP_ANONYMOUS))
+
+
+def _pieces(first: int, end: int) -> list[memoryview]:
+    return [_buffer[number * _READ_PIECE : (number + 1) * _READ_PIECE] for number in range(first, end)]
+
+
+_first: Final = _pieces(0, 1)
+_next: Final = _pieces(1, 4)
+# Made when there is so much to read.
+_rest: Final[list[memoryview]] = []
 
 
 class Channel:
@@ -203,8 +211,10 @@ class Channel:
         size = 0
         try:
             size = os.readv(self.fd, _next)
-            rest = _rest if size == _READ_PIECE * len(_next) else (_buffer[_READ_PIECE + size :],)
-            size += os.readv(self.fd, rest)
+            if size == _READ_PIECE * len(_next):
+                if not _rest:
+                    _rest.extend(_pieces(4, _READ_PIECES))
+                size += os.readv(self.fd, _rest)
             if _READ_PIECE + size < len(_buffer):
                 size += os.readv(self.fd, (_buffer[_READ_PIECE + size :],))
         except BlockingIOError:

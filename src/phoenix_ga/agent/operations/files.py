@@ -13,10 +13,6 @@ import stat
 from _thread import allocate_lock
 from errno import E2BIG, EAGAIN, EBADF, EEXIST, EINVAL, EISDIR, EMFILE, ENXIO, ETXTBSY
 
-from phoenix_ga.agent.linux import memory_files
-from phoenix_ga.agent.linux.cached_read import read_cached
-from phoenix_ga.agent.linux.memory_files import is_in_memory
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -53,9 +49,16 @@ class OpenFile:
         self.path = path
         self.writable = writable
         self.regular = regular
-        self.in_memory = writable and is_in_memory(fd)
+        self.in_memory = writable and _is_in_memory(fd)
         # The directory that has a new entry, which must reach the disk with the file.
         self.made_in = made_in
+
+
+def _is_in_memory(fd: int) -> bool:
+    # An agent that nobody asks for a file does without.
+    from phoenix_ga.agent.linux.memory_files import is_in_memory
+
+    return is_in_memory(fd)
 
 
 class Handles:
@@ -164,19 +167,6 @@ def read(file: OpenFile, count: int) -> bytes:
     return os.read(file.fd, count)
 
 
-def read_at_once(file: OpenFile, count: int) -> memoryview:
-    """Do what `read` does, from memory. Raises OSError where that is not possible, and at the end of the file.
-
-    The bytes are valid until the next call.
-    """
-    if file.writable:
-        raise OSError(EBADF, "the file is open for writing", file.path)
-    data, _ = read_cached(file.fd, count)
-    if not data:
-        raise OSError(EAGAIN, "at the end, there is more to do than to read", file.path)
-    return data
-
-
 def write(file: OpenFile, data: bytes) -> None:
     """Write all of `data`. A FIFO or a device that takes nothing for 30 seconds is an error (EAGAIN)."""
     if not file.writable:
@@ -191,13 +181,6 @@ def write(file: OpenFile, data: bytes) -> None:
             if not poll.poll(_WRITE_TIMEOUT * 1000):
                 taken = len(data) - len(rest)
                 raise OSError(EAGAIN, f"nobody takes the data; {taken} bytes were written", file.path) from None
-
-
-def write_at_once(file: OpenFile, data: bytes) -> None:
-    """Do what `write` does, in memory. Raises OSError, and writes nothing, where that is not possible."""
-    if not file.in_memory:
-        raise OSError(EAGAIN, "it takes a disk", file.path)
-    memory_files.write_at_once(file.fd, memoryview(data))
 
 
 def close(file: OpenFile) -> None:
