@@ -227,9 +227,9 @@ class Streams:
         try:
             # One at a time: then whoever else is there has a turn, above all requests that came meanwhile.
             if self._ready and not self._channel.output_size and not self._resting:
-                begun = monotonic()
+                begun = monotonic() if in_a_hurry() else None
                 self._send_one(self._ready.popleft())
-                if in_a_hurry():
+                if begun is not None:
                     self._rest_after(monotonic() - begun)
         finally:
             self.pumping = False
