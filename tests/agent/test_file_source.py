@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
-from itertools import count
+from collections.abc import Callable
+from itertools import count, cycle
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
+from phoenix_ga.agent import streams as agent_streams
 from phoenix_ga.agent.endpoints import file_source
 from phoenix_ga.agent.endpoints.file_source import FileSource
 from phoenix_ga.agent.linux.cached_read import NOWAIT
@@ -102,6 +104,43 @@ def test_holes_are_left_out_wherever_they_are(tmp_path: Path, digest: bool) -> N
     events = sent(path, digest, sparse=True, length=1 << 40)
     assert content(events) == path.read_bytes()
     assert [type(event) for event in events] == [Skip, Data, Skip, Data, Skip, End]
+
+
+def in_a_hurry(monkeypatch: pytest.MonkeyPatch, told: Callable[[], bool]) -> None:
+    for module in (file_source, agent_streams):
+        monkeypatch.setattr(module, "in_a_hurry", told)
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize("turns", [(True,), (True, False), (False,) * 5 + (True,) * 7])
+def test_a_digest_is_that_of_the_file_whoever_computes_which_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, turns: tuple[bool, ...], sparse: bool
+) -> None:
+    path = tmp_path / "file"
+    with path.open("wb") as file:
+        for start in (0, 2 << 20, 4 << 20):
+            file.seek(start)
+            file.write(os.urandom(1 << 20))
+        file.truncate(6 << 20)
+    whole = path.read_bytes()
+    in_a_hurry(monkeypatch, cycle(turns).__next__)
+    events = sent(path, digest=True, sparse=sparse, length=1 << 40)
+    assert content(events) == whole
+    if not sparse:
+        assert cast(End, events[-1]).message["sha256"] == hashlib.sha256(whole).hexdigest()
+    else:
+        assert sum(isinstance(event, Skip) for event in events) == 3
+
+
+def test_what_is_in_memory_takes_no_worker_while_requests_come(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def work(self: FileSource, job: object, done: object) -> None:
+        raise AssertionError("a worker was asked")
+
+    in_a_hurry(monkeypatch, lambda: True)
+    monkeypatch.setattr(FileSource, "work", work)
+    events = sent(file, digest=True, sparse=False)
+    assert content(events) == file.read_bytes()
+    assert max(len(cast(Data, event).payload) for event in events[:-1]) <= 16 * 1024
 
 
 @pytest.mark.parametrize("misses", [1, 5])

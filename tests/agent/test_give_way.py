@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import pytest
 
+from phoenix_ga.agent.channel import WRITE_PIECE
 from phoenix_ga.agent.linux import digest, give_way
 from phoenix_ga.agent.loop import Loop
 from phoenix_ga.agent.streams import Endpoint, Streams
@@ -97,11 +98,11 @@ class Endless(Endpoint):
         return bytes(size)
 
 
-def sent_in(seconds: float, requests: bool) -> int:
-    """Return how many bytes three endless streams send in so long, while requests come or not."""
+def sent_in(seconds: float, requests: bool) -> list[int]:
+    """Return the sizes of what three endless streams send in so long, while requests come or not."""
     loop = Loop()
     sizes: list[int] = []
-    channel = SimpleNamespace(send=lambda pieces: sizes.extend(map(len, pieces)), output_size=0)
+    channel = SimpleNamespace(send=lambda pieces: sizes.append(sum(map(len, pieces))), output_size=0)
     streams = Streams(loop, Workers(1), cast(Any, channel), 10, count(1).__next__)
     for _ in range(3):
         streams.open(Endless(), 1 << 40).ready()
@@ -117,19 +118,25 @@ def sent_in(seconds: float, requests: bool) -> int:
 
     look()
     loop.run()
-    return sum(sizes)
+    return sizes
 
 
 def test_streams_rest_while_requests_come_but_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
     forget(monkeypatch)
-    alone = sent_in(0.3, requests=False)
-    beside = sent_in(0.3, requests=True)
+    alone = sum(sent_in(0.3, requests=False))
+    beside = sum(sent_in(0.3, requests=True))
     assert alone / 100 < beside < alone * 0.8
+
+
+def test_frames_are_short_while_requests_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    forget(monkeypatch)
+    assert set(sent_in(0.05, requests=False)) == {4 * WRITE_PIECE}
+    assert max(sent_in(0.05, requests=True)) == WRITE_PIECE
 
 
 def test_streams_go_on_as_before_when_no_more_requests_come(monkeypatch: pytest.MonkeyPatch) -> None:
     forget(monkeypatch)
     hurry()
     assert give_way.in_a_hurry()
-    assert sent_in(0.1, requests=False) > 0
+    assert sum(sent_in(0.1, requests=False)) > 0
     assert not give_way.in_a_hurry()

@@ -33,9 +33,10 @@ else:
 # An answer waits for one frame at most; but each frame costs as much Python, whatever its size. With
 # its header, it fills the pieces that the kernel takes.
 FRAME_SIZE: Final = 4 * WRITE_PIECE - HEADER_SIZE
-# What of a frame goes out with its header: a header alone would cost as much as a piece.
+# What of a frame goes out with its header: a header alone would cost as much as a piece. Where streams give way
+# a frame has no more, for an answer waits until the client has read it, too.
 _HEAD: Final = WRITE_PIECE - HEADER_SIZE
-# Where they give way, streams send for so long, and then rest for as long as the loop can measure, in seconds.
+# Then they send for so long, and rest for as long as the loop can measure, in seconds.
 _BURST: Final = 0.0004
 _REST: Final = 0.001
 # What all streams of a client may keep in memory, in bytes.
@@ -227,10 +228,13 @@ class Streams:
         try:
             # One at a time: then whoever else is there has a turn, above all requests that came meanwhile.
             if self._ready and not self._channel.output_size and not self._resting:
-                begun = monotonic() if in_a_hurry() else None
-                self._send_one(self._ready.popleft())
-                if begun is not None:
+                opened = self._ready.popleft()
+                if in_a_hurry():
+                    begun = monotonic()
+                    self._send_one(opened, _HEAD)
                     self._rest_after(monotonic() - begun)
+                else:
+                    self._send_one(opened, FRAME_SIZE)
         finally:
             self.pumping = False
         if self._ready and not self._channel.output_size and not self._resting:
@@ -282,13 +286,13 @@ class Streams:
         self._scheduled = False
         self.pump()
 
-    def _send_one(self, opened: OpenStream) -> None:
+    def _send_one(self, opened: OpenStream, size: int) -> None:
         opened.queued = False
         stream = opened.stream
         # Without credit, it comes again when some is granted.
         if not stream.sending or not stream.credit:
             return
-        piece = self.guarded(opened, opened.endpoint.pull, min(stream.credit, FRAME_SIZE))
+        piece = self.guarded(opened, opened.endpoint.pull, min(stream.credit, size))
         if isinstance(piece, Skip):
             self.send(stream.skip(piece.length))
         elif piece:

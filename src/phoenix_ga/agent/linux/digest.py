@@ -44,7 +44,7 @@ class KernelSha256:
         self._socket = socket.socket(socket.AF_ALG, socket.SOCK_SEQPACKET, 0, fd)
 
     def update(self, data: bytes | memoryview) -> None:
-        """Take more bytes."""
+        """Take more bytes. For workers."""
         left = memoryview(data)
         _turns.get()
         try:
@@ -55,6 +55,10 @@ class KernelSha256:
                 rest(begun)
         finally:
             _turns.put(None)
+
+    def update_at_once(self, data: bytes | memoryview) -> None:
+        """Take a few more bytes. For the loop."""
+        self._socket.sendall(data, socket.MSG_MORE)
 
     def hexdigest(self) -> str:
         """Return the digest of all that came, in hex; nothing more can be taken then."""
@@ -71,12 +75,16 @@ class PythonDigest:
         self._digest = _new_md5() if algorithm == "md5" else _new_sha256()
 
     def update(self, data: bytes | memoryview) -> None:
-        """Take more bytes."""
+        """Take more bytes. For workers."""
         whole = memoryview(data)
         for start in range(0, len(whole), _PIECE_SIZE):
             begun = monotonic()
             self._digest.update(whole[start : start + _PIECE_SIZE])
             rest(begun)
+
+    def update_at_once(self, data: bytes | memoryview) -> None:
+        """Take a few more bytes. For the loop."""
+        self._digest.update(data)
 
     def hexdigest(self) -> str:
         """Return the digest of all that came, in hex."""
