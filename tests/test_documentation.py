@@ -154,7 +154,7 @@ def test_the_streams_of_the_protocol_are_made_of_frames() -> None:
         (unit,) = parser
         assert isinstance(unit, Frame)
         assert unit.type == {"DATA": DATA, "END": END}[kind]
-        assert unit.payload.decode() == text.strip().strip('"')
+        assert bytes(unit.payload).decode() == text.strip().strip('"')
 
 
 def test_what_is_no_request_is_answered_as_the_protocol_says(tmp_path: Path) -> None:

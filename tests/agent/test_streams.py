@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import socket
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -14,12 +15,14 @@ from typing import Any, cast
 import pytest
 
 from phoenix_ga import __version__
+from phoenix_ga.agent.endpoints.descriptor import WINDOW as DESCRIPTOR_WINDOW
+from phoenix_ga.agent.endpoints.descriptor import DescriptorEndpoint
 from phoenix_ga.agent.loop import Loop
 from phoenix_ga.agent.streams import FRAME_SIZE, Endpoint, Streams
 from phoenix_ga.agent.workers import Workers
 from phoenix_ga.wire.frames import DATA, END, HEADER_SIZE, RESET, SKIP, WINDOW, encode_header
 from phoenix_ga.wire.messages import decode_answer, encode_request
-from phoenix_ga.wire.streams import Reset, Stream
+from phoenix_ga.wire.streams import Data, Reset, Stream
 from phoenix_ga.wire.units import Frame, Line, Parser
 from tests.support import AgentProcess, wait_for
 
@@ -332,3 +335,34 @@ def test_between_two_frames_everybody_else_has_a_turn() -> None:
     look()
     loop.run()
     assert max(after - before for before, after in zip(seen, seen[1:])) == FRAME_SIZE + HEADER_SIZE
+
+
+def test_what_a_slow_reader_has_not_taken_does_not_change_with_the_buffer_it_came_in() -> None:
+    sent = os.urandom(DESCRIPTOR_WINDOW)
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    received = bytearray()
+    with theirs:
+        loop = Loop()
+        channel = SimpleNamespace(send=lambda pieces: None, output_size=0)
+        streams = Streams(loop, Workers(1), cast(Any, channel), 10, count(1).__next__)
+        fd = ours.detach()
+        endpoint = DescriptorEndpoint(fd, fd)
+        streams.open(endpoint, 0).start()
+        for start in range(0, len(sent), 1000):
+            buffer = bytearray(sent[start : start + 1000])
+            endpoint.received(Data(memoryview(buffer)))
+            buffer[:] = bytes(len(buffer))
+
+        def take() -> None:
+            received.extend(theirs.recv(65536))
+            if len(received) < len(sent):
+                loop.call_later(0.001, take)
+            else:
+                loop.stop()
+
+        take()
+        loop.run()
+        streams.close()
+    assert received == sent

@@ -70,6 +70,33 @@ def test_any_split_of_any_bytes_gives_the_same_units(data: bytes, cuts: list[int
     assert parse(*bytewise(data), spans_lines=spans_lines) == whole
 
 
+@given(noise, st.lists(st.integers(0, 1000), max_size=8), st.integers(0, 5))
+def test_what_was_held_is_not_lost_where_the_buffer_is_used_again(data: bytes, cuts: list[int], taken: int) -> None:
+    bounds = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
+    parser = Parser(LIMIT)
+    units: list[str] = []
+    for start, end in zip(bounds, bounds[1:]):
+        buffer = bytearray(data[start:end])
+        parser.receive(memoryview(buffer))
+        # Whoever is busy asks for some now, and for the others when there is room.
+        units += [repr(unit) for _, unit in zip(range(taken), parser)]
+        parser.hold()
+        buffer[:] = bytes(len(buffer))
+        units += map(repr, parser)
+    whole = Parser(LIMIT)
+    whole.receive(data)
+    assert "".join(units) == "".join(map(repr, whole))
+
+
+def test_a_frame_that_came_whole_is_not_copied() -> None:
+    parser = Parser()
+    data = frame(b"one") + frame(b"two")
+    parser.receive(data)
+    units = [unit for unit in parser if isinstance(unit, Frame)]
+    assert [bytes(unit.payload) for unit in units] == [b"one", b"two"]
+    assert all(isinstance(unit.payload, memoryview) and unit.payload.obj is data for unit in units)
+
+
 @given(noise)
 def test_a_line_after_the_padding_is_always_found(garbage: bytes) -> None:
     assert parse(garbage, resync_padding(), b'{"execute": "sync"}\n')[-1] == repr(Line(b'{"execute": "sync"}'))

@@ -367,6 +367,7 @@ class Conversation:
             return
         self._parser.receive(data)
         self._serve()
+        self._parser.hold()
 
     def drained(self) -> None:
         """Go on, since there is room for answers again."""

@@ -168,14 +168,14 @@ class GuestStream:
         try:
             event = self._stream.receive(frame)
             if isinstance(event, Data) and self._look is not None:
-                self._look(event.payload)
+                self._look(bytes(event.payload))
             if isinstance(event, Skip) and len(self._received) >= PIECES_MAX:
                 raise StreamViolation("more holes than there is room for")
         except StreamViolation as error:
             self._fail(self._broken(f"the guest broke the protocol: {error}"))
             raise
         if isinstance(event, Data):
-            self._keep(event.payload)
+            self._keep(bytes(event.payload))
         elif isinstance(event, Skip):
             self._received.append(event)
         elif isinstance(event, Credit):

@@ -118,15 +118,15 @@ class Stream:
         if frame.type == END:
             if not self.receiving:
                 raise StreamViolation("a second end")
-            message = _decode_object(frame.payload)
+            message = _decode_object(bytes(frame.payload))
             self.receiving = False
             return End(message)
         if frame.type == RESET:
             self.sending = self.receiving = False
-            return Reset(_decode_reason(frame.payload))
+            return Reset(_decode_reason(bytes(frame.payload)))
         raise StreamViolation(f"a frame of the unknown type {frame.type}")
 
-    def _receive_data(self, payload: bytes) -> Data:
+    def _receive_data(self, payload: bytes | memoryview) -> Data:
         if not self.receiving:
             raise StreamViolation("data after the end")
         if len(payload) > self._room:
@@ -135,7 +135,7 @@ class Stream:
         self._skipped = self._skipped and not payload
         return Data(payload)
 
-    def _receive_window(self, payload: bytes) -> Credit:
+    def _receive_window(self, payload: bytes | memoryview) -> Credit:
         if len(payload) != _COUNT.size:
             raise StreamViolation("a malformed window")
         (granted,) = _COUNT.unpack(payload)
@@ -144,7 +144,7 @@ class Stream:
         self.credit += granted
         return Credit(granted)
 
-    def _receive_skip(self, payload: bytes) -> Skip:
+    def _receive_skip(self, payload: bytes | memoryview) -> Skip:
         if not (self.receiving and self.skips) or len(payload) != _LENGTH.size:
             raise StreamViolation("a skip that does not belong here")
         (length,) = _LENGTH.unpack(payload)
@@ -158,11 +158,11 @@ class Stream:
 
 
 class Data:
-    """Bytes came. payload: they."""
+    """Bytes came. payload: they, as the frame has them."""
 
     __slots__ = ("payload",)
 
-    def __init__(self, payload: bytes) -> None:
+    def __init__(self, payload: bytes | memoryview) -> None:
         self.payload = payload
 
 

@@ -45,17 +45,17 @@ class Line:
 
 
 class Frame:
-    """A frame. type, stream: from its header. payload: its bytes."""
+    """A frame. type, stream: from its header. payload: its bytes, which may be those that the parser was given."""
 
     __slots__ = ("payload", "stream", "type")
 
-    def __init__(self, type: int, stream: int, payload: bytes) -> None:
+    def __init__(self, type: int, stream: int, payload: bytes | memoryview) -> None:
         self.type = type
         self.stream = stream
         self.payload = payload
 
     def __repr__(self) -> str:
-        return f"Frame({self.type}, {self.stream}, {self.payload!r})"
+        return f"Frame({self.type}, {self.stream}, {bytes(self.payload)!r})"
 
 
 class Damage:
@@ -90,6 +90,7 @@ class Parser:
         "_exhausted",
         "_object",
         "_searched",
+        "_view",
         "line_limit",
         "lines_only",
         "spans_lines",
@@ -101,6 +102,8 @@ class Parser:
         self.spans_lines = False
         self._object = ObjectScan()
         self._buffer = bytearray()
+        # What was received behind that, and not copied yet; it begins with a frame.
+        self._view: memoryview | None = None
         # So far there is no end of the line: a peer that sends byte by byte costs linear work.
         self._searched = 0
         self._dropping = False
@@ -109,7 +112,7 @@ class Parser:
     @property
     def pending(self) -> int:
         """The number of bytes held."""
-        return len(self._buffer)
+        return len(self._buffer) + (0 if self._view is None else len(self._view))
 
     def whole_line(self, data: memoryview) -> bytes | None:
         """Return the bytes of `data` where they are one line that may be an object, and nothing is held.
@@ -123,7 +126,16 @@ class Parser:
         return line if line.find(b"\n") == size - 1 else None
 
     def receive(self, data: bytes | bytearray | memoryview) -> None:
-        """Take bytes as they came. Call `next_unit` until it returns None before the next piece."""
+        """Take bytes as they came. Call `next_unit` until it returns None before the next piece.
+
+        Where `data` is to change before that, call `hold`. Payloads of frames may be in it.
+        """
+        self.hold()
+        start = -1 if self._dropping else self._next_frame_start(data)
+        if start >= 0:
+            self._buffer += data[:start]
+            self._view = memoryview(data)[start:]
+            return
         try:
             self._buffer += data
         except MemoryError:
@@ -133,9 +145,16 @@ class Parser:
             # Now there is memory; the end of what is dropped may be in this piece.
             self._buffer += data
 
+    def hold(self) -> None:
+        """Copy what is left of the bytes received last."""
+        if self._view is not None:
+            view, self._view = self._view, None
+            self._buffer += view
+
     def reset(self) -> None:
         """Forget what was received: the peer is another one now."""
         self._buffer = bytearray()
+        self._view = None
         self._object.reset()
         self._searched = 0
         self._dropping = False
@@ -152,6 +171,11 @@ class Parser:
         """
         if not self._exhausted:
             try:
+                if self._view is not None and not self._buffer:
+                    frame = self._frame_in_view(self._view)
+                    if frame is not None:
+                        return frame
+                    self.hold()
                 return self._next_unit()
             except MemoryError:
                 self._dropping = True
@@ -256,9 +280,39 @@ class Parser:
         end = HEADER_SIZE + length
         if len(buffer) < end:
             return None
+        if len(buffer) == end:
+            self._buffer = bytearray()
+            return Frame(type, stream, memoryview(buffer)[HEADER_SIZE:])
         payload = bytes(memoryview(buffer)[HEADER_SIZE:end])
         del buffer[:end]
         return Frame(type, stream, payload)
+
+    def _frame_in_view(self, view: memoryview) -> Frame | None:
+        """Return the frame that `view` begins with, where it is whole."""
+        if len(view) < HEADER_SIZE or view[0] != MAGIC:
+            return None
+        try:
+            type, stream, length = decode_header(view)
+        except FrameError:
+            return None
+        end = HEADER_SIZE + length
+        if end > len(view):
+            return None
+        self._view = view[end:] if end < len(view) else None
+        return Frame(type, stream, view[HEADER_SIZE:end])
+
+    def _next_frame_start(self, data: bytes | bytearray | memoryview) -> int:
+        """Return where in `data` a frame begins, behind that which is held; -1 where none is known to."""
+        buffer = self._buffer
+        start = 0
+        if buffer:
+            if buffer[0] != MAGIC or len(buffer) < HEADER_SIZE:
+                return -1
+            try:
+                start = HEADER_SIZE + decode_header(buffer)[2] - len(buffer)
+            except FrameError:
+                return -1
+        return start if start < len(data) and data[start] == MAGIC else -1
 
 
 def resync_padding() -> bytes:

@@ -72,6 +72,9 @@ class DescriptorEndpoint(Endpoint):
         if piece.payload:
             self._pending.append(memoryview(piece.payload))
             self._flush()
+            if self._pending:
+                # It may be in a buffer that others use next.
+                self._pending.append(memoryview(bytes(self._pending.pop())))
 
     def ended(self, message: dict[str, Any]) -> None:
         self._sink_ended = True

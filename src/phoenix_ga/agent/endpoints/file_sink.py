@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from errno import EBADMSG
+from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
 
 from phoenix_ga.agent.endpoints.file import FileEndpoint
 from phoenix_ga.agent.linux.digest import new_digest
@@ -10,15 +11,28 @@ from phoenix_ga.wire.streams import Data, Skip
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Final
+    from collections import deque
+    from typing import Any, Final, Union
 
     from phoenix_ga.agent.operations.replacement import Replacement
 
+    # A hole, or how many bytes come next.
+    Job = Union[Skip, int]
+else:
+    # The module `collections` would load much that is not needed here.
+    from _collections import deque
+
 _WINDOW: Final = 1024 * 1024
+# What is written at a time: while it is, as much again can be under way.
+_PIECE_SIZE: Final = 256 * 1024
 
 
 class FileSink(FileEndpoint):
-    """Writes what comes to a file that takes its place when all is there and its digest is right."""
+    """Writes what comes to a file that takes its place when all is there and its digest is right.
+
+    What comes is copied into a ring as long as the window, which is never full for that; a worker writes what is
+    in it while there is something.
+    """
 
     window = _WINDOW
     skips = True
@@ -27,44 +41,91 @@ class FileSink(FileEndpoint):
         super().__init__()
         self._replacement = replacement
         self._digest = new_digest("sha256") if digest else None
-        self._pending: list[Data | Skip] = []
+        self._ring: memoryview | None = None
+        # Where in it the next byte that comes is put, and from where the next one is written.
+        self._head = self._tail = 0
+        self._jobs: deque[Job] = deque()
         self._message: dict[str, Any] | None = None
         self._finishing = False
 
     def received(self, piece: Data | Skip) -> None:
-        self._pending.append(piece)
+        if isinstance(piece, Skip):
+            self._jobs.append(piece)
+        else:
+            self._keep(memoryview(piece.payload))
         self._write_on()
 
     def ended(self, message: dict[str, Any]) -> None:
         self._message = message
         self._write_on()
 
+    def _keep(self, data: memoryview) -> None:
+        if self._ring is None:
+            # From the kernel, and back there: the C library would keep it.
+            self._ring = memoryview(mmap(-1, _WINDOW, flags=MAP_PRIVATE | MAP_ANONYMOUS))
+        while data:
+            size = min(len(data), _WINDOW - self._head, _PIECE_SIZE - self._head % _PIECE_SIZE)
+            self._ring[self._head : self._head + size] = data[:size]
+            data = data[size:]
+            self._head = (self._head + size) % _WINDOW
+            self._jobs.append(size)
+
     def _write_on(self) -> None:
         if self.working or self._finishing:
             return
-        if self._pending:
-            pieces, self._pending = self._pending, []
-            self.work(lambda: self._write(pieces), self._was_written)
+        if self._jobs:
+            self.work(self._write_ahead, self._was_written)
         elif self._message is not None:
             self._finishing = True
             self.work(self._finish, self._was_finished)
 
-    def _write(self, pieces: list[Data | Skip]) -> int:
-        size = 0
-        for piece in pieces:
-            if isinstance(piece, Skip):
-                self._replacement.skip(piece.length)
-            else:
-                self._replacement.write(piece.payload)
-                size += len(piece.payload)
-            if self._digest is not None:
-                self._digest.update(piece.payload)
-        return size
+    def _consumed(self, size: int) -> None:
+        assert self.stream is not None
+        if not self.over:
+            self.stream.consumed(size)
 
     def _was_written(self, size: int) -> None:
-        assert self.stream is not None
-        self.stream.consumed(size)
+        self._consumed(size)
         self._write_on()
+
+    def _was_finished(self, message: dict[str, Any]) -> None:
+        assert self.stream is not None
+        self.stream.finish(message)
+
+    def let_go(self) -> None:
+        self._ring = None
+        self._replacement.abandon()
+
+    # On a worker
+
+    def _write_ahead(self) -> int:
+        """Write while there is something; return how much was written last."""
+        assert self.stream is not None
+        size = self._write()
+        while self._jobs and not self.over:
+            self.stream.loop.call_from_thread(self._consumed, size)
+            size = self._write()
+        return size
+
+    def _write(self) -> int:
+        """Write up to a hole or the end of a piece of the ring; return the size."""
+        job = self._jobs.popleft()
+        if isinstance(job, Skip):
+            self._replacement.skip(job.length)
+            if self._digest is not None:
+                self._digest.update(job.payload)
+            return 0
+        size = job
+        while self._jobs and not isinstance(more := self._jobs[0], Skip) and (self._tail + size) % _PIECE_SIZE:
+            size += more
+            self._jobs.popleft()
+        assert self._ring is not None
+        data = self._ring[self._tail : self._tail + size]
+        self._tail = (self._tail + size) % _WINDOW
+        self._replacement.write(data)
+        if self._digest is not None:
+            self._digest.update(data)
+        return size
 
     def _finish(self) -> dict[str, Any]:
         assert self._message is not None
@@ -78,10 +139,3 @@ class FileSink(FileEndpoint):
                 raise OSError(EBADMSG, text)
         self._replacement.commit()
         return message
-
-    def _was_finished(self, message: dict[str, Any]) -> None:
-        assert self.stream is not None
-        self.stream.finish(message)
-
-    def let_go(self) -> None:
-        self._replacement.abandon()

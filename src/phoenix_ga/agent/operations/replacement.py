@@ -117,7 +117,7 @@ class Replacement:
             raise
         return fd
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         """Append `data`."""
         rest = memoryview(data)
         while rest:
