@@ -24,7 +24,7 @@ else:
 
 _WINDOW: Final = 1024 * 1024
 # What is written at a time: while it is, as much again can be under way.
-_PIECE_SIZE: Final = 256 * 1024
+_PIECE_SIZE: Final = 512 * 1024
 
 
 class FileSink(FileEndpoint):
