@@ -14,6 +14,8 @@ from phoenix_ga.wire.frames import DATA, END, RESET, WINDOW, encode_header
 #: The payload of a frame.
 PIECE: Final = 64 * 1024
 _CREDIT: Final = 1024 * 1024
+#: Pings count when the load has been under way for so long, in seconds.
+_WARM_UP: Final = 0.1
 
 
 def get(agent: Agent, path: str, into: memoryview) -> None:
@@ -59,8 +61,8 @@ def put(agent: Agent, path: str, data: bytes) -> None:
 def pings_beside(agent: Agent, count: int, load: list[dict[str, Any]]) -> list[float]:
     """Ping `count` times while each request of `load` is repeated for ever; return the round trips, in seconds.
 
-    A request of `load` whose answer has a `stream` is repeated when that has ended. With a load, it leaves
-    requests under way: nothing but closing the port can follow.
+    A request of `load` whose answer has a `stream` is repeated when that has ended. With a load, the pings while
+    it begins do not count, and it leaves requests under way: nothing but closing the port can follow.
     """
     port = agent.port
     scratch = memoryview(bytearray(256 * 1024))
@@ -83,6 +85,7 @@ def pings_beside(agent: Agent, count: int, load: list[dict[str, Any]]) -> list[f
 
     for request in load:
         ask(request)
+    counts_from = time.perf_counter() + (_WARM_UP if load else 0)
     begin = ping()
     while len(trips) < count:
         unit = port.unit()
@@ -105,7 +108,8 @@ def pings_beside(agent: Agent, count: int, load: list[dict[str, Any]]) -> list[f
         if "return" not in answer:
             raise PortError(f"{answer}")
         if answer["tag"] == "ping":
-            trips.append(time.perf_counter() - begin)
+            if begin >= counts_from:
+                trips.append(time.perf_counter() - begin)
             if len(trips) < count:
                 begin = ping()
             continue

@@ -21,7 +21,7 @@ class Settings:
     #: In a round, for each peer.
     pings: int = 100
     #: In a round, for each thing that the agent is busy with.
-    loaded_pings: int = 200
+    loaded_pings: int = 1000
     #: Programs that are run in a round, by each peer.
     commands: int = 20
     #: Starts of the agent for each round.
