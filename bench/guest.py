@@ -29,7 +29,7 @@ _USAGE = """\
 set -e
 pid=$(systemctl show --property MainPID --value UNIT)
 cut -d' ' -f1 /proc/uptime
-awk '/^VmRSS/ { print $2 }' /proc/$pid/status
+awk '/^Rss/ { print $2 }' /proc/$pid/smaps_rollup
 awk '/^voluntary_ctxt_switches/ { switches += $2 } END { print switches }' /proc/$pid/task/*/status
 awk '{ print $14 + $15 }' /proc/$pid/stat
 """

@@ -14,7 +14,7 @@ from phoenix_ga.agent.context import Context
 from phoenix_ga.agent.dispatch import Dispatcher
 from phoenix_ga.agent.log import Log
 from phoenix_ga.agent.loop import Loop
-from phoenix_ga.agent.operations.files import Handles
+from phoenix_ga.agent.operations.handles import Handles
 from phoenix_ga.agent.policy import Policy
 from phoenix_ga.agent.session import Conversation
 from phoenix_ga.agent.workers import Workers

@@ -16,7 +16,7 @@ from phoenix_ga.agent.dispatch import Dispatcher
 from phoenix_ga.agent.linux import inotify
 from phoenix_ga.agent.log import Log
 from phoenix_ga.agent.loop import Loop
-from phoenix_ga.agent.operations.files import Handles
+from phoenix_ga.agent.operations.handles import Handles
 from phoenix_ga.agent.path_wait import PathWait
 from phoenix_ga.agent.policy import Policy
 from phoenix_ga.agent.ports import DevicePort

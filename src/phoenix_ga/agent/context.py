@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from phoenix_ga.agent.config import Config
     from phoenix_ga.agent.log import Log
     from phoenix_ga.agent.loop import Loop
-    from phoenix_ga.agent.operations.files import Handles
     from phoenix_ga.agent.operations.freeze import Freezer
+    from phoenix_ga.agent.operations.handles import Handles
     from phoenix_ga.agent.policy import Policy
 
     Part = TypeVar("Part")

@@ -9,7 +9,7 @@ from phoenix_ga.agent.dialects.native.dialect import NATIVE
 from phoenix_ga.agent.dispatch import Dispatcher
 from phoenix_ga.agent.log import ERR, INFO, NOTICE, WARNING, Log
 from phoenix_ga.agent.loop import SIGHUP, SIGINT, SIGTERM, Loop
-from phoenix_ga.agent.operations.files import Handles
+from phoenix_ga.agent.operations.handles import Handles
 from phoenix_ga.agent.ports import Port, make_port
 from phoenix_ga.agent.workers import Workers
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from _queue import SimpleQueue
 from _thread import allocate_lock, stack_size, start_new_thread
 from errno import EAGAIN
-from sys import setswitchinterval
+from sys import setswitchinterval, version_info
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,9 +14,10 @@ if TYPE_CHECKING:
 
     Job = Callable[[], None]
 
-# As much as the main thread has, for what it could read, a worker must be able to write: newer Pythons
-# nest JSON 10,000 deep before they refuse. It is address space; only what is used takes memory.
-_STACK_SIZE: Final = 8 * 1024 * 1024
+# What the main thread could read, a worker must be able to write: newer Pythons nest JSON 10,000 deep before
+# they refuse, and older ones 1,000, which takes 256 KiB. Too little for a huge page, where that will do: the
+# kernel gives a large stack one, so that a worker that waits would take 2 MiB.
+_STACK_SIZE: Final = (8 if version_info >= (3, 12) else 1) * 1024 * 1024
 # How long the loop waits for the interpreter's lock before it asks a worker for it, in seconds.
 _SWITCH_INTERVAL: Final = 0.0005
 

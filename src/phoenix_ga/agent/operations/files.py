@@ -10,12 +10,13 @@ from __future__ import annotations
 import os
 import select
 import stat
-from _thread import allocate_lock
-from errno import E2BIG, EAGAIN, EBADF, EEXIST, EINVAL, EISDIR, EMFILE, ENXIO, ETXTBSY
+from errno import E2BIG, EAGAIN, EBADF, EEXIST, EINVAL, EISDIR, ENXIO, ETXTBSY
+
+from phoenix_ga.agent.operations.handles import OpenFile
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from typing import Final
 
 # How long a write to a FIFO or a device waits for somebody to take the data, in seconds.
@@ -34,84 +35,6 @@ def encode_path(path: str) -> bytes:
 def decode_path(path: bytes) -> str:
     """Return the text of a path."""
     return path.decode("utf-8", "surrogateescape")
-
-
-class OpenFile:
-    """A file that a client has open. path: as it was asked for. writable: it was opened to write.
-
-    in_memory: writing to it takes no disk.
-    """
-
-    __slots__ = ("fd", "in_memory", "made_in", "path", "regular", "writable")
-
-    def __init__(self, fd: int, path: str, writable: bool, regular: bool, made_in: bytes) -> None:
-        self.fd = fd
-        self.path = path
-        self.writable = writable
-        self.regular = regular
-        self.in_memory = writable and _is_in_memory(fd)
-        # The directory that has a new entry, which must reach the disk with the file.
-        self.made_in = made_in
-
-
-def _is_in_memory(fd: int) -> bool:
-    # An agent that nobody asks for a file does without.
-    from phoenix_ga.agent.linux.memory_files import is_in_memory
-
-    return is_in_memory(fd)
-
-
-class Handles:
-    """The files that clients have open, by handle. May be used from any thread.
-
-    limit: how many at once.
-    """
-
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self._lock = allocate_lock()
-        self._files: dict[int, OpenFile] = {}
-        # A handle of an agent that was restarted should not mean another file of this one.
-        self._last = int.from_bytes(os.urandom(2), "big") << 14
-
-    def add(self, open_it: Callable[[], OpenFile]) -> int:
-        """Return the handle of the file that `open_it` opens, called where there is room for it only.
-
-        Raises OSError (EMFILE) where there is none.
-        """
-        with self._lock:
-            if len(self._files) >= self.limit:
-                raise OSError(EMFILE, f"{self.limit} files are open, which is the limit; close some with file-close")
-            self._last += 1
-            handle = self._last
-            # Takes the place while the lock is free, since opening may take its time.
-            self._files[handle] = _OPENING
-        try:
-            file = open_it()
-        except BaseException:
-            del self._files[handle]
-            raise
-        self._files[handle] = file
-        return handle
-
-    def get(self, handle: int) -> OpenFile:
-        """Return the file. Raises OSError (EBADF) where the handle is not open."""
-        file = self._files.get(handle, _OPENING)
-        if file is _OPENING:
-            raise OSError(EBADF, f"handle {handle} is not open")
-        return file
-
-    def remove(self, handle: int) -> OpenFile:
-        """Forget the handle and return its file. Raises OSError (EBADF)."""
-        file = self.get(handle)
-        del self._files[handle]
-        return file
-
-    def __len__(self) -> int:
-        return len(self._files)
-
-
-_OPENING: Final = OpenFile(-1, "", False, False, b"")
 
 
 def open_to_read(path: str) -> OpenFile:
