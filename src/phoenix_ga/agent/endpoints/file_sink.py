@@ -23,14 +23,14 @@ else:
     from _collections import deque
 
 _WINDOW: Final = 1024 * 1024
-# What is written at a time: while it is, as much again can be under way.
+# What is written at a time, while as much again is under way; it never crosses the end of the ring.
 _PIECE_SIZE: Final = 512 * 1024
 
 
 class FileSink(FileEndpoint):
     """Writes what comes to a file that takes its place when all is there and its digest is right.
 
-    What comes is copied into a ring as long as the window, which is never full for that; a worker writes what is
+    What comes is copied into a ring as long as the window, so that there is always room; a worker writes what is
     in it while there is something.
     """
 
@@ -64,7 +64,7 @@ class FileSink(FileEndpoint):
             # From the kernel, and back there: the C library would keep it.
             self._ring = memoryview(mmap(-1, _WINDOW, flags=MAP_PRIVATE | MAP_ANONYMOUS))
         while data:
-            size = min(len(data), _WINDOW - self._head, _PIECE_SIZE - self._head % _PIECE_SIZE)
+            size = min(len(data), _PIECE_SIZE - self._head % _PIECE_SIZE)
             self._ring[self._head : self._head + size] = data[:size]
             data = data[size:]
             self._head = (self._head + size) % _WINDOW
