@@ -14,8 +14,8 @@ from phoenix_ga.wire.frames import DATA, END, RESET, WINDOW, encode_header
 #: The payload of a frame.
 PIECE: Final = 64 * 1024
 _CREDIT: Final = 1024 * 1024
-#: Pings count when the load has been under way for so long, in seconds.
-_WARM_UP: Final = 0.1
+#: Pings count when a load has been under way for so long, in seconds.
+WARM_UP: Final = 0.1
 
 
 def get(agent: Agent, path: str, into: memoryview) -> None:
@@ -85,7 +85,7 @@ def pings_beside(agent: Agent, count: int, load: list[dict[str, Any]]) -> list[f
 
     for request in load:
         ask(request)
-    counts_from = time.perf_counter() + (_WARM_UP if load else 0)
+    counts_from = time.perf_counter() + (WARM_UP if load else 0)
     begin = ping()
     while len(trips) < count:
         unit = port.unit()

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from bench.frames import pings_beside
+from bench.frames import WARM_UP, pings_beside
 from bench.goals import DIGEST, FOUR_GETS, FROZEN, IDLE, ONE_GET, PHOENIX, UNVERIFIED_GET
 from bench.guest import BenchGuest
 from bench.measures import Measure, alternate, percentile
@@ -87,7 +87,7 @@ async def _library(guest: BenchGuest, count: int, gets: int) -> list[float]:
         async with connect(f"unix:{guest.phoenix_path}") as client:
             copies = [asyncio.create_task(_copy_for_ever(guest, client, Path(name) / str(n))) for n in range(gets)]
             # Let them begin.
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(WARM_UP)
             while len(trips) < count and not any(copy.done() for copy in copies):
                 begin = time.perf_counter()
                 await client.ping()

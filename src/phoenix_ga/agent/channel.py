@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import select
-from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
 from select import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP
 
+from phoenix_ga.agent.linux.mapped_memory import map_memory
 from phoenix_ga.agent.loop import READABLE, WRITABLE
 
 TYPE_CHECKING = False
@@ -34,9 +34,8 @@ _READS_PER_TURN: Final = 8
 # So often is one channel written to in a row, up to 2 MiB each time.
 _WRITES_PER_TURN: Final = 2
 
-# All channels are read on one thread, and what is read is copied before the next read. It takes memory only
-# where something was read to.
-_buffer: Final = memoryview(mmap(-1, _READ_PIECE * _READ_PIECES, flags=MAP_PRIVATE | MAP_ANONYMOUS))
+# All channels are read on one thread, and what is read is copied before the next read.
+_buffer: Final = map_memory(_READ_PIECE * _READ_PIECES)
 
 
 def _pieces(first: int, end: int) -> list[memoryview]:

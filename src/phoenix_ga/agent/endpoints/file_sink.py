@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from errno import EBADMSG
-from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
 
 from phoenix_ga.agent.endpoints.file import FileEndpoint
 from phoenix_ga.agent.linux.digest import new_digest
+from phoenix_ga.agent.linux.mapped_memory import map_memory
 from phoenix_ga.wire.streams import Data, Skip
 
 TYPE_CHECKING = False
@@ -61,8 +61,7 @@ class FileSink(FileEndpoint):
 
     def _keep(self, data: memoryview) -> None:
         if self._ring is None:
-            # From the kernel, and back there: the C library would keep it.
-            self._ring = memoryview(mmap(-1, _WINDOW, flags=MAP_PRIVATE | MAP_ANONYMOUS))
+            self._ring = map_memory(_WINDOW)
         while data:
             size = min(len(data), _PIECE_SIZE - self._head % _PIECE_SIZE)
             self._ring[self._head : self._head + size] = data[:size]

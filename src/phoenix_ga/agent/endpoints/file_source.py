@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
 from stat import S_ISREG
 
 from phoenix_ga.agent.endpoints.file import FileEndpoint
 from phoenix_ga.agent.linux.cached_read import NOWAIT
 from phoenix_ga.agent.linux.digest import new_digest
 from phoenix_ga.agent.linux.give_way import in_a_hurry
+from phoenix_ga.agent.linux.mapped_memory import map_memory
 from phoenix_ga.agent.streams import FRAME_SIZE
 from phoenix_ga.wire.streams import Skip
 
@@ -42,7 +42,7 @@ class FileSource(FileEndpoint):
     it has not, and where there is a digest to compute, a worker takes over and reads ahead. Digests come
     back to the loop, a little at a time, while bulk work gives way: workers that come and go would keep
     answers waiting for longer. Buffers are used again and again: a new one for each piece costs page
-    faults. They come from the kernel and go back there: the C library would keep them.
+    faults.
 
     fd: open for reading; closed at the end. sparse: leave out holes.
     """
@@ -148,7 +148,7 @@ class FileSource(FileEndpoint):
         if self._free:
             return self._free.popleft()
         self._buffers += 1
-        return memoryview(mmap(-1, _BUFFER_SIZE, flags=MAP_PRIVATE | MAP_ANONYMOUS))
+        return map_memory(_BUFFER_SIZE)
 
     def _read_on(self) -> None:
         if not (self.working or self._at_end) and self._has_room:

@@ -1,12 +1,8 @@
-"""Memory for bulk data that is back with the system as soon as nobody refers to it.
-
-What malloc(3) gives may stay with the process when it is freed, once it has seen large blocks come
-and go; a mapping never does.
-"""
+"""Memory for bulk data that is back with the system as soon as nobody refers to it."""
 
 from __future__ import annotations
 
-from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
+from phoenix_ga.agent.linux.mapped_memory import map_memory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,7 +29,7 @@ class Blocks:
         rest = memoryview(data)
         while rest:
             if self._used == _BLOCK_SIZE:
-                self._blocks.append(memoryview(mmap(-1, _BLOCK_SIZE, flags=MAP_PRIVATE | MAP_ANONYMOUS)))
+                self._blocks.append(map_memory(_BLOCK_SIZE))
                 self._used = 0
             size = min(len(rest), _BLOCK_SIZE - self._used)
             self._blocks[-1][self._used : self._used + size] = rest[:size]
