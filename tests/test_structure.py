@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "cli": {"cli", "client", "wire"},
 }
 # In the agent, from what knows of requests to what knows of the kernel.
-AGENT_MAY_IMPORT = {"linux": {"linux"}, "operations": {"operations", "linux"}}
+AGENT_MAY_IMPORT = {"linux": {"linux"}, "operations": {"operations", "linux", "core"}}
 
 
 def imports(path: Path) -> set[str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from phoenix_ga.agent.operations.freeze import Freezer
+from phoenix_ga.agent.operations.freeze.freezer import Freezer
 from tests.agent.loop_devices import Bench, OnlyBelow
 from tests.support import AgentProcess, LineClient
 

@@ -16,7 +16,7 @@ import pytest
 
 from phoenix_ga.agent.linux.freeze import Kernel
 from phoenix_ga.agent.linux.mounts import Mount
-from phoenix_ga.agent.operations.freeze import Freezer
+from phoenix_ga.agent.operations.freeze.freezer import Freezer
 
 TIMEOUT = 10.0
 

@@ -11,13 +11,13 @@ import pytest
 
 from phoenix_ga.agent.config import Config
 from phoenix_ga.agent.context import Context
-from phoenix_ga.agent.dispatch import Dispatcher
-from phoenix_ga.agent.log import Log
-from phoenix_ga.agent.loop import Loop
+from phoenix_ga.agent.core.log import Log
+from phoenix_ga.agent.core.loop import Loop
+from phoenix_ga.agent.core.workers import Workers
 from phoenix_ga.agent.operations.handles import Handles
-from phoenix_ga.agent.policy import Policy
-from phoenix_ga.agent.session import Conversation
-from phoenix_ga.agent.workers import Workers
+from phoenix_ga.agent.protocol.dispatch import Dispatcher
+from phoenix_ga.agent.protocol.policy import Policy
+from phoenix_ga.agent.protocol.session import Conversation
 
 PING = b'{"execute": "guest-ping"}'
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from phoenix_ga.agent.linux import cached_read
-from phoenix_ga.agent.linux.cached_read import read_cached
+from phoenix_ga.agent.linux import nowait_read as cached_read
+from phoenix_ga.agent.linux.nowait_read import read_cached
 
 SIZE = 200_000
 

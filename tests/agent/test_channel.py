@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phoenix_ga.agent import channel as channel_module
-from phoenix_ga.agent.channel import Channel
-from phoenix_ga.agent.loop import Loop
+from phoenix_ga.agent.core import channel as channel_module
+from phoenix_ga.agent.core.channel import Channel
+from phoenix_ga.agent.core.loop import Loop
 
 ELEMENT = 4096
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phoenix_ga.agent.linux import digest
+from phoenix_ga.agent.operations import digest
 
 ALGORITHMS = ("md5", "sha256")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from phoenix_ga.agent.linux.blocks import BlockDevice
+from phoenix_ga.agent.linux.block_devices import BlockDevice
 from phoenix_ga.agent.linux.disk_address import disk_address, disk_serial
 
 PCI = "devices/pci0000:00"

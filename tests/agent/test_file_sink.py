@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
+from phoenix_ga.agent.core.loop import Loop
+from phoenix_ga.agent.core.workers import Workers
 from phoenix_ga.agent.endpoints.file_sink import FileSink
-from phoenix_ga.agent.loop import Loop
 from phoenix_ga.agent.operations.replacement import Replacement
-from phoenix_ga.agent.streams import Streams
-from phoenix_ga.agent.workers import Workers
+from phoenix_ga.agent.protocol.streams import Streams
 from phoenix_ga.wire.frames import DATA, PAYLOAD_LIMIT
 from phoenix_ga.wire.streams import Credit, End, Reset, Stream
 from phoenix_ga.wire.units import Frame, Parser

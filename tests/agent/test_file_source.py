@@ -11,13 +11,13 @@ from typing import Any, cast
 
 import pytest
 
-from phoenix_ga.agent import streams as agent_streams
+from phoenix_ga.agent.core.loop import Loop
+from phoenix_ga.agent.core.workers import Workers
 from phoenix_ga.agent.endpoints import file_source
 from phoenix_ga.agent.endpoints.file_source import FileSource
-from phoenix_ga.agent.linux.cached_read import NOWAIT
-from phoenix_ga.agent.loop import Loop
-from phoenix_ga.agent.streams import FRAME_SIZE, Streams
-from phoenix_ga.agent.workers import Workers
+from phoenix_ga.agent.linux.nowait_read import NOWAIT
+from phoenix_ga.agent.protocol import streams as agent_streams
+from phoenix_ga.agent.protocol.streams import FRAME_SIZE, Streams
 from phoenix_ga.wire.streams import Data, End, Skip, Stream
 from phoenix_ga.wire.units import Frame, Parser
 

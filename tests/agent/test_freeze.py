@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from phoenix_ga.agent.linux.blocks import Topology
+from phoenix_ga.agent.linux.block_devices import Topology
 from phoenix_ga.agent.linux.freeze import Kernel
 from phoenix_ga.agent.linux.mounts import Filesystem, Mount, MountTree
-from phoenix_ga.agent.operations import freeze as freeze_module
-from phoenix_ga.agent.operations.freeze import Freezer
-from phoenix_ga.agent.operations.freeze_state import FreezeState
+from phoenix_ga.agent.operations.freeze import freezer as freeze_module
+from phoenix_ga.agent.operations.freeze.freezer import Freezer
+from phoenix_ga.agent.operations.freeze.state import FreezeState
 from tests.agent.loop_devices import TIMEOUT, Bench, OnlyBelow, is_frozen, needs_root, run, wait_until
 
 
@@ -711,7 +711,7 @@ KILLED = """
 import os, signal, sys
 sys.path.insert(0, sys.argv[1])
 from tests.agent.loop_devices import OnlyBelow, children
-from phoenix_ga.agent.operations.freeze import Freezer
+from phoenix_ga.agent.operations.freeze.freezer import Freezer
 from pathlib import Path
 directory = Path(sys.argv[2])
 freezer = Freezer(print, str(directory / "run"), OnlyBelow(directory))

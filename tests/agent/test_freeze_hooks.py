@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from phoenix_ga.agent.operations import freeze_guardian, freeze_hooks
-from phoenix_ga.agent.operations.freeze import Freezer
-from phoenix_ga.agent.operations.freeze_hooks import HookError
+from phoenix_ga.agent.operations.freeze import hooks as freeze_hooks
+from phoenix_ga.agent.operations.freeze import watchdog as freeze_guardian
+from phoenix_ga.agent.operations.freeze.freezer import Freezer
+from phoenix_ga.agent.operations.freeze.hooks import HookError
 from tests.agent.loop_devices import Bench, OnlyBelow, children, is_frozen, needs_root, wait_until
 
 pytestmark = [pytest.mark.root, needs_root]
@@ -277,8 +278,8 @@ import os, signal, sys, time
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
 from tests.agent.loop_devices import OnlyBelow, children
-from phoenix_ga.agent.operations import freeze_guardian
-from phoenix_ga.agent.operations.freeze import Freezer
+from phoenix_ga.agent.operations.freeze import watchdog as freeze_guardian
+from phoenix_ga.agent.operations.freeze.freezer import Freezer
 freeze_guardian.PATIENCE = 0.5
 directory = Path(sys.argv[2])
 freezer = Freezer(print, str(directory / "run"), OnlyBelow(directory), marker=str(directory / "marker"))

@@ -11,11 +11,12 @@ from typing import Any, cast
 
 import pytest
 
-from phoenix_ga.agent.channel import WRITE_PIECE
-from phoenix_ga.agent.linux import digest, give_way
-from phoenix_ga.agent.loop import Loop
-from phoenix_ga.agent.streams import Endpoint, Streams
-from phoenix_ga.agent.workers import Workers
+from phoenix_ga.agent.core import throttle as give_way
+from phoenix_ga.agent.core.channel import WRITE_PIECE
+from phoenix_ga.agent.core.loop import Loop
+from phoenix_ga.agent.core.workers import Workers
+from phoenix_ga.agent.operations import digest
+from phoenix_ga.agent.protocol.streams import Endpoint, Streams
 
 
 class Clock:

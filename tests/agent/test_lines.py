@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from phoenix_ga.agent.dialects.native.dialect import NATIVE
 from phoenix_ga.agent.dialects.qga.dialect import QGA
-from phoenix_ga.agent.dispatch import Call
-from phoenix_ga.agent.lines import LineReader
-from phoenix_ga.agent.long_requests import LONG, decode_long_request
+from phoenix_ga.agent.protocol.dispatch import Call
+from phoenix_ga.agent.protocol.lines import LineReader
+from phoenix_ga.agent.protocol.long_requests import LONG, decode_long_request
 from phoenix_ga.wire import messages
 from phoenix_ga.wire.json_text import JsonError, decode_json
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from phoenix_ga.agent.log import INFO, Log
+from phoenix_ga.agent.core.log import INFO, Log
 
 
 def test_threads_that_write_at_once_do_not_disturb_each_other() -> None:

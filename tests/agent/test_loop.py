@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from phoenix_ga.agent.loop import Loop
+from phoenix_ga.agent.core.loop import Loop
 
 
 def test_news_of_a_closed_file_never_reach_the_next_one_with_its_number() -> None:

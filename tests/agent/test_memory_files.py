@@ -13,12 +13,12 @@ import pytest
 
 from phoenix_ga.agent.config import Config
 from phoenix_ga.agent.context import Context
+from phoenix_ga.agent.core.log import Log
 from phoenix_ga.agent.dialects.native import files as native
 from phoenix_ga.agent.dialects.qga import files as qga
 from phoenix_ga.agent.linux.memory_files import is_in_memory, write_at_once
-from phoenix_ga.agent.log import Log
 from phoenix_ga.agent.operations.handles import Handles
-from phoenix_ga.agent.policy import Policy
+from phoenix_ga.agent.protocol.policy import Policy
 from tests.agent.qga import GuestError, call
 from tests.support import AgentProcess, LineClient
 

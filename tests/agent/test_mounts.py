@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from phoenix_ga.agent.linux.blocks import BlockDevice, Topology, loop_status, read_topology
+from phoenix_ga.agent.linux.block_devices import BlockDevice, Topology, loop_status, read_topology
 from phoenix_ga.agent.linux.mounts import (
     Mount,
     MountTree,
@@ -19,7 +19,7 @@ from phoenix_ga.agent.linux.mounts import (
     read_mounts,
     unescape,
 )
-from phoenix_ga.agent.operations.freeze_order import freeze_order
+from phoenix_ga.agent.operations.freeze.order import freeze_order
 from tests.agent.trees import make_tree
 
 

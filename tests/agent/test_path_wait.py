@@ -9,18 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from phoenix_ga.agent import ports
 from phoenix_ga.agent.config import load_config, parse_command_line
 from phoenix_ga.agent.context import Context
-from phoenix_ga.agent.dispatch import Dispatcher
+from phoenix_ga.agent.core.log import Log
+from phoenix_ga.agent.core.loop import Loop
+from phoenix_ga.agent.core.workers import Workers
 from phoenix_ga.agent.linux import inotify
-from phoenix_ga.agent.log import Log
-from phoenix_ga.agent.loop import Loop
 from phoenix_ga.agent.operations.handles import Handles
-from phoenix_ga.agent.path_wait import PathWait
-from phoenix_ga.agent.policy import Policy
-from phoenix_ga.agent.ports import DevicePort
-from phoenix_ga.agent.workers import Workers
+from phoenix_ga.agent.ports import device
+from phoenix_ga.agent.ports.device import DevicePort
+from phoenix_ga.agent.ports.path_wait import PathWait
+from phoenix_ga.agent.protocol.dispatch import Dispatcher
+from phoenix_ga.agent.protocol.policy import Policy
 
 
 def test_a_directory_that_comes_just_while_the_wait_is_set_up_is_not_missed(
@@ -57,7 +57,7 @@ def test_a_port_is_tried_again_where_the_kernel_cannot_tell_of_it(
         raise OSError(errno.EMFILE, "the kernel has no inotify instance left")
 
     monkeypatch.setattr(inotify, "inotify_init", fail)
-    monkeypatch.setattr(ports, "_RETRY_PAUSE", 0.05)
+    monkeypatch.setattr(device, "RETRY_PAUSE", 0.05)
     loop, log, config = Loop(), Log(str(tmp_path / "log")), load_config(parse_command_line([]))
     context = Context(config, Policy(), log, Handles(1), lambda: None)
     dispatcher = Dispatcher(context, loop, Workers(1))

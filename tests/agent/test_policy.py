@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from phoenix_ga.agent.policy import Policy
+from phoenix_ga.agent.protocol.policy import Policy
 from phoenix_ga.wire.commands import BY_NAME, COMMANDS
 from tests.support import AgentProcess, RefusedError
 

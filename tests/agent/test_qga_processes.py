@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from phoenix_ga.agent import captures as module
-from phoenix_ga.agent.captures import Captures
-from phoenix_ga.agent.loop import Loop
+from phoenix_ga.agent.core.loop import Loop
+from phoenix_ga.agent.dialects.qga import exec_results as module
+from phoenix_ga.agent.dialects.qga.exec_results import Captures
 from phoenix_ga.agent.operations.processes import spawn_bare
 from tests.agent.qga import GuestError, call, encode, result, run
 from tests.support import AgentProcess, LineClient, wait_for

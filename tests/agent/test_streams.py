@@ -15,11 +15,11 @@ from typing import Any, cast
 import pytest
 
 from phoenix_ga import __version__
+from phoenix_ga.agent.core.loop import Loop
+from phoenix_ga.agent.core.workers import Workers
 from phoenix_ga.agent.endpoints.descriptor import WINDOW as DESCRIPTOR_WINDOW
 from phoenix_ga.agent.endpoints.descriptor import DescriptorEndpoint
-from phoenix_ga.agent.loop import Loop
-from phoenix_ga.agent.streams import FRAME_SIZE, Endpoint, Streams
-from phoenix_ga.agent.workers import Workers
+from phoenix_ga.agent.protocol.streams import FRAME_SIZE, Endpoint, Streams
 from phoenix_ga.wire.frames import DATA, END, HEADER_SIZE, RESET, SKIP, WINDOW, encode_header
 from phoenix_ga.wire.messages import decode_answer, encode_request
 from phoenix_ga.wire.streams import Data, Reset, Stream

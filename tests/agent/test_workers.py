@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from phoenix_ga.agent import workers as module
-from phoenix_ga.agent.workers import Workers
+from phoenix_ga.agent.core import workers as module
+from phoenix_ga.agent.core.workers import Workers
 from tests.support import wait_for
 
 

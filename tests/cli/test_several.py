@@ -21,7 +21,7 @@ from phoenix_ga.cli.fanout import fan_out
 from phoenix_ga.cli.tally import DONE, Outcome
 from phoenix_ga.cli.voice import Voice
 from phoenix_ga.client import SILENCE, GuestRefused
-from phoenix_ga.client.names import KnownGuest
+from phoenix_ga.client.discovery import KnownGuest
 from phoenix_ga.wire.commands import BY_NAME
 from tests.cli import crowd
 from tests.cli.conftest import command_line, environment

@@ -31,7 +31,7 @@ from phoenix_ga.client import (
     Transport,
     connect,
     connect_sync,
-    deadline,
+    timeouts,
 )
 from phoenix_ga.client.sockets import BACKLOG, GuestListener
 from phoenix_ga.client.streams import PIECES_MAX
@@ -91,7 +91,7 @@ def converse(transport: Transport, work: Callable[[Guest], Awaitable[Any]], time
     """
 
     async def conversation() -> Any:
-        async with deadline.timeout(PATIENCE), connect(transport, timeout=timeout) as guest:
+        async with timeouts.timeout(PATIENCE), connect(transport, timeout=timeout) as guest:
             return await work(guest)
 
     async def alone() -> Any:
@@ -840,7 +840,7 @@ def survives(link: DoomedLink, do: Callable[[Guest, Path], Awaitable[None]], tmp
 
     async def work(guest: Guest) -> None:
         # What has no time-out of its own is given up by who waits.
-        async with deadline.timeout(limit if do in (do_connect, do_listen) else None):
+        async with timeouts.timeout(limit if do in (do_connect, do_listen) else None):
             await do(guest, tmp_path)
 
     try:

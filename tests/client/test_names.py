@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from phoenix_ga.client import EndpointError
-from phoenix_ga.client.known import KnownGuest
-from phoenix_ga.client.names import find_guest, known_groups, known_guests, select_guests
-from phoenix_ga.client.names.config import read_config
-from phoenix_ga.client.names.libvirt import from_virsh, libvirt_guests
-from phoenix_ga.client.names.proxmox import proxmox_guests
-from phoenix_ga.client.names.qemu import qemu_guests
+from phoenix_ga.client.discovery import find_guest, known_groups, known_guests, select_guests
+from phoenix_ga.client.discovery.config import read_config
+from phoenix_ga.client.discovery.libvirt import from_virsh, libvirt_guests
+from phoenix_ga.client.discovery.proxmox import proxmox_guests
+from phoenix_ga.client.discovery.qemu import qemu_guests
+from phoenix_ga.client.inventory import KnownGuest
 
 OURS, QEMUS = "org.guest-agent.0", "org.qemu.guest_agent.0"
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from phoenix_ga import __version__
-from phoenix_ga.client.known import KnownGuest
-from phoenix_ga.client.names.host_sockets import held_paths
+from phoenix_ga.client.discovery.host_sockets import held_paths
+from phoenix_ga.client.inventory import KnownGuest
 from phoenix_ga.client.probe import ANSWERS, BUSY, GONE, SILENT, STRANGE, GuestState, probe, probe_guests
 from tests.support import AgentProcess, until_it_leaves, wait_for
 

@@ -28,7 +28,7 @@ sys.path.insert(0, sys.argv[1])
 
 from phoenix_ga.agent.linux.freeze import FITHAW
 from phoenix_ga.agent.operations import system
-from phoenix_ga.agent.operations.freeze import Freezer
+from phoenix_ga.agent.operations.freeze.freezer import Freezer
 
 BASE = "/var/tmp/freeze-check"
 RUN_DIRECTORY = "/run/freeze-check"

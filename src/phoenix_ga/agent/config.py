@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from phoenix_ga.agent.policy import Policy
+from phoenix_ga.agent.protocol.policy import Policy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

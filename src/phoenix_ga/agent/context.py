@@ -6,7 +6,7 @@ import os
 from _thread import allocate_lock
 
 from phoenix_ga.agent.config import FREEZE_HOOKS
-from phoenix_ga.agent.log import NOTICE
+from phoenix_ga.agent.core.log import NOTICE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from typing import Any, TypeVar
 
     from phoenix_ga.agent.config import Config
-    from phoenix_ga.agent.log import Log
-    from phoenix_ga.agent.loop import Loop
-    from phoenix_ga.agent.operations.freeze import Freezer
+    from phoenix_ga.agent.core.log import Log
+    from phoenix_ga.agent.core.loop import Loop
+    from phoenix_ga.agent.operations.freeze.freezer import Freezer
     from phoenix_ga.agent.operations.handles import Handles
-    from phoenix_ga.agent.policy import Policy
+    from phoenix_ga.agent.protocol.policy import Policy
 
     Part = TypeVar("Part")
 
@@ -84,7 +84,7 @@ class Context:
         """What freezes and thaws; loaded on first use, which must not be while filesystems are frozen."""
         with self._lock:
             if self._freezer is None:
-                from phoenix_ga.agent.operations.freeze import Freezer
+                from phoenix_ga.agent.operations.freeze.freezer import Freezer
 
                 self.prepare_to_freeze()
                 self._freezer = Freezer(

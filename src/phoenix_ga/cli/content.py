@@ -16,7 +16,7 @@ from phoenix_ga.cli.selection import is_plain, select
 
 if TYPE_CHECKING:
     from phoenix_ga.client import Guest
-    from phoenix_ga.client.names import KnownGuest
+    from phoenix_ga.client.discovery import KnownGuest
 
 
 # What a guest reads at the least, in bytes a second, and how long it may take at the most, in seconds.

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from phoenix_ga.cli.tally import Outcome
     from phoenix_ga.cli.voice import Voice
     from phoenix_ga.client import Guest, SyncGuest
-    from phoenix_ga.client.names import KnownGuest
+    from phoenix_ga.client.discovery import KnownGuest
 
 Result = TypeVar("Result")
 

@@ -22,7 +22,7 @@ from phoenix_ga.cli.selection import is_plain, select, select_one, socket_of
 
 if TYPE_CHECKING:
     from phoenix_ga.client import Guest, Transferred, TransferredTree
-    from phoenix_ga.client.names import KnownGuest
+    from phoenix_ga.client.discovery import KnownGuest
 
 Progress = Callable[[int, Optional[int]], None]
 

@@ -14,7 +14,7 @@ from phoenix_ga.cli.voice import Stage, Voice
 from phoenix_ga.client import GuestError
 
 if TYPE_CHECKING:
-    from phoenix_ga.client.names import KnownGuest
+    from phoenix_ga.client.discovery import KnownGuest
 
 Work = Callable[["KnownGuest", Voice], Awaitable[Outcome]]
 

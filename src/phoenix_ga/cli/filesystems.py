@@ -15,7 +15,7 @@ from phoenix_ga.cli.selection import is_plain, select
 if TYPE_CHECKING:
     from phoenix_ga.cli.fanout import Work
     from phoenix_ga.client import FreezeDetails, Guest
-    from phoenix_ga.client.names import KnownGuest
+    from phoenix_ga.client.discovery import KnownGuest
 
 # How a freeze may have ended that nobody thawed.
 _REASONS = {

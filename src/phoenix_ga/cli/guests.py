@@ -12,7 +12,7 @@ from phoenix_ga.cli.output import duration, escape, heading, table
 from phoenix_ga.cli.path_completion import complete_guest
 
 if TYPE_CHECKING:
-    from phoenix_ga.client.names import KnownGuest
+    from phoenix_ga.client.discovery import KnownGuest
     from phoenix_ga.client.probe import GuestState
 
 
@@ -48,7 +48,7 @@ Example:
 @click.pass_obj
 def guests(options: Options, words: tuple[str, ...], quiet: bool) -> int:
     """List the guests that this host knows, or those that are named, and how they are."""
-    from phoenix_ga.client.names import known_guests, select_guests
+    from phoenix_ga.client.discovery import known_guests, select_guests
     from phoenix_ga.client.probe import ANSWERS
 
     known = select_guests(",".join(words)) if words else known_guests()

@@ -68,7 +68,7 @@ def _names(begin: str) -> list[str]:
     if "/" in begin:
         return []
     try:
-        from phoenix_ga.client.names import known_groups, known_guests
+        from phoenix_ga.client.discovery import known_groups, known_guests
 
         names = [guest.name for guest in known_guests()] + [f"@{name}" for name in known_groups()]
     except Exception:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from phoenix_ga.cli.tally import Outcome
     from phoenix_ga.cli.voice import Voice
     from phoenix_ga.client import Guest
-    from phoenix_ga.client.names import KnownGuest
+    from phoenix_ga.client.discovery import KnownGuest
 
 Result = TypeVar("Result")
 Place = tuple[str, str]

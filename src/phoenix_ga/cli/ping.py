@@ -17,7 +17,7 @@ from phoenix_ga.cli.selection import is_plain, select
 
 if TYPE_CHECKING:
     from phoenix_ga.client import Guest, GuestTimeout
-    from phoenix_ga.client.names import KnownGuest
+    from phoenix_ga.client.discovery import KnownGuest
 
 # Enough for the percentile; a ping that runs for days must not grow.
 _TIMES_KEPT = 100_000

@@ -17,7 +17,7 @@ from phoenix_ga.cli.selection import is_plain, select
 
 if TYPE_CHECKING:
     from phoenix_ga.client import Guest, GuestProcess, ProcessInformation
-    from phoenix_ga.client.names import KnownGuest
+    from phoenix_ga.client.discovery import KnownGuest
 
 _USER = click.option("-u", "--user", default="", metavar="USER", help="Run it as this user of the guest.")
 _DIRECTORY = click.option(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from phoenix_ga.client.names import KnownGuest
+    from phoenix_ga.client.discovery import KnownGuest
 
 # Of those that a message names, the first ones are enough to see what was selected.
 _NAMED_MAX = 5
@@ -22,7 +22,7 @@ def is_plain(words: str) -> bool:
 
 def select(words: str) -> list[KnownGuest]:
     """Return the guests that `words` select. Raises EndpointError where a word selects none."""
-    from phoenix_ga.client.names import select_guests
+    from phoenix_ga.client.discovery import select_guests
 
     found: dict[str, KnownGuest] = {}
     for guest in select_guests(words):

@@ -14,7 +14,7 @@ from phoenix_ga.client.errors import (
 )
 from phoenix_ga.client.files import FileStream, GuestFile
 from phoenix_ga.client.guest import CALL_TIMEOUT, CONNECT_TIMEOUT, Guest, connect, copy_between, copy_tree_between
-from phoenix_ga.client.known import KnownGuest
+from phoenix_ga.client.inventory import KnownGuest
 from phoenix_ga.client.mock import HANG_UP, SILENCE, MockTransport
 from phoenix_ga.client.models import (
     Disk,

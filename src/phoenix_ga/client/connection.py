@@ -10,7 +10,7 @@ from errno import EPROTO
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
-from phoenix_ga.client import deadline
+from phoenix_ga.client import timeouts
 from phoenix_ga.client.errors import (
     ConnectFailed,
     GuestError,
@@ -136,7 +136,7 @@ class Connection:
         """
         connection = cls(transport, name, line_limit, trace)
         try:
-            async with deadline.timeout(timeout):
+            async with timeouts.timeout(timeout):
                 rest = await connection._shake_hands()
         except asyncio.TimeoutError:
             await transport.close()
@@ -199,7 +199,7 @@ class Connection:
         waiting = _Waiting(request, asyncio.get_running_loop().create_future(), expected)
         garbage = self._garbage
         try:
-            async with deadline.timeout(timeout):
+            async with timeouts.timeout(timeout):
                 return await self._ask(waiting)
         except asyncio.TimeoutError as error:
             if isinstance(error, GuestError):

@@ -5,7 +5,7 @@
     vsock:CID[:PORT]   an agent that listens on vsock, on port 8383 where none is given
     pty:PATH           a terminal, such as the one of QEMU's `-chardev pty`
     tcp:HOST:PORT      TCP, which anybody on the way can read and change: only where it is asked for
-    NAME               a guest that is known by its name, as `phoenix_ga.client.names` finds it
+    NAME               a guest that is known by its name, as `phoenix_ga.client.discovery` finds it
 
 A kind of endpoint is a row in `KINDS`.
 """
@@ -22,7 +22,7 @@ from phoenix_ga.client.errors import ConnectFailed
 from phoenix_ga.client.transport import Transport, open_tcp, open_unix_socket, open_vsock
 
 if TYPE_CHECKING:
-    from phoenix_ga.client.known import KnownGuest
+    from phoenix_ga.client.inventory import KnownGuest
 
 VSOCK_PORT: Final = 8383
 _PATTERN: Final = frozenset("*?[")
@@ -154,7 +154,7 @@ async def open_endpoint(endpoint: str | KnownGuest, allow_tcp: bool = False) -> 
     allow_tcp: connect by TCP as well, which nothing protects on its way.
     """
     if isinstance(endpoint, str) and is_name(endpoint):
-        from phoenix_ga.client.names import find_guest
+        from phoenix_ga.client.discovery import find_guest
 
         endpoint = await asyncio.get_running_loop().run_in_executor(None, find_guest, endpoint)
     if not isinstance(endpoint, str):

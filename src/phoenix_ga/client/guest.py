@@ -9,12 +9,12 @@ from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, Final, TypeVar
 
-from phoenix_ga.client import deadline
+from phoenix_ga.client import timeouts
 from phoenix_ga.client.connection import Connection, ExpectedStream, Trace
 from phoenix_ga.client.endpoints import open_endpoint
 from phoenix_ga.client.errors import GuestError, GuestTimeout, ProtocolViolation, met_by
 from phoenix_ga.client.files import FileStream, GuestFile
-from phoenix_ga.client.known import KnownGuest
+from phoenix_ga.client.inventory import KnownGuest
 from phoenix_ga.client.link import Link
 from phoenix_ga.client.models import FilePiece, FileStatus, FreezeDetails, NetworkInterface, Route, SystemInformation
 from phoenix_ga.client.process import CompletedProcess, GuestProcess, ProcessInformation, read_processes
@@ -470,7 +470,7 @@ class Guest:
         """
         async with await self.exec(argv, **options) as process:
             try:
-                async with deadline.timeout(timeout):
+                async with timeouts.timeout(timeout):
                     completed = await process.communicate(input, limit)
             except asyncio.TimeoutError as error:
                 if isinstance(error, GuestError):

@@ -7,7 +7,7 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from phoenix_ga.client import deadline
+from phoenix_ga.client import timeouts
 from phoenix_ga.client.connection import Connection
 from phoenix_ga.client.errors import ConnectFailed, GuestError, GuestTimeout, LinkLost
 
@@ -96,7 +96,7 @@ async def _patiently(open_one: Open, patience: float) -> Connection:
     failed: GuestError | None = None
     pause = _FIRST_PAUSE
     try:
-        async with deadline.timeout(patience):
+        async with timeouts.timeout(patience):
             while True:
                 try:
                     return await open_one()

@@ -13,11 +13,11 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from phoenix_ga.client import deadline
+from phoenix_ga.client import timeouts
+from phoenix_ga.client.discovery import KnownGuest
+from phoenix_ga.client.discovery.host_sockets import held_paths
 from phoenix_ga.client.endpoints import EndpointError, open_endpoint, split_endpoint
 from phoenix_ga.client.errors import ConnectFailed
-from phoenix_ga.client.names import KnownGuest
-from phoenix_ga.client.names.host_sockets import held_paths
 from phoenix_ga.client.transport import Transport
 from phoenix_ga.wire.json_text import JsonError, decode_json
 from phoenix_ga.wire.units import RESET_BYTE, Line, Parser
@@ -94,7 +94,7 @@ async def probe_guests(
 async def probe(guest: KnownGuest, timeout: float = PATIENCE, held: frozenset[str] = frozenset()) -> GuestState:
     """Return the state of a guest, which is asked for `timeout` seconds. held: the sockets that others have."""
     try:
-        async with deadline.timeout(timeout):
+        async with timeouts.timeout(timeout):
             return await _ask(guest)
     except asyncio.TimeoutError:
         if _is_held(guest, held):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from phoenix_ga.client.connection import Trace
 from phoenix_ga.client.guest import CALL_TIMEOUT, CONNECT_TIMEOUT, Guest, connect
-from phoenix_ga.client.known import KnownGuest
+from phoenix_ga.client.inventory import KnownGuest
 from phoenix_ga.client.process import CompletedProcess, GuestProcess
 from phoenix_ga.client.transport import Transport
 from phoenix_ga.client.trees import DirectoryStream

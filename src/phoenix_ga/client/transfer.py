@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Optional, TypeVar
 
-from phoenix_ga.client import deadline
+from phoenix_ga.client import timeouts
 from phoenix_ga.client.errors import GuestError, GuestTimeout, StreamBroken, TransferDamaged
 from phoenix_ga.wire.declaration import INT64_MAX
 from phoenix_ga.wire.streams import Skip
@@ -174,7 +174,7 @@ def _compare(name: str, stream: GuestStream, size: int, digest: str) -> None:
 async def in_time(limit: float | None, step: Awaitable[Result], request: Request) -> Result:
     """Await a step of a transfer, for `limit` seconds at most. Raises GuestTimeout. request: what began it."""
     try:
-        async with deadline.timeout(limit):
+        async with timeouts.timeout(limit):
             return await step
     except asyncio.TimeoutError as error:
         if isinstance(error, GuestError):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
-from phoenix_ga.agent.loop import READABLE, WRITABLE
-from phoenix_ga.agent.streams import Endpoint
+from phoenix_ga.agent.core.loop import READABLE, WRITABLE
+from phoenix_ga.agent.protocol.streams import Endpoint
 from phoenix_ga.wire.streams import Data
 
 TYPE_CHECKING = False
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from collections import deque
     from typing import Any, Final
 
-    from phoenix_ga.agent.loop import Loop
-    from phoenix_ga.agent.streams import OpenStream, Piece
-    from phoenix_ga.agent.workers import Workers
+    from phoenix_ga.agent.core.loop import Loop
+    from phoenix_ga.agent.core.workers import Workers
+    from phoenix_ga.agent.protocol.streams import OpenStream, Piece
     from phoenix_ga.wire.streams import Skip
 else:
     # The module `collections` would load much that is not needed here.

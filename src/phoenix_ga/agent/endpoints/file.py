@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from errno import EINVAL
 
-from phoenix_ga.agent.streams import Endpoint
+from phoenix_ga.agent.protocol.streams import Endpoint
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from phoenix_ga.agent.loop import Loop
-    from phoenix_ga.agent.streams import OpenStream
-    from phoenix_ga.agent.workers import Workers
+    from phoenix_ga.agent.core.loop import Loop
+    from phoenix_ga.agent.core.workers import Workers
+    from phoenix_ga.agent.protocol.streams import OpenStream
 
 
 class FileEndpoint(Endpoint):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from errno import EBADMSG
 
 from phoenix_ga.agent.endpoints.file import FileEndpoint
-from phoenix_ga.agent.linux.digest import new_digest
-from phoenix_ga.agent.linux.mapped_memory import map_memory
+from phoenix_ga.agent.linux.anonymous_mmap import map_memory
+from phoenix_ga.agent.operations.digest import new_digest
 from phoenix_ga.wire.streams import Data, Skip
 
 TYPE_CHECKING = False

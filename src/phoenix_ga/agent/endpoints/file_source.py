@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from stat import S_ISREG
 
+from phoenix_ga.agent.core.throttle import in_a_hurry
 from phoenix_ga.agent.endpoints.file import FileEndpoint
-from phoenix_ga.agent.linux.cached_read import NOWAIT
-from phoenix_ga.agent.linux.digest import new_digest
-from phoenix_ga.agent.linux.give_way import in_a_hurry
-from phoenix_ga.agent.linux.mapped_memory import map_memory
-from phoenix_ga.agent.streams import FRAME_SIZE
+from phoenix_ga.agent.linux.anonymous_mmap import map_memory
+from phoenix_ga.agent.linux.nowait_read import NOWAIT
+from phoenix_ga.agent.operations.digest import new_digest
+from phoenix_ga.agent.protocol.streams import FRAME_SIZE
 from phoenix_ga.wire.streams import Skip
 
 TYPE_CHECKING = False
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from collections import deque
     from typing import Any, Final, Optional
 
-    from phoenix_ga.agent.loop import Loop
-    from phoenix_ga.agent.streams import OpenStream, Piece
-    from phoenix_ga.agent.workers import Workers
+    from phoenix_ga.agent.core.loop import Loop
+    from phoenix_ga.agent.core.workers import Workers
+    from phoenix_ga.agent.protocol.streams import OpenStream, Piece
 
     # What was read, nothing at the end, and the buffer that it is in.
     Read = tuple[Piece, Optional[memoryview]]

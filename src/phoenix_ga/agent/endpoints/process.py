@@ -8,18 +8,18 @@ from errno import EAGAIN, EBUSY, ESRCH
 from fcntl import fcntl
 from time import time
 
+from phoenix_ga.agent.core.loop import SIGCHLD, SIGHUP, SIGKILL, SIGTERM
 from phoenix_ga.agent.endpoints.descriptor import WINDOW, DescriptorEndpoint
-from phoenix_ga.agent.loop import SIGCHLD, SIGHUP, SIGKILL, SIGTERM
 from phoenix_ga.agent.operations.processes import set_terminal_size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Final
 
-    from phoenix_ga.agent.loop import Loop
+    from phoenix_ga.agent.core.loop import Loop
+    from phoenix_ga.agent.core.workers import Workers
     from phoenix_ga.agent.operations.processes import Spawned
-    from phoenix_ga.agent.streams import OpenStream
-    from phoenix_ga.agent.workers import Workers
+    from phoenix_ga.agent.protocol.streams import OpenStream
 
 # fcntl(2); the module fcntl has no name for it before Python 3.10.
 F_SETPIPE_SZ: Final = 1031

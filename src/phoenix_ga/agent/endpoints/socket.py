@@ -6,18 +6,18 @@ import _socket
 import os
 from errno import EIO
 
+from phoenix_ga.agent.core.loop import READABLE
 from phoenix_ga.agent.endpoints.descriptor import DescriptorEndpoint
-from phoenix_ga.agent.loop import READABLE
-from phoenix_ga.agent.streams import Endpoint
+from phoenix_ga.agent.protocol.streams import Endpoint
 from phoenix_ga.wire.json_text import encode_json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Final
 
-    from phoenix_ga.agent.loop import Loop
-    from phoenix_ga.agent.streams import OpenStream, Piece
-    from phoenix_ga.agent.workers import Workers
+    from phoenix_ga.agent.core.loop import Loop
+    from phoenix_ga.agent.core.workers import Workers
+    from phoenix_ga.agent.protocol.streams import OpenStream, Piece
 
 # What tells of a new connection is shorter.
 _NEWS_SIZE: Final = 512

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Final
 
-    from phoenix_ga.agent.linux.blocks import BlockDevice
+    from phoenix_ga.agent.linux.block_devices import BlockDevice
 
 # ID_SERIAL and the like: /run/udev/data/bMAJOR:MINOR, whose lines are `E:NAME=VALUE` and others.
 _UDEV: Final = "/run/udev/data"

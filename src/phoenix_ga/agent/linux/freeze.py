@@ -7,7 +7,7 @@ import fcntl
 import os
 import stat
 
-from phoenix_ga.agent.linux.blocks import Topology, loop_status, read_topology
+from phoenix_ga.agent.linux.block_devices import Topology, loop_status, read_topology
 from phoenix_ga.agent.linux.mounts import Filesystem, Mount, MountTree, mount_identifier, read_mounts
 
 TYPE_CHECKING = False

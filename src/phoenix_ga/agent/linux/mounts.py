@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Final
 
-    from phoenix_ga.agent.linux.blocks import Topology
+    from phoenix_ga.agent.linux.block_devices import Topology
 
 # None of these stands on a block device, whatever the text is that mount(8) was given as source.
 NOT_ON_BLOCK_DEVICES: Final = frozenset(

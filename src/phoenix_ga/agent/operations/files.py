@@ -140,7 +140,7 @@ def digest(path: str, algorithm: str, length: int = INT64_MAX) -> str:
     which may have no end.
     """
     # Needs sockets, which an agent that computes no digest does without.
-    from phoenix_ga.agent.linux.digest import new_digest
+    from phoenix_ga.agent.operations.digest import new_digest
 
     name = encode_path(path)
     fd = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import os
 
-from phoenix_ga.agent.linux.blocks import BlockDevice, Topology, place, read_topology
+from phoenix_ga.agent.linux.block_devices import BlockDevice, Topology, place, read_topology
 from phoenix_ga.agent.linux.disk_address import DiskAddress, disk_address, disk_serial, udev_properties
 from phoenix_ga.agent.linux.mounts import Filesystem, Mount, MountTree, local_filesystems, read_mounts
 from phoenix_ga.agent.linux.nvme import read_smart

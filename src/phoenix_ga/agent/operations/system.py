@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import struct
 
-from phoenix_ga.agent.linux.blocks import BlockDevice, place, read_topology
+from phoenix_ga.agent.linux.block_devices import BlockDevice, place, read_topology
 from phoenix_ga.agent.linux.mounts import Filesystem, MountTree, local_filesystems, read_mounts, telling
 
 TYPE_CHECKING = False

@@ -9,7 +9,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from phoenix_ga.agent.policy import Policy
+    from phoenix_ga.agent.protocol.policy import Policy
 
 
 class QemuGaConfig(Config):

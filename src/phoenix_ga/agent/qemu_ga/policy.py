@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from phoenix_ga.agent.policy import Policy
+from phoenix_ga.agent.protocol.policy import Policy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

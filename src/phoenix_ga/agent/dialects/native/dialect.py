@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from phoenix_ga.agent.dialect import CommandError, Dialect
+from phoenix_ga.agent.protocol.dialect import CommandError, Dialect
 from phoenix_ga.wire.commands import BY_NAME, COMMANDS
 from phoenix_ga.wire.messages import NO_CODE, encode_error, encode_return, make_request
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any
 
-    from phoenix_ga.agent.dialect import Pieces
+    from phoenix_ga.agent.protocol.dialect import Pieces
     from phoenix_ga.wire.declaration import Command
     from phoenix_ga.wire.messages import Request
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import stat
 from errno import E2BIG, EAGAIN, EINVAL
 
-from phoenix_ga.agent.linux.cached_read import read_cached
 from phoenix_ga.agent.linux.memory_files import write_at_once
+from phoenix_ga.agent.linux.nowait_read import read_cached
 from phoenix_ga.agent.operations import files, owners
 from phoenix_ga.wire.json_text import encode_json
 from phoenix_ga.wire.messages import JsonText, decode_base64, encode_base64

@@ -6,8 +6,8 @@ import os
 import stat
 from errno import EINVAL, ENOTDIR, ESPIPE
 
-from phoenix_ga.agent.dispatch import Opened
 from phoenix_ga.agent.operations import files
+from phoenix_ga.agent.protocol.dispatch import Opened
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from errno import EBUSY
 
-from phoenix_ga.agent.dialect import CommandError, Dialect
 from phoenix_ga.agent.dialects.qga.commands import BY_NAME, COMMANDS
-from phoenix_ga.agent.policy import NotPermittedError
+from phoenix_ga.agent.protocol.dialect import CommandError, Dialect
+from phoenix_ga.agent.protocol.policy import NotPermittedError
 from phoenix_ga.wire.json_text import encode_json
 from phoenix_ga.wire.messages import NO_CODE, NO_TAG, JsonText, MessageError, Request
 from phoenix_ga.wire.units import RESET_BYTE
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any, Final
 
-    from phoenix_ga.agent.dialect import Pieces
+    from phoenix_ga.agent.protocol.dialect import Pieces
     from phoenix_ga.wire.declaration import Command
 
 # What starts a surrogate; one that stands alone, for a byte that is not UTF-8, few JSON parsers take.

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from phoenix_ga.agent.dialect import CommandError
 from phoenix_ga.agent.dialects.qga.base64_text import decode_guest_base64
-from phoenix_ga.agent.linux.cached_read import read_cached
 from phoenix_ga.agent.linux.memory_files import write_at_once
+from phoenix_ga.agent.linux.nowait_read import read_cached
 from phoenix_ga.agent.operations import random_access
+from phoenix_ga.agent.protocol.dialect import CommandError
 from phoenix_ga.wire.messages import NO_CODE, JsonText, encode_base64
 
 TYPE_CHECKING = False
@@ -121,7 +121,7 @@ def _read(descriptor: int, count: int) -> tuple[int, bool, list[Piece]]:
     if size < asked or size == count:
         return size, ended, [encode_base64(data)]
     # Few agents are ever asked for so much at once.
-    from phoenix_ga.agent.operations.blocks import Blocks
+    from phoenix_ga.agent.operations.chunked_buffer import Blocks
 
     text = Blocks()
     text.append(encode_base64(data))

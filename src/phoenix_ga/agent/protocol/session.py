@@ -5,10 +5,10 @@ from __future__ import annotations
 from errno import EAGAIN
 from time import monotonic
 
-from phoenix_ga.agent.dialect import CommandError
-from phoenix_ga.agent.dispatch import TOTAL_COST_MAX, Call, Opened
-from phoenix_ga.agent.lines import LineReader
-from phoenix_ga.agent.linux.give_way import hurry
+from phoenix_ga.agent.core.throttle import hurry
+from phoenix_ga.agent.protocol.dialect import CommandError
+from phoenix_ga.agent.protocol.dispatch import TOTAL_COST_MAX, Call, Opened
+from phoenix_ga.agent.protocol.lines import LineReader
 from phoenix_ga.wire.messages import Request
 from phoenix_ga.wire.units import RESET_BYTE, Damage, Frame, Line, Parser
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Final
 
-    from phoenix_ga.agent.channel import Channel
-    from phoenix_ga.agent.dispatch import Dispatcher
-    from phoenix_ga.agent.loop import Loop, Timer
-    from phoenix_ga.agent.streams import Streams
+    from phoenix_ga.agent.core.channel import Channel
+    from phoenix_ga.agent.core.loop import Loop, Timer
+    from phoenix_ga.agent.protocol.dispatch import Dispatcher
+    from phoenix_ga.agent.protocol.streams import Streams
     from phoenix_ga.wire.units import Unit
 else:
     # The module `collections` would load much that is not needed here.
@@ -292,7 +292,7 @@ class Session:
             return
         if self._streams is None:
             # Whoever made the endpoints has loaded it already.
-            from phoenix_ga.agent.streams import Streams
+            from phoenix_ga.agent.protocol.streams import Streams
 
             limit = dispatcher.context.config.max_streams
             self._streams = Streams(self._loop, dispatcher.workers, self._channel, limit, dispatcher.next_stream)

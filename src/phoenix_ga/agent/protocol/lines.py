@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from phoenix_ga.agent.dialect import CommandError
 from phoenix_ga.agent.dialects.native.dialect import NATIVE
-from phoenix_ga.agent.dispatch import Call
-from phoenix_ga.agent.long_requests import LONG, decode_long_request
+from phoenix_ga.agent.protocol.dialect import CommandError
+from phoenix_ga.agent.protocol.dispatch import Call
+from phoenix_ga.agent.protocol.long_requests import LONG, decode_long_request
 from phoenix_ga.wire.commands import BY_NAME
 from phoenix_ga.wire.json_text import JsonError, decode_json
 from phoenix_ga.wire.messages import NO_CODE, NO_TAG, MessageError, Request
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, Final
 
-    from phoenix_ga.agent.dialect import Dialect
+    from phoenix_ga.agent.protocol.dialect import Dialect
 
 # How the names of the QEMU Guest Agent's commands begin, and none of ours does.
 GUEST_PREFIX: Final = "guest-"

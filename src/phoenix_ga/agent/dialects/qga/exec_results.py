@@ -9,8 +9,8 @@ import os
 from errno import EAGAIN
 from time import monotonic
 
-from phoenix_ga.agent.loop import READABLE, SIGCHLD, WRITABLE
-from phoenix_ga.agent.operations.blocks import Blocks
+from phoenix_ga.agent.core.loop import READABLE, SIGCHLD, WRITABLE
+from phoenix_ga.agent.operations.chunked_buffer import Blocks
 from phoenix_ga.wire.messages import encode_base64
 
 TYPE_CHECKING = False
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Container
     from typing import Final
 
-    from phoenix_ga.agent.loop import Loop, Timer
+    from phoenix_ga.agent.core.loop import Loop, Timer
     from phoenix_ga.agent.operations.processes import Spawned
 
 # What is kept of each stream, and of all together, in bytes; what comes after that is dropped.

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from phoenix_ga.client.known import KnownGuest
+from phoenix_ga.client.inventory import KnownGuest
 
 SOURCE: Final = "proxmox"
 _CONFIG_MAX: Final = 256 * 1024

@@ -22,7 +22,7 @@ from typing import Any, Final, NamedTuple
 import platformdirs
 
 from phoenix_ga.client.endpoints import EndpointError, split_endpoint
-from phoenix_ga.client.known import KnownGuest
+from phoenix_ga.client.inventory import KnownGuest
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -8,7 +8,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from phoenix_ga.agent.loop import Loop
+    from phoenix_ga.agent.core.loop import Loop
 
 
 class PathWait:

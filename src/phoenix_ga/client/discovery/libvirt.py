@@ -25,7 +25,7 @@ from xml.etree import ElementTree
 
 import platformdirs
 
-from phoenix_ga.client.known import AGENT_PORTS, KnownGuest, best_port
+from phoenix_ga.client.inventory import AGENT_PORTS, KnownGuest, best_port
 
 SOURCE: Final = "libvirt"
 _STATE: Final = "run/libvirt/qemu"

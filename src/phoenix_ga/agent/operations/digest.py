@@ -13,7 +13,7 @@ from _queue import SimpleQueue
 from os import cpu_count
 from time import monotonic
 
-from phoenix_ga.agent.linux.give_way import in_a_hurry, rest
+from phoenix_ga.agent.core.throttle import in_a_hurry, rest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

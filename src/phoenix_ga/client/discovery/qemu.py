@@ -10,8 +10,8 @@ import re
 from pathlib import Path
 from typing import Any, Final
 
-from phoenix_ga.client.known import AGENT_PORTS, KnownGuest, best_port
-from phoenix_ga.client.names.host_sockets import path_by_inode, visible_path
+from phoenix_ga.client.discovery.host_sockets import path_by_inode, visible_path
+from phoenix_ga.client.inventory import AGENT_PORTS, KnownGuest, best_port
 
 SOURCE: Final = "qemu"
 _PROGRAM: Final = re.compile(r"(?:qemu-system-.+|qemu-kvm|kvm)$")

@@ -19,11 +19,11 @@ from _thread import allocate_lock, start_new_thread
 
 from phoenix_ga.agent.linux.freeze import Kernel
 from phoenix_ga.agent.linux.mounts import Filesystem, MountTree, local_filesystems, mount_identifier
-from phoenix_ga.agent.operations.freeze_deadline import Deadline
-from phoenix_ga.agent.operations.freeze_guardian import Guardian
-from phoenix_ga.agent.operations.freeze_hooks import HookError, Hooks
-from phoenix_ga.agent.operations.freeze_order import freeze_order
-from phoenix_ga.agent.operations.freeze_state import RUN_DIRECTORY, FreezeState
+from phoenix_ga.agent.operations.freeze.deadline import Deadline
+from phoenix_ga.agent.operations.freeze.hooks import HookError, Hooks
+from phoenix_ga.agent.operations.freeze.order import freeze_order
+from phoenix_ga.agent.operations.freeze.state import RUN_DIRECTORY, FreezeState
+from phoenix_ga.agent.operations.freeze.watchdog import Guardian
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

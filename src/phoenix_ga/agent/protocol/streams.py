@@ -9,8 +9,8 @@ from __future__ import annotations
 from errno import EAGAIN, EIO, EPROTO
 from time import monotonic
 
-from phoenix_ga.agent.channel import WRITE_PIECE
-from phoenix_ga.agent.linux.give_way import in_a_hurry
+from phoenix_ga.agent.core.channel import WRITE_PIECE
+from phoenix_ga.agent.core.throttle import in_a_hurry
 from phoenix_ga.wire.frames import HEADER_SIZE
 from phoenix_ga.wire.streams import Credit, Data, End, Reset, Skip, Stream, StreamViolation
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, Final, Union
 
-    from phoenix_ga.agent.channel import Channel
-    from phoenix_ga.agent.loop import Loop
-    from phoenix_ga.agent.workers import Workers
+    from phoenix_ga.agent.core.channel import Channel
+    from phoenix_ga.agent.core.loop import Loop
+    from phoenix_ga.agent.core.workers import Workers
     from phoenix_ga.wire.units import Frame
 
     Piece = Union[bytes, memoryview, Skip]

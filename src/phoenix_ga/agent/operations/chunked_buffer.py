@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from phoenix_ga.agent.linux.mapped_memory import map_memory
+from phoenix_ga.agent.linux.anonymous_mmap import map_memory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

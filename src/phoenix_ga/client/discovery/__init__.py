@@ -19,12 +19,12 @@ from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
+from phoenix_ga.client.discovery.config import Config, read_config
+from phoenix_ga.client.discovery.libvirt import libvirt_guests
+from phoenix_ga.client.discovery.proxmox import proxmox_guests
+from phoenix_ga.client.discovery.qemu import qemu_guests
 from phoenix_ga.client.endpoints import EndpointError, is_name, is_pattern, split_endpoint
-from phoenix_ga.client.known import KnownGuest
-from phoenix_ga.client.names.config import Config, read_config
-from phoenix_ga.client.names.libvirt import libvirt_guests
-from phoenix_ga.client.names.proxmox import proxmox_guests
-from phoenix_ga.client.names.qemu import qemu_guests
+from phoenix_ga.client.inventory import KnownGuest
 
 __all__ = ["KnownGuest", "find_guest", "known_groups", "known_guests", "select_guests"]
 

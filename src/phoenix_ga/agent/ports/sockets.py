@@ -9,7 +9,7 @@ import stat
 from errno import EACCES, EADDRINUSE, EAFNOSUPPORT
 from struct import Struct
 
-from phoenix_ga.agent.ports import Listener
+from phoenix_ga.agent.ports.listening import Listener
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

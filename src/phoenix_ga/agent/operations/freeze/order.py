@@ -6,7 +6,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from phoenix_ga.agent.linux.blocks import Topology
+    from phoenix_ga.agent.linux.block_devices import Topology
     from phoenix_ga.agent.linux.mounts import Filesystem
 
 

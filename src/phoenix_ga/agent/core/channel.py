@@ -6,8 +6,8 @@ import os
 import select
 from select import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP
 
-from phoenix_ga.agent.linux.mapped_memory import map_memory
-from phoenix_ga.agent.loop import READABLE, WRITABLE
+from phoenix_ga.agent.core.loop import READABLE, WRITABLE
+from phoenix_ga.agent.linux.anonymous_mmap import map_memory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Final
 
-    from phoenix_ga.agent.loop import Loop
+    from phoenix_ga.agent.core.loop import Loop
 else:
     # The module `collections` would load much that is not needed here.
     from _collections import deque

@@ -5,9 +5,9 @@ from __future__ import annotations
 import errno
 import os
 
-from phoenix_ga.agent.dialect import CommandError
+from phoenix_ga.agent.core.log import DEBUG, ERR, NOTICE
 from phoenix_ga.agent.dialects.native.dialect import NATIVE
-from phoenix_ga.agent.log import DEBUG, ERR, NOTICE
+from phoenix_ga.agent.protocol.dialect import CommandError
 from phoenix_ga.wire.declaration import ArgumentError
 from phoenix_ga.wire.json_text import encode_json
 from phoenix_ga.wire.messages import NO_CODE, NO_TAG
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from typing import Any, Final
 
     from phoenix_ga.agent.context import Context
-    from phoenix_ga.agent.dialect import Dialect, Pieces
-    from phoenix_ga.agent.loop import Loop
-    from phoenix_ga.agent.streams import Endpoint
-    from phoenix_ga.agent.workers import Workers
+    from phoenix_ga.agent.core.loop import Loop
+    from phoenix_ga.agent.core.workers import Workers
+    from phoenix_ga.agent.protocol.dialect import Dialect, Pieces
+    from phoenix_ga.agent.protocol.streams import Endpoint
     from phoenix_ga.wire.declaration import Command
     from phoenix_ga.wire.messages import Request
 else:

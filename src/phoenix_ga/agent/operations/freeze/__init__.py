@@ -1,0 +1,1 @@
+"""Freezing filesystems, and making sure that they are thawed."""

@@ -1,0 +1,163 @@
+"""Ports that are character devices: virtio-serial ports and ttys."""
+
+from __future__ import annotations
+
+import os
+import stat
+from errno import EBUSY, EIO, ENODEV
+from time import monotonic
+
+from phoenix_ga.agent.core.channel import Channel
+from phoenix_ga.agent.core.log import DEBUG, ERR, INFO, WARNING
+from phoenix_ga.agent.ports.path_wait import PathWait
+from phoenix_ga.agent.ports.port import RETRY_PAUSE, Port
+from phoenix_ga.agent.protocol.session import ARRIVAL_TIME, Conversation
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from phoenix_ga.agent.core.loop import Loop, Timer
+    from phoenix_ga.agent.protocol.dispatch import Dispatcher
+
+
+class DevicePort(Port):
+    """A character device: a virtio-serial port or, with `raw`, a tty that is put into raw mode.
+
+    The device stays open while clients come and go. Where it can't be opened, or goes away, it is
+    waited for.
+    """
+
+    def __init__(
+        self, name: str, loop: Loop, dispatcher: Dispatcher, settled: Callable[[], None], raw: bool = False
+    ) -> None:
+        super().__init__(name, loop, dispatcher, settled)
+        self.path = name.partition(":")[2] if raw else name
+        self._raw = raw
+        self._channel: Channel | None = None
+        self._conversation: Conversation | None = None
+        self._wait: PathWait | Timer | None = None
+        self._opened_at = 0.0
+        self._reported = ""
+
+    @property
+    def busy(self) -> bool:
+        return self._conversation is not None and self._conversation.busy
+
+    def start(self) -> None:
+        try:
+            self._open()
+        except OSError as error:
+            if not self._dispatcher.context.config.waits_for_ports:
+                raise
+            self._wait_after(error)
+
+    def close(self) -> None:
+        if self._wait is not None:
+            self._wait.cancel()
+            self._wait = None
+        self._leave()
+
+    def _open(self) -> None:
+        if not stat.S_ISCHR(os.stat(self.path).st_mode):
+            raise OSError(ENODEV, "it is no character device; to listen on a Unix socket, write unix:PATH")
+        fd = os.open(self.path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+        try:
+            if self._raw:
+                _set_raw(fd)
+            self._channel = Channel(
+                self._loop, fd, self._received, self._ended, self._left, self._drained, self._lost
+            )
+            self._conversation = Conversation(self._loop, self._dispatcher, self._channel, self.name, self._settled)
+            self._channel.start()
+        except OSError:
+            os.close(fd)
+            self._channel = self._conversation = None
+            raise
+        self._reported = ""
+        self._opened_at = monotonic()
+        self._log.write(INFO, f"{self.name}: open")
+
+    def _wait_after(self, error: OSError) -> None:
+        """Wait for a change of the path, and try again then."""
+        reason = error.strerror or str(error)
+        if reason != self._reported:
+            self._reported = reason
+            self._log.write(WARNING, f"{self.name}: waiting for it: {reason}")
+        try:
+            self._wait = PathWait(self._loop, self.path, self._retry, busy=error.errno == EBUSY)
+        except (OSError, ImportError):
+            self._wait = self._loop.call_later(RETRY_PAUSE, self._retry)
+        # It may have come while the wait was being set up.
+        try:
+            self._open()
+        except OSError:
+            return
+        self._wait.cancel()
+        self._wait = None
+
+    def _retry(self) -> None:
+        self._wait = None
+        self.start()
+
+    def _leave(self) -> None:
+        if self._conversation is not None:
+            self._conversation.hang_up()
+            self._conversation = None
+        if self._channel is not None:
+            self._channel.close()
+            self._channel = None
+
+    def _received(self, data: memoryview) -> None:
+        assert self._conversation is not None
+        self._conversation.received(data)
+
+    def _drained(self) -> None:
+        if self._conversation is not None:
+            self._conversation.drained()
+
+    def _left(self) -> None:
+        assert self._conversation is not None
+        self._log.write(DEBUG, f"{self.name}: the host closed it")
+        self._conversation.leave()
+
+    def _ended(self) -> None:
+        assert self._channel is not None
+        assert self._conversation is not None
+        if self._raw:
+            # A tty that was hung up stays so for whoever has it open.
+            self._lost(OSError(EIO, "hung up"))
+            return
+        self._channel.see(connected=False)
+        if self._conversation.unfinished:
+            self._loop.call_later(ARRIVAL_TIME, self._forget_unless_connected)
+
+    def _forget_unless_connected(self) -> None:
+        if self._channel is not None and self._conversation is not None:
+            self._channel.look()
+            if not self._channel.connected:
+                self._conversation.hang_up()
+
+    def _lost(self, error: OSError) -> None:
+        self._leave()
+        if not self._dispatcher.context.config.waits_for_ports:
+            self._log.write(ERR, f"{self.name}: {error.strerror}")
+            self._dispatcher.context.stop()
+        elif monotonic() - self._opened_at > RETRY_PAUSE:
+            self._wait_after(error)
+        else:
+            # A device on its way out can still be opened, only to be lost again.
+            self._wait = self._loop.call_later(RETRY_PAUSE, self._retry)
+
+
+def _set_raw(fd: int) -> None:
+    """Put a tty into raw mode at 38400 bit/s, as QEMU's isa-serial clients expect."""
+    import termios
+
+    try:
+        mode = termios.tcgetattr(fd)
+        mode[:6] = [0, 0, termios.CS8 | termios.CREAD | termios.CLOCAL, 0, termios.B38400, termios.B38400]
+        mode[6][termios.VMIN], mode[6][termios.VTIME] = 1, 0
+        termios.tcsetattr(fd, termios.TCSANOW, mode)
+    except termios.error as error:
+        raise OSError(*error.args) from None

@@ -1,0 +1,192 @@
+"""Ports that listen on a socket; each connection is a conversation of its own."""
+
+from __future__ import annotations
+
+import os
+from time import monotonic
+
+from phoenix_ga.agent.core.channel import Channel
+from phoenix_ga.agent.core.log import INFO, WARNING
+from phoenix_ga.agent.ports.port import RETRY_PAUSE, Port
+from phoenix_ga.agent.protocol.session import Conversation
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Final
+
+    from phoenix_ga.agent.core.loop import Loop, Timer
+    from phoenix_ga.agent.protocol.dispatch import Dispatcher
+
+# Refused clients that retry in a loop get one line in the log in this time, in seconds.
+_REFUSALS_PAUSE: Final = 10.0
+
+
+class Listener:
+    """A listening socket that hands out the file descriptors of peers that may connect."""
+
+    def fileno(self) -> int:
+        """Return the file descriptor to watch."""
+        raise NotImplementedError
+
+    def accept(self) -> int:
+        """Return the file descriptor of the next connection, non-blocking.
+
+        Raises BlockingIOError where there is none, PermissionError where its peer may not connect,
+        OSError where it failed.
+        """
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Listen no more."""
+        raise NotImplementedError
+
+
+class ListeningPort(Port):
+    """A socket that is listened on; each connection is a conversation of its own."""
+
+    def __init__(
+        self,
+        name: str,
+        loop: Loop,
+        dispatcher: Dispatcher,
+        settled: Callable[[], None],
+        listen: Callable[[], Listener],
+    ) -> None:
+        super().__init__(name, loop, dispatcher, settled)
+        self._listen = listen
+        self._listener: Listener | None = None
+        self._connections: set[Connection] = set()
+        self._retry: Timer | None = None
+        self._reported = ""
+        self._reported_at = -_REFUSALS_PAUSE
+        self._unreported = 0
+
+    @property
+    def busy(self) -> bool:
+        return any(connection.busy for connection in self._connections)
+
+    def start(self) -> None:
+        self._listener = self._listen()
+        self._loop.watch(self._listener.fileno(), self._accept)
+        self._log.write(INFO, f"{self.name}: listening")
+
+    def close(self) -> None:
+        if self._listener is not None:
+            self._loop.unwatch(self._listener.fileno())
+            self._listener.close()
+            self._listener = None
+        if self._retry is not None:
+            self._retry.cancel()
+        for connection in list(self._connections):
+            connection.close()
+
+    def _accept(self, events: int = 0) -> None:
+        while self._listener is not None:
+            config = self._dispatcher.context.config
+            is_full = len(self._connections) >= config.max_clients
+            if is_full and config.clients_queue:
+                return
+            try:
+                fd = self._listener.accept()
+            except BlockingIOError:
+                return
+            except (PermissionError, ConnectionAbortedError) as error:
+                # This one came to nothing; others may wait behind it.
+                self._report_refusal(error.strerror or str(error))
+                continue
+            except OSError as error:
+                # No file descriptor or no memory left: the client stays in the queue of the socket.
+                self._accept_later(error.strerror or str(error))
+                return
+            if is_full:
+                self._report_refusal(f"{len(self._connections)} are connected")
+                os.close(fd)
+                continue
+            self._reported = ""
+            self._connections.add(Connection(self, fd, self._loop, self._dispatcher, self._settled))
+
+    def _accept_later(self, reason: str) -> None:
+        if self._reported != reason:
+            self._reported = reason
+            self._log.write(WARNING, f"{self.name}: cannot take a client now: {reason}")
+        if self._retry is None:
+            self._retry = self._loop.call_later(RETRY_PAUSE, self._accept_again)
+
+    def _accept_again(self) -> None:
+        self._retry = None
+        self._accept()
+
+    def _report_refusal(self, reason: str) -> None:
+        self._unreported += 1
+        if monotonic() - self._reported_at < _REFUSALS_PAUSE:
+            return
+        more = f" (and {self._unreported - 1} more since the last such line)" if self._unreported > 1 else ""
+        self._log.write(WARNING, f"{self.name}: refused a client: {reason}{more}")
+        self._reported_at = monotonic()
+        self._unreported = 0
+
+    def forget(self, connection: Connection) -> None:
+        """The connection was closed."""
+        self._connections.discard(connection)
+        if self._listener is not None and self._dispatcher.context.config.clients_queue:
+            self._loop.call_soon(self._accept)
+
+
+class Connection:
+    """One accepted connection, closed when its client has left and has its answers."""
+
+    def __init__(
+        self, port: ListeningPort, fd: int, loop: Loop, dispatcher: Dispatcher, settled: Callable[[], None]
+    ) -> None:
+        self._port = port
+        self._dispatcher = dispatcher
+        self._settled = settled
+        self._no_more = False
+        self._closed = False
+        self._channel = Channel(
+            loop, fd, self._received, self._ended, self._left, self._drained, self._lost, connected=True
+        )
+        self._conversation = Conversation(loop, dispatcher, self._channel, port.name, self._conversation_settled)
+        self._channel.start()
+
+    @property
+    def busy(self) -> bool:
+        return self._conversation.busy
+
+    def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        self._conversation.hang_up()
+        self._channel.close()
+        self._port.forget(self)
+        self._settled()
+
+    def _received(self, data: memoryview) -> None:
+        self._conversation.received(data)
+
+    def _drained(self) -> None:
+        self._conversation.drained()
+
+    def _conversation_settled(self) -> None:
+        if self._no_more:
+            self.close()
+        else:
+            self._settled()
+
+    def _ended(self) -> None:
+        # A client that only stopped sending, as `echo ... | socat` does, still wants its answers.
+        self._no_more = True
+        if not (self._channel.connected and self.busy):
+            self.close()
+
+    def _left(self) -> None:
+        # What it has asked for is still read and done, up to the end, which closes the connection. An
+        # agent that stops reads no more.
+        if self._dispatcher.stopping:
+            self._no_more = True
+        self._conversation.leave()
+
+    def _lost(self, error: OSError) -> None:
+        self.close()

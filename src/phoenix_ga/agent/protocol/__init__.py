@@ -1,0 +1,1 @@
+"""From bytes to answers: the road of a request."""
