@@ -14,10 +14,13 @@ from phoenix_ga.agent.context import Context
 from phoenix_ga.agent.core.log import Log
 from phoenix_ga.agent.core.loop import Loop
 from phoenix_ga.agent.core.workers import Workers
+from phoenix_ga.agent.dialects.native.dialect import NATIVE
+from phoenix_ga.agent.dialects.qga.dialect import QGA
 from phoenix_ga.agent.operations.handles import Handles
+from phoenix_ga.agent.protocol.conversation import Conversation
 from phoenix_ga.agent.protocol.dispatch import Dispatcher
 from phoenix_ga.agent.protocol.policy import Policy
-from phoenix_ga.agent.protocol.session import Conversation
+from phoenix_ga.agent.protocol.scheduler import Scheduler
 
 PING = b'{"execute": "guest-ping"}'
 
@@ -43,7 +46,7 @@ class Wire:
     def drop_output(self) -> None:
         pass
 
-    pause = resume = look = drop_output
+    pause = resume = poll_connected = drop_output
 
     @property
     def answers(self) -> list[Any]:
@@ -59,14 +62,15 @@ def wire() -> Wire:
 def dispatcher(tmp_path: Path) -> Dispatcher:
     config = Config(run_directory=str(tmp_path))
     loop = Loop()
-    context = Context(config, Policy(), Log(str(tmp_path / "log")), Handles(4), lambda: None)
-    return Dispatcher(context, loop, Workers(2))
+    context = Context(config, Policy(), Log(str(tmp_path / "log")), Handles(4), loop, lambda: None)
+    return Dispatcher(context, NATIVE, lambda: QGA)
 
 
 @pytest.fixture
 def conversation(dispatcher: Dispatcher, wire: Wire) -> Conversation:
     channel: Any = wire
-    return Conversation(dispatcher._loop, dispatcher, channel, "port", lambda: None)
+    scheduler = Scheduler(dispatcher, dispatcher.context.loop, Workers(2))
+    return Conversation(scheduler, channel, "port", lambda: None)
 
 
 def test_what_a_client_left_behind_is_done_but_not_answered(conversation: Conversation, wire: Wire) -> None:

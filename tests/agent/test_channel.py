@@ -62,6 +62,9 @@ class Soon:
     def modify(self, fd: int, events: int) -> None:
         pass
 
+    def watch(self, fd: int, callback: object, events: int) -> None:
+        pass
+
 
 def buffers_of(sizes: list[int]) -> list[bytes]:
     return [os.urandom(size) for size in sizes]
@@ -78,13 +81,9 @@ def test_all_that_a_driver_hands_out_comes_in_order(arrivals: list[list[bytes]])
     channel = Channel(
         cast(Loop, loop),
         ours.fileno(),
-        received=received.extend,
-        ended=lambda: None,
-        left=lambda: None,
-        drained=lambda: None,
-        lost=lambda error: None,
         connected=True,
     )
+    channel.start(received.extend, lambda: None, lambda: None, lambda: None, lambda error: None)
     with pytest.MonkeyPatch.context() as patch, ours, theirs:
         patch.setattr(channel_module, "os", driver)
         for buffers in arrivals:

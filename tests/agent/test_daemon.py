@@ -309,3 +309,13 @@ def test_a_reader_of_standard_error_that_is_stuck_does_not_stop_the_agent(tmp_pa
         assert process.wait(10) == 0
         os.close(reading)
         os.close(writing)
+
+
+def test_a_reload_with_a_bad_port_keeps_the_ports_that_are_served(tmp_path: Path) -> None:
+    first, second = f"port = unix:{tmp_path}/agent.sock", f"unix:{tmp_path}/other.sock"
+    with AgentProcess(tmp_path, port="", config=f"[general]\n{first}\n") as agent:
+        agent.config_path.write_text(f"[general]\n{first}, {second}, unix:/no/such/directory/port\n")
+        agent.process.send_signal(signal.SIGHUP)
+        agent.wait_for_log("a port can't be served: unix:/no/such/directory/port: No such file or directory")
+        with agent.connect() as client, LineClient.connect(tmp_path / "other.sock") as other:
+            assert (client.call("ping"), other.call("ping")) == (__version__, __version__)

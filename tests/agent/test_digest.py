@@ -9,14 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phoenix_ga.agent.operations import digest
+from phoenix_ga.agent.core.throttle import Throttle
+from phoenix_ga.agent.linux import digest
+from phoenix_ga.agent.operations.digest import ThrottledDigest
 
 ALGORITHMS = ("md5", "sha256")
 
 
 @given(st.sampled_from(ALGORITHMS), st.lists(st.binary(max_size=3000)))
 def test_the_digest_is_that_of_all_that_came(algorithm: str, pieces: list[bytes]) -> None:
-    computed = digest.new_digest(algorithm)
+    computed = ThrottledDigest(algorithm, Throttle())
     for piece in pieces:
         computed.update(memoryview(piece))
     assert computed.hexdigest() == hashlib.new(algorithm, b"".join(pieces)).hexdigest()
@@ -25,7 +27,7 @@ def test_the_digest_is_that_of_all_that_came(algorithm: str, pieces: list[bytes]
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_large_pieces_are_taken_whole(algorithm: str) -> None:
     data = os.urandom(3_000_001)
-    for computed in (digest.new_digest(algorithm), digest.PythonDigest(algorithm)):
+    for computed in (digest.new_digest(algorithm), ThrottledDigest(algorithm, Throttle())):
         computed.update(data)
         assert computed.hexdigest() == hashlib.new(algorithm, data).hexdigest()
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from phoenix_ga.agent.core.loop import Loop
+from phoenix_ga.agent.core.throttle import Throttle
 from phoenix_ga.agent.core.workers import Workers
 from phoenix_ga.agent.endpoints.file_sink import FileSink
 from phoenix_ga.agent.operations.replacement import Replacement
@@ -30,8 +31,8 @@ class Host:
         self.loop = Loop()
         self.output_size = 0
         self._parser = Parser()
-        self._streams = Streams(self.loop, Workers(2), self, 10, count(1).__next__)  # type: ignore[arg-type]
-        sink = FileSink(Replacement(str(path), 0o644, -1, -1), digest)
+        self._streams = Streams(self.loop, Workers(2), self, Throttle(), 10, count(1).__next__)  # type: ignore[arg-type]
+        sink = FileSink(Replacement(str(path), 0o644, -1, -1), digest, Throttle())
         self._streams.open(sink, 0).start()
         self.stream = Stream(1, credit=sink.window, window=1, skips=True)
         self.last: End | Reset | None = None

@@ -12,12 +12,13 @@ from typing import Any, cast
 import pytest
 
 from phoenix_ga.agent.core.loop import Loop
+from phoenix_ga.agent.core.nowait import NOWAIT
+from phoenix_ga.agent.core.throttle import Throttle
 from phoenix_ga.agent.core.workers import Workers
 from phoenix_ga.agent.endpoints import file_source
+from phoenix_ga.agent.endpoints.endpoint import FRAME_SIZE
 from phoenix_ga.agent.endpoints.file_source import FileSource
-from phoenix_ga.agent.linux.nowait_read import NOWAIT
-from phoenix_ga.agent.protocol import streams as agent_streams
-from phoenix_ga.agent.protocol.streams import FRAME_SIZE, Streams
+from phoenix_ga.agent.protocol.streams import Streams
 from phoenix_ga.wire.streams import Data, End, Skip, Stream
 from phoenix_ga.wire.units import Frame, Parser
 
@@ -55,8 +56,8 @@ def sent(path: Path, digest: bool, sparse: bool, offset: int = 0, length: int = 
     """Send a file over a slow channel, and return what came out."""
     loop = Loop()
     channel = SlowChannel(loop)
-    streams = channel.streams = Streams(loop, Workers(2), cast(Any, channel), 10, count(1).__next__)
-    source = FileSource(os.open(path, os.O_RDONLY), offset, length, digest, sparse)
+    streams = channel.streams = Streams(loop, Workers(2), cast(Any, channel), Throttle(), 10, count(1).__next__)
+    source = FileSource(os.open(path, os.O_RDONLY), offset, length, digest, sparse, Throttle())
     streams.open(source, CREDIT).start()
     loop.run()
     parser = Parser()
@@ -106,9 +107,8 @@ def test_holes_are_left_out_wherever_they_are(tmp_path: Path, digest: bool) -> N
     assert [type(event) for event in events] == [Skip, Data, Skip, Data, Skip, End]
 
 
-def in_a_hurry(monkeypatch: pytest.MonkeyPatch, told: Callable[[], bool]) -> None:
-    for module in (file_source, agent_streams):
-        monkeypatch.setattr(module, "in_a_hurry", told)
+def set_requests_active(monkeypatch: pytest.MonkeyPatch, active: Callable[[], bool]) -> None:
+    monkeypatch.setattr(Throttle, "requests_active", property(lambda throttle: active()))
 
 
 @pytest.mark.parametrize("sparse", [False, True])
@@ -123,7 +123,7 @@ def test_a_digest_is_that_of_the_file_whoever_computes_which_part(
             file.write(os.urandom(1 << 20))
         file.truncate(6 << 20)
     whole = path.read_bytes()
-    in_a_hurry(monkeypatch, cycle(turns).__next__)
+    set_requests_active(monkeypatch, cycle(turns).__next__)
     events = sent(path, digest=True, sparse=sparse, length=1 << 40)
     assert content(events) == whole
     if not sparse:
@@ -136,7 +136,7 @@ def test_what_is_in_memory_takes_no_worker_while_requests_come(file: Path, monke
     def work(self: FileSource, job: object, done: object) -> None:
         raise AssertionError("a worker was asked")
 
-    in_a_hurry(monkeypatch, lambda: True)
+    set_requests_active(monkeypatch, lambda: True)
     monkeypatch.setattr(FileSource, "work", work)
     events = sent(file, digest=True, sparse=False)
     assert content(events) == file.read_bytes()
@@ -172,8 +172,8 @@ def test_a_system_that_cannot_read_from_memory_only_is_served_all_the_same(
 def test_no_more_is_read_ahead_than_there_are_buffers(file: Path) -> None:
     loop = Loop()
     channel = SlowChannel(loop)
-    streams = channel.streams = Streams(loop, Workers(2), cast(Any, channel), 10, count(1).__next__)
-    source = FileSource(os.open(file, os.O_RDONLY), 0, SIZE, digest=True, sparse=False)
+    streams = channel.streams = Streams(loop, Workers(2), cast(Any, channel), Throttle(), 10, count(1).__next__)
+    source = FileSource(os.open(file, os.O_RDONLY), 0, SIZE, digest=True, sparse=False, throttle=Throttle())
     streams.open(source, 1).start()
     loop.call_later(0.3, loop.stop)
     loop.run()

@@ -14,6 +14,8 @@ from phoenix_ga.agent.context import Context
 from phoenix_ga.agent.core.log import Log
 from phoenix_ga.agent.core.loop import Loop
 from phoenix_ga.agent.core.workers import Workers
+from phoenix_ga.agent.dialects.native.dialect import NATIVE
+from phoenix_ga.agent.dialects.qga.dialect import QGA
 from phoenix_ga.agent.linux import inotify
 from phoenix_ga.agent.operations.handles import Handles
 from phoenix_ga.agent.ports import device
@@ -21,6 +23,7 @@ from phoenix_ga.agent.ports.device import DevicePort
 from phoenix_ga.agent.ports.path_wait import PathWait
 from phoenix_ga.agent.protocol.dispatch import Dispatcher
 from phoenix_ga.agent.protocol.policy import Policy
+from phoenix_ga.agent.protocol.scheduler import Scheduler
 
 
 def test_a_directory_that_comes_just_while_the_wait_is_set_up_is_not_missed(
@@ -59,9 +62,9 @@ def test_a_port_is_tried_again_where_the_kernel_cannot_tell_of_it(
     monkeypatch.setattr(inotify, "inotify_init", fail)
     monkeypatch.setattr(device, "RETRY_PAUSE", 0.05)
     loop, log, config = Loop(), Log(str(tmp_path / "log")), load_config(parse_command_line([]))
-    context = Context(config, Policy(), log, Handles(1), lambda: None)
-    dispatcher = Dispatcher(context, loop, Workers(1))
-    port = DevicePort(str(tmp_path / "port"), loop, dispatcher, lambda: None)
+    context = Context(config, Policy(), log, Handles(1), loop, lambda: None)
+    scheduler = Scheduler(Dispatcher(context, NATIVE, lambda: QGA), loop, Workers(1))
+    port = DevicePort(str(tmp_path / "port"), scheduler, lambda: None)
     log.start()
     port.start()
     master, slave = pty.openpty()

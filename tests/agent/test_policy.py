@@ -121,3 +121,11 @@ def test_each_change_leaves_one_line_of_audit(tmp_path: Path) -> None:
         f'<5>audit: unix:{tmp_path}/agent.sock: file-chmod path="/no/such" perm=420 '
         "failed: /no/such: No such file or directory",
     ]
+
+
+def test_a_refused_change_is_audited_too(tmp_path: Path) -> None:
+    with AgentProcess(tmp_path, "--read-only") as agent, agent.connect() as client:
+        with pytest.raises(RefusedError):
+            client.call("file-chmod", path="/etc/motd", perm=420)
+        (line,) = [line for line in agent.log().splitlines() if "audit:" in line]
+    assert line.endswith("failed: command file-chmod is not allowed by the policy of this guest")

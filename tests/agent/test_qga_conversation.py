@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phoenix_ga import __version__
-from phoenix_ga.agent.dialects.qga.json_reader import ReadError, read_values
+from phoenix_ga.agent.protocol.json_reader import ReadError, read_values
 from tests.agent.qga import call
 from tests.support import AgentProcess, LineClient
 

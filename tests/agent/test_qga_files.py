@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phoenix_ga.agent.dialects.qga.base64_text import decode_guest_base64
-from phoenix_ga.agent.protocol.dialect import CommandError
+from phoenix_ga.agent.protocol.call import CommandError
 from tests.agent.qga import GuestError, call, encode
 from tests.support import AgentProcess, LineClient
 

@@ -17,7 +17,7 @@ from phoenix_ga.agent.context import Context
 from phoenix_ga.agent.dialects.qga import hardware
 from phoenix_ga.agent.dialects.qga.schema import UNSIGNED
 from phoenix_ga.agent.operations import processors
-from phoenix_ga.agent.protocol.dialect import CommandError
+from phoenix_ga.agent.protocol.call import CommandError
 from phoenix_ga.wire.declaration import ArgumentError
 
 CONTEXT = cast("Context", SimpleNamespace())

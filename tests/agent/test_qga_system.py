@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from phoenix_ga.agent.context import Context
 from phoenix_ga.agent.dialects.qga import system
 from phoenix_ga.agent.operations import clock, identity, power
-from phoenix_ga.agent.protocol.dialect import CommandError
+from phoenix_ga.agent.protocol.call import CommandError
 
 CONTEXT = cast("Context", SimpleNamespace())
 NANOSECONDS = 10**9

@@ -16,10 +16,12 @@ import pytest
 
 from phoenix_ga import __version__
 from phoenix_ga.agent.core.loop import Loop
+from phoenix_ga.agent.core.throttle import Throttle
 from phoenix_ga.agent.core.workers import Workers
 from phoenix_ga.agent.endpoints.descriptor import WINDOW as DESCRIPTOR_WINDOW
 from phoenix_ga.agent.endpoints.descriptor import DescriptorEndpoint
-from phoenix_ga.agent.protocol.streams import FRAME_SIZE, Endpoint, Streams
+from phoenix_ga.agent.endpoints.endpoint import FRAME_SIZE, Endpoint
+from phoenix_ga.agent.protocol.streams import Streams
 from phoenix_ga.wire.frames import DATA, END, HEADER_SIZE, RESET, SKIP, WINDOW, encode_header
 from phoenix_ga.wire.messages import decode_answer, encode_request
 from phoenix_ga.wire.streams import Data, Reset, Stream
@@ -301,7 +303,7 @@ def test_an_endpoint_that_fails_ends_its_stream_and_not_the_agent() -> None:
     loop = Loop()
     sent: list[bytes] = []
     channel = SimpleNamespace(send=sent.extend, output_size=0)
-    streams = Streams(loop, Workers(1), cast(Any, channel), 10, lambda: 1)
+    streams = Streams(loop, Workers(1), cast(Any, channel), Throttle(), 10, lambda: 1)
     for frame in (Frame(DATA, 1, b"x"), Frame(END, 1, b"")):
         streams.open(Broken(), 100).start()
         streams.receive(frame)
@@ -320,7 +322,7 @@ def test_between_two_frames_everybody_else_has_a_turn() -> None:
     loop = Loop()
     sent: list[bytes] = []
     channel = SimpleNamespace(send=sent.extend, output_size=0)
-    streams = Streams(loop, Workers(1), cast(Any, channel), 10, count(1).__next__)
+    streams = Streams(loop, Workers(1), cast(Any, channel), Throttle(), 10, count(1).__next__)
     for _ in range(3):
         streams.open(Endless(), 1 << 30).ready()
     seen: list[int] = []
@@ -346,7 +348,7 @@ def test_what_a_slow_reader_has_not_taken_does_not_change_with_the_buffer_it_cam
     with theirs:
         loop = Loop()
         channel = SimpleNamespace(send=lambda pieces: None, output_size=0)
-        streams = Streams(loop, Workers(1), cast(Any, channel), 10, count(1).__next__)
+        streams = Streams(loop, Workers(1), cast(Any, channel), Throttle(), 10, count(1).__next__)
         fd = ours.detach()
         endpoint = DescriptorEndpoint(fd, fd)
         streams.open(endpoint, 0).start()

@@ -32,7 +32,7 @@ def test_the_kernel_of_a_stock_guest_computes_the_digests(guest: Machine, client
     script = """
 import sys
 sys.path.insert(0, "/usr/sbin/phoenix-ga/source")
-from phoenix_ga.agent.operations.digest import KernelSha256, new_digest
+from phoenix_ga.agent.linux.digest import KernelSha256, new_digest
 digest = new_digest("sha256")
 digest.update(open("/bin/bash", "rb").read())
 assert type(digest) is KernelSha256, digest

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 
 import pytest
@@ -18,7 +17,6 @@ from phoenix_ga.wire.frames import (
     decode_header,
     encode_header,
 )
-from phoenix_ga.wire.json_text import JsonError, decode_json
 from phoenix_ga.wire.objects import split_objects
 from phoenix_ga.wire.units import Damage, Frame, Line, Parser, resync_padding
 
@@ -169,38 +167,13 @@ def test_whole_bytewise_and_with_a_tail(data: bytes, units: list[Line | Frame | 
     assert parse(data + b"\n[tail") == expected
 
 
-@given(
-    st.one_of(
-        noise,
-        st.dictionaries(st.text(), st.recursive(st.text(), st.lists), max_size=3).map(json.dumps).map(str.encode),
-    ),
-    st.sampled_from([b"\n", b"\r\n", b" \n", b""]),
-    st.booleans(),
-)
-def test_a_whole_line_that_is_valid_is_what_the_parser_makes_of_it(
-    data: bytes, end: bytes, spans_lines: bool
-) -> None:
-    line = Parser(LIMIT).whole_line(memoryview(data + end)) if data else None
-    try:
-        decode_json(line or b"")
-    except JsonError:
-        return
-    assert line is not None
-    parser = Parser(LIMIT)
-    parser.spans_lines = spans_lines
-    parser.receive(line)
-    assert [unit.data.strip() for unit in parser if isinstance(unit, Line)] == [line.strip()]
-
-
-def test_a_line_is_not_whole_while_something_is_held() -> None:
-    parser = Parser(LIMIT)
-    line = memoryview(b'{"execute": "ping"}\n')
-    assert parser.whole_line(line) == bytes(line)
-    parser.receive(b"{")
-    assert parser.whole_line(line) is None
-    parser.receive(b"x" * LIMIT)
-    assert isinstance(parser.next_unit(), Damage)
-    assert parser.whole_line(line) is None
+def test_a_parser_is_idle_only_between_units() -> None:
+    parser, idle = Parser(LIMIT), []
+    for data in (b"", b"{", b"x" * LIMIT, b"\n"):
+        parser.receive(data)
+        list(parser)
+        idle.append(parser.idle)
+    assert idle == [True, False, False, True]
 
 
 def test_a_byte_at_a_time_costs_linear_work() -> None:

@@ -1,4 +1,4 @@
-"""What a handler may use of the running agent."""
+"""The state of the running agent that requests share."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from _thread import allocate_lock
 
 from phoenix_ga.agent.config import FREEZE_HOOKS
 from phoenix_ga.agent.core.log import NOTICE
+from phoenix_ga.agent.core.throttle import Throttle
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any, TypeVar
+    from typing import Any, Final, TypeVar
 
     from phoenix_ga.agent.config import Config
     from phoenix_ga.agent.core.log import Log
@@ -22,19 +23,29 @@ if TYPE_CHECKING:
 
     Part = TypeVar("Part")
 
+_STREAM_MAX: Final = 2**32 - 1
+
 
 class Context:
-    """The state that requests share, whichever port they came by.
+    """What handlers may use of the running agent, whichever port the request came by.
 
-    config: the options in force. policy: which commands may run. log: where to tell what happened.
-    handles: the files that `file-open` opened. stop: asks the agent to end. prepare_to_freeze: loads what
-    must not be loaded while filesystems are frozen. loop: what waits, for its own thread and `call_from_thread`.
+    Attributes:
+        config: The options in force.
+        policy: Which commands may run.
+        log: The log.
+        handles: The files opened by `file-open`.
+        throttle: Tells bulk work when to pause.
+        loop: The loop, for its own thread and for `call_from_thread`.
+        stop: Asks the agent to end.
+        prepare_to_freeze: Imports what must not be imported while filesystems are frozen.
     """
 
     __slots__ = (
         "_freezer",
-        "_lock",
+        "_freezer_lock",
+        "_last_stream",
         "_parts",
+        "_parts_lock",
         "config",
         "handles",
         "log",
@@ -42,47 +53,56 @@ class Context:
         "policy",
         "prepare_to_freeze",
         "stop",
+        "throttle",
     )
 
-    loop: Loop
-
     def __init__(
-        self,
-        config: Config,
-        policy: Policy,
-        log: Log,
-        handles: Handles,
-        stop: Callable[[], None],
+        self, config: Config, policy: Policy, log: Log, handles: Handles, loop: Loop, stop: Callable[[], None]
     ) -> None:
         self.config = config
         self.policy = policy
         self.log = log
         self.handles = handles
+        self.throttle = Throttle()
+        self.loop = loop
         self.stop = stop
         self.prepare_to_freeze: Callable[[], object] = lambda: None
         self._freezer: Freezer | None = None
+        # Apart from the lock of the parts: making one of these may wait for a disk, and thawing must not.
+        self._freezer_lock = allocate_lock()
         self._parts: dict[object, Any] = {}
-        self._lock = allocate_lock()
+        self._parts_lock = allocate_lock()
+        # Random, so that the number of a stream of an earlier agent means no stream of this one.
+        self._last_stream = int.from_bytes(os.urandom(3), "big")
 
     def part(self, make: Callable[[Context], Part]) -> Part:
-        """Return what `make` returned when it was asked for first: state that few agents need."""
+        """Return what `make` returned when it was first asked for: state that few agents need. For workers."""
         part: Part | None = self._parts.get(make)
         if part is None:
-            with self._lock:
+            with self._parts_lock:
                 part = self._parts.get(make)
                 if part is None:
                     part = self._parts[make] = make(self)
         return part
 
+    def existing_part(self, make: Callable[[Context], Part]) -> Part | None:
+        """Return the part that `make` has made, or None. Never waits."""
+        return self._parts.get(make)
+
+    def next_stream(self) -> int:
+        """Return a stream number that was not used lately, so that a late frame never meets a new stream."""
+        self._last_stream = self._last_stream % _STREAM_MAX + 1
+        return self._last_stream
+
     @property
     def frozen(self) -> bool:
-        """Whether filesystems are frozen by this agent. Never waits."""
+        """Whether this agent has frozen filesystems. Never waits."""
         return self._freezer is not None and self._freezer.frozen
 
     @property
     def freezer(self) -> Freezer:
-        """What freezes and thaws; loaded on first use, which must not be while filesystems are frozen."""
-        with self._lock:
+        """The freezer, imported on first use: that must not be while filesystems are frozen."""
+        with self._freezer_lock:
             if self._freezer is None:
                 from phoenix_ga.agent.operations.freeze.freezer import Freezer
 
@@ -95,7 +115,7 @@ class Context:
                     tell=lambda text: self.log.write_alone(NOTICE, text),
                     marker=self.config.frozen_marker,
                 )
-            # They may have changed since.
+            # The configuration may have been reloaded.
             self._freezer.time_limit = self.config.freeze_timeout
             self._freezer.hooks.paths = self.config.freeze_hook
             self._freezer.hooks.optional = FREEZE_HOOKS
@@ -104,7 +124,7 @@ class Context:
 
     @property
     def must_thaw(self) -> bool:
-        """Whether something has to be thawed, or hooks have to be run, before the agent ends. Never waits."""
+        """Whether the agent must thaw something or run hooks before it ends. Never waits."""
         return self._freezer is not None and self._freezer.has_work_left
 
     @property
@@ -114,12 +134,12 @@ class Context:
 
     @property
     def freeze_remaining(self) -> float | None:
-        """How many seconds are left of a freeze, as `Freezer.remaining` says. Never waits."""
+        """Seconds until the freeze ends, as `Freezer.remaining` says. Never waits."""
         return None if self._freezer is None else self._freezer.remaining
 
     def recover(self) -> None:
-        """Thaw what an agent that died left frozen. To be called before any request is served."""
-        # Only a freeze leaves something there, so that hardly any start has to load the freezer.
+        """Thaw what an agent that died has left frozen. Call it before any request is served."""
+        # Only a freeze leaves these files, so most starts need not import the freezer.
         left = [f"{self.config.run_directory}/{name}" for name in ("frozen", "thawed", "hooks")]
         if any(os.path.exists(path) for path in (*left, self.config.frozen_marker)):
             self.freezer.recover()

@@ -12,6 +12,7 @@ from phoenix_ga.agent.dialects.native.dialect import NATIVE
 from phoenix_ga.agent.operations.handles import Handles
 from phoenix_ga.agent.ports.kinds import make_port
 from phoenix_ga.agent.protocol.dispatch import Dispatcher
+from phoenix_ga.agent.protocol.scheduler import Scheduler
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from phoenix_ga.agent.config import Config
     from phoenix_ga.agent.ports.port import Port
+    from phoenix_ga.agent.protocol.dialect import Dialect
 
 
 class Daemon:
@@ -33,10 +35,10 @@ class Daemon:
         self._log = Log(config.log_file, config.debug)
         self._workers = Workers(config.max_workers)
         self._handles = Handles(config.max_handles)
-        self._context = Context(config, config.make_policy(), self._log, self._handles, self._stop_soon)
-        self._context.loop = self._loop
-        self._dispatcher = Dispatcher(self._context, self._loop, self._workers)
-        self._dispatcher.settled = self._settled
+        self._context = Context(config, config.make_policy(), self._log, self._handles, self._loop, self._stop_soon)
+        self._dispatcher = Dispatcher(self._context, NATIVE, _load_qga)
+        self._scheduler = Scheduler(self._dispatcher, self._loop, self._workers)
+        self._scheduler.settled = self._settled
         self._context.prepare_to_freeze = self._dispatcher.load_qga
         self._ports: dict[str, Port] = {}
         self._stopping = False
@@ -73,7 +75,7 @@ class Daemon:
         if self._stopping:
             return
         self._stopping = True
-        self._dispatcher.stopping = True
+        self._scheduler.stopping = True
         self._log.write(INFO, "stopping")
         self._loop.call_later(self._context.config.stop_timeout, self._end)
         self._settled()
@@ -83,7 +85,7 @@ class Daemon:
         self._loop.call_soon(self.stop)
 
     def _settled(self) -> None:
-        if self._stopping and not self._dispatcher.under_way and not any(p.busy for p in self._ports.values()):
+        if self._stopping and not self._scheduler.running and not any(p.busy for p in self._ports.values()):
             self._end()
 
     def _end(self) -> None:
@@ -118,19 +120,28 @@ class Daemon:
         self._ports.clear()
 
     def _set_ports(self, names: tuple[str, ...]) -> None:
-        for name in set(self._ports) - set(names):
-            self._ports.pop(name).close()
+        """Serve these ports and no others.
+
+        Raises:
+            ConfigError: A port can never be served; all others are.
+        """
+        problem = ""
         for name in names:
             if name not in self._ports:
                 try:
-                    port = make_port(name, self._loop, self._dispatcher, self._settled)
-                except ValueError as error:
-                    raise ConfigError(str(error)) from None
-                try:
+                    port = make_port(name, self._scheduler, self._settled)
                     port.start()
-                except OSError as error:
-                    raise ConfigError(f"{name}: {error.strerror or error}") from None
-                self._ports[name] = port
+                except (OSError, ValueError) as error:
+                    problem = problem or (
+                        f"{name}: {error.strerror or error}" if isinstance(error, OSError) else str(error)
+                    )
+                else:
+                    self._ports[name] = port
+        if problem:
+            # A port that was to go stays, rather than none at all.
+            raise ConfigError(problem)
+        for name in set(self._ports) - set(names):
+            self._ports.pop(name).close()
 
     def _reload(self) -> None:
         def read() -> None:
@@ -163,3 +174,9 @@ class Daemon:
         except ConfigError as error:
             self._log.write(ERR, f"a port can't be served: {error}")
         self._log.write(NOTICE, "the configuration was read again")
+
+
+def _load_qga() -> Dialect:
+    from phoenix_ga.agent.dialects.qga.dialect import QGA
+
+    return QGA

@@ -276,7 +276,6 @@ COMMANDS: Final[tuple[Command, ...]] = (
             ),
         ),
         examples=(Example({"handle_id": 1000, "bufb64": "SGVsbG8sIHdvcmxkIQ==", "eof": True}, True),),
-        at_once="file_write_at_once",
         handle="handle_id",
     ),
     Command(
@@ -301,7 +300,7 @@ COMMANDS: Final[tuple[Command, ...]] = (
             Example({"handle_id": 1000}, {"bufb64": "SGVsbG8sIHdvcmxkIQ==", "eof": False}, opens=_EXAMPLE_FILE),
             Example({"handle_id": 1000, "count": 65536}, {"bufb64": "", "eof": True}),
         ),
-        at_once="file_read_at_once",
+        nowait="file_read_nowait",
         handle="handle_id",
     ),
     Command(

@@ -105,9 +105,8 @@ class Command:
     handler: "module:function" below the dialect's package. returns: the answer, in words.
     changes: whether it changes the guest (audit log, read-only policy), or the pair of an
     argument and the value, or the values, with which it does. while_frozen: it cannot touch a frozen filesystem.
-    inline: it never blocks, so the loop itself runs it. at_once: the function beside the handler that
-    does the same where that takes no waiting, and raises where it would, and has done nothing then; not for
-    what is audited.
+    inline: it never blocks, so the loop itself runs it. nowait: the function beside the handler that the loop runs
+    instead, by the rule of the agent's core/nowait.py. answers: its success is answered.
     urgent: it gets a thread of its own at once, however many commands are stuck. handle: the argument that
     names a file handle, on which requests run in order. errors: errno name and when, beyond those that
     every command has.
@@ -116,7 +115,6 @@ class Command:
     __slots__ = (
         "aliases",
         "arguments",
-        "at_once",
         "changes",
         "errors",
         "examples",
@@ -125,10 +123,13 @@ class Command:
         "help",
         "inline",
         "name",
+        "nowait",
         "returns",
+        "takes_arguments",
         "urgent",
         "while_frozen",
     )
+    answers = True
 
     def __init__(
         self,
@@ -144,7 +145,7 @@ class Command:
         changes: bool | tuple[str, str | tuple[str, ...]] = False,
         while_frozen: bool = False,
         inline: bool = False,
-        at_once: str = "",
+        nowait: str = "",
         urgent: bool = False,
         handle: str = "",
     ) -> None:
@@ -152,6 +153,7 @@ class Command:
         self.handler = handler
         self.help = help
         self.arguments = arguments
+        self.takes_arguments = bool(arguments)
         self.returns = returns
         self.errors = errors
         self.examples = examples
@@ -159,7 +161,7 @@ class Command:
         self.changes = changes
         self.while_frozen = while_frozen
         self.inline = inline
-        self.at_once = at_once
+        self.nowait = nowait
         self.urgent = urgent
         self.handle = handle
 

@@ -199,23 +199,8 @@ def encode_base64(data: bytes | bytearray | memoryview) -> bytes:
 _ALPHABET: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="
 
 
-# Texts that were decoded when they were read, and their data: by identity, so that none is taken for another.
-_decoded: Final[dict[int, tuple[str, bytes]]] = {}
-_DECODED_MAX: Final = 4
-
-
-def keep_decoded(text: str, data: bytes) -> None:
-    """Let the next `decode_plain_base64` of this very object return `data`, if not too many come in between."""
-    if len(_decoded) >= _DECODED_MAX:
-        _decoded.clear()
-    _decoded[id(text)] = text, data
-
-
 def decode_plain_base64(text: str) -> bytes | None:
     """Return the data of a base64 text without line breaks, or None where anything is unusual about it."""
-    kept = _decoded.pop(id(text), None)
-    if kept is not None:
-        return kept[1]
     if len(text) % 4:
         return None
     try:

@@ -114,16 +114,10 @@ class Parser:
         """The number of bytes held."""
         return len(self._buffer) + (0 if self._view is None else len(self._view))
 
-    def whole_line(self, data: memoryview) -> bytes | None:
-        """Return the bytes of `data` where they are one line that may be an object, and nothing is held.
-
-        What is an object then need not be received: as long as it is valid, no parser makes anything else of it.
-        """
-        size = len(data)
-        if self._buffer or self._dropping or size > self.line_limit or data[0] != 0x7B or data[-1] != 0x0A:
-            return None
-        line = bytes(data)
-        return line if line.find(b"\n") == size - 1 else None
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is held, so that the next byte begins a unit."""
+        return not (self._buffer or self._dropping or self._exhausted) and self._view is None
 
     def receive(self, data: bytes | bytearray | memoryview) -> None:
         """Take bytes as they came. Call `next_unit` until it returns None before the next piece.

@@ -1,4 +1,4 @@
-"""A non-blocking byte channel over one file descriptor: a port, a socket or a tty."""
+"""A non-blocking byte stream over one file descriptor: a port, a socket or a tty."""
 
 from __future__ import annotations
 
@@ -20,21 +20,20 @@ else:
     # The module `collections` would load much that is not needed here.
     from _collections import deque
 
-# The kernel's virtio console driver hands out one page for each element of a readv(2), and takes
-# 32 KiB for each element of a writev(2): many elements in one call save most system calls.
+# The kernel's virtio console driver returns at most one page for each element of a readv(2), and takes at most
+# 32 KiB of each element of a writev(2): many elements in one call save most system calls.
 _READ_PIECE: Final = 4096
 _READ_PIECES: Final = 64
 WRITE_PIECE: Final = 32 * 1024
 _WRITE_PIECES: Final = 64
-# Answers up to this size, in bytes, go out in one piece.
+# Answers up to this size are joined into one piece, in bytes.
 _JOINED_MAX: Final = 128 * 1024
-# So much is read from one channel before the others get their turn.
+# A channel is read this many times in a row before others get their turn.
 _READS_PER_TURN: Final = 8
-
-# So often is one channel written to in a row, up to 2 MiB each time.
+# A channel is written to this many times in a row, up to 2 MiB each time.
 _WRITES_PER_TURN: Final = 2
 
-# All channels are read on one thread, and what is read is copied before the next read.
+# Shared by all channels: they are read on one thread, and the bytes are copied before the next read.
 _buffer: Final = map_memory(_READ_PIECE * _READ_PIECES)
 
 
@@ -44,56 +43,64 @@ def _pieces(first: int, end: int) -> list[memoryview]:
 
 _first: Final = _pieces(0, 1)
 _next: Final = _pieces(1, 4)
-# Made when there is so much to read.
+# Made when a read first needs them.
 _rest: Final[list[memoryview]] = []
 
 
 class Channel:
-    """Reads when there is something to read, writes when there is room, and never waits.
+    """Reads when bytes arrive, writes when there is room, and never waits.
 
-    received: is called with the bytes that came, valid during the call only. ended: there is no more
-    to read, and the peer sends no more or is gone. left: the peer is seen to be gone; what is read after
-    that may be of the next one already. drained: the output has gone out. lost: the file descriptor is
-    of no use any more, and why. connected: the peer is there, as far as was seen. paused: nothing is read.
+    Attributes:
+        output_size: Bytes that wait to be written.
+        exhausted: How often everything that had arrived was read.
+        connected: The peer is there, as far as is known.
+        paused: Nothing is read.
     """
 
-    def __init__(
-        self,
-        loop: Loop,
-        fd: int,
-        received: Callable[[memoryview], None],
-        ended: Callable[[], None],
-        left: Callable[[], None],
-        drained: Callable[[], None],
-        lost: Callable[[OSError], None],
-        connected: bool = False,
-    ) -> None:
+    _received: Callable[[memoryview], None]
+    _drained: Callable[[], None]
+    _ended: Callable[[], None]
+    _left: Callable[[], None]
+    _lost: Callable[[OSError], None]
+
+    def __init__(self, loop: Loop, fd: int, connected: bool = False) -> None:
         self._loop = loop
         self.fd = fd
-        self._received = received
-        self._ended = ended
-        self._left = left
-        self._drained = drained
-        self._lost = lost
         self._output: deque[memoryview] = deque()
         self.output_size = 0
-        # How often all that was there has been read.
         self.exhausted = 0
         self._readable = False
         self._pulling = False
         self._scheduled = False
         self._blocked = False
-        self._going_on = False
+        self._continuing = False
         self.connected = connected
         self.paused = False
         self._closed = False
 
-    def start(self) -> None:
-        """Begin to serve the file descriptor."""
+    def start(
+        self,
+        received: Callable[[memoryview], None],
+        drained: Callable[[], None],
+        ended: Callable[[], None],
+        left: Callable[[], None],
+        lost: Callable[[OSError], None],
+    ) -> None:
+        """Begin to serve the file descriptor.
+
+        Args:
+            received: Called with bytes, which are valid during the call only.
+            drained: Called when all output has been written.
+            ended: Called at the end of the input: the peer sends no more, or has left.
+            left: Called when the peer is seen to have left. What is read later may be the next peer's.
+            lost: Called with the error that makes the file descriptor unusable.
+        """
+        self._received, self._drained = received, drained
+        self._ended, self._left, self._lost = ended, left, lost
         self._loop.watch(self.fd, self._happened, READABLE)
 
     def close(self) -> None:
-        """Close the file descriptor. What was not written is dropped."""
+        """Close the file descriptor. Unwritten output is dropped."""
         if not self._closed:
             self._closed = True
             self.drop_output()
@@ -104,18 +111,18 @@ class Channel:
         """Write the pieces, now or when there is room."""
         size = sum(map(len, pieces))
         if len(pieces) > 1 and size <= _JOINED_MAX:
-            # Each piece is an exit to the hypervisor.
+            # Each piece costs an exit to the hypervisor.
             pieces = (b"".join(pieces),)
         for piece in pieces:
             if piece:
                 self._output.append(memoryview(piece))
         self.output_size += size
-        # Answers to requests that were read together go out together.
+        # Answers to requests that were read together are written together.
         if not self._pulling:
             self._flush()
 
     def drop_output(self) -> None:
-        """Forget what was not written yet."""
+        """Drop unwritten output."""
         self._output.clear()
         self.output_size = 0
 
@@ -129,14 +136,14 @@ class Channel:
             self.paused = False
             self._pull_soon()
 
-    def look(self) -> None:
-        """See whether the peer is there now: that it came is told only with what it sends."""
+    def poll_connected(self) -> None:
+        """Ask the kernel whether the peer is there: its arrival is reported only with its first bytes."""
         poll = select.poll()
         poll.register(self.fd, 0)
-        self.see(not poll.poll(0))
+        self.set_connected(not poll.poll(0))
 
-    def see(self, connected: bool) -> None:
-        """Take note of whether the peer is there."""
+    def set_connected(self, connected: bool) -> None:
+        """Record whether the peer is there."""
         left = self.connected and not connected
         self.connected = connected
         if left:
@@ -145,7 +152,7 @@ class Channel:
     def _happened(self, events: int) -> None:
         connected = not events & (EPOLLHUP | EPOLLERR)
         if connected is not self.connected:
-            self.see(connected)
+            self.set_connected(connected)
         if events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR):
             self._readable = True
             self._pull()
@@ -167,7 +174,7 @@ class Channel:
                 if self.paused or self._closed or not self._read():
                     break
                 if self._output and not self._blocked:
-                    # Whoever asks one thing at a time need not wait until nothing more is found.
+                    # A client that asks one thing at a time gets its answer before the next read.
                     self._flush()
         finally:
             self._pulling = False
@@ -177,9 +184,9 @@ class Channel:
             self._pull_soon()
 
     def _read(self) -> bool:
-        """Read once; tell whether there may be more."""
+        """Read once, and return whether there may be more."""
         try:
-            # One piece first: preparing many costs more than all else that a short request takes.
+            # One piece first: preparing many costs more than the rest of a short request.
             size = os.readv(self.fd, _first)
             if size == _READ_PIECE:
                 size += self._read_more()
@@ -203,10 +210,7 @@ class Channel:
         return more
 
     def _read_more(self) -> int:
-        """Read on behind the first piece, until the buffer is full or there is no more; return how much there was.
-
-        To find out now that there is no more disturbs no worker that has what was read.
-        """
+        """Read behind the first piece until the buffer is full or nothing is left, and return the size."""
         size = 0
         try:
             size = os.readv(self.fd, _next)
@@ -219,12 +223,12 @@ class Channel:
         except BlockingIOError:
             self._readable = False
         except OSError:
-            # Whatever it is, the next read tells; what was read already must not be lost.
+            # The next read reports it; what was read must not be lost.
             pass
         return size
 
     def _block(self, blocked: bool) -> None:
-        """Watch for room only while there is none: else every write would wake the loop once more."""
+        """Watch for room only while there is none, or every write would wake the loop again."""
         if self._blocked != blocked:
             self._blocked = blocked
             self._loop.modify(self.fd, READABLE | WRITABLE if blocked else READABLE)
@@ -234,10 +238,10 @@ class Channel:
         writes = 0
         while self._output:
             if writes == _WRITES_PER_TURN:
-                # Who takes it all that fast may have said something meanwhile: that this is not for it.
-                if not self._going_on:
-                    self._going_on = True
-                    self._loop.call_soon(self._go_on)
+                # A peer that reads this fast may have sent something meanwhile, even that this is not for it.
+                if not self._continuing:
+                    self._continuing = True
+                    self._loop.call_soon(self._continue)
                 return
             writes += 1
             try:
@@ -246,12 +250,12 @@ class Channel:
                 self._block(True)
                 return
             except (BrokenPipeError, ConnectionResetError):
-                # Nobody takes answers any more; what was sent before that can still be read.
+                # No more output is taken; what the peer sent before can still be read.
                 self.drop_output()
                 self._block(False)
-                self.see(connected=False)
+                self.set_connected(connected=False)
                 if not self._closed:
-                    # There is room again for whoever waited for it.
+                    # Let those continue that waited for room.
                     self._drained()
                 return
             except OSError as error:
@@ -270,8 +274,8 @@ class Channel:
         if had_output:
             self._drained()
 
-    def _go_on(self) -> None:
-        self._going_on = False
+    def _continue(self) -> None:
+        self._continuing = False
         if not self._closed:
             self._flush()
 

@@ -1,43 +1,53 @@
-"""Bulk work leaves the processors to short work while there is some.
+"""Bulk work leaves the processors to requests while requests come.
 
-However short the agent's own queues are: what keeps every processor of a small machine at work lets an answer
-wait until one is free, which takes milliseconds. So while one answer follows another, transfers and digests work
-in short pieces, and rest for longer than they worked.
+On a small machine an answer is late not because of a queue, but because every processor is busy. So while
+one answer follows another, transfers and digests work in short pieces, and pause for longer than they worked.
 """
 
 from __future__ import annotations
 
+from _queue import SimpleQueue
+from os import cpu_count
 from time import monotonic, sleep
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
-# How soon short work is followed by more, if it is, in seconds.
-_MOMENT: Final = 0.02
-# How long a worker rests for each second of work; and at most, whatever kept it from working.
-_REST: Final = 2.0
-_REST_MAX: Final = 0.005
-
-_last = _until = 0.0
+# Requests that follow each other within this time start throttling, in seconds.
+_REQUEST_GAP: Final = 0.02
+# How long a worker pauses for each second of work, and the longest pause in seconds.
+_PAUSE_RATIO: Final = 2.0
+_PAUSE_MAX: Final = 0.005
 
 
-def hurry() -> None:
-    """Short work was done; where that was twice in a moment, there may be more."""
-    global _last, _until
-    now = monotonic()
-    if now - _last < _MOMENT:
-        _until = now + _MOMENT
-    _last = now
+class Throttle:
+    """Tells bulk work when to pause. May be used from any thread.
 
+    Attributes:
+        turns: Holds one item for each digest that may be computed at once: one processor less than there are.
+    """
 
-def in_a_hurry() -> bool:
-    """Whether bulk work should give way now."""
-    return monotonic() < _until
+    def __init__(self) -> None:
+        self._last_request = self._active_until = 0.0
+        self.turns: SimpleQueue[None] = SimpleQueue()
+        for _ in range(max(1, (cpu_count() or 1) - 1)):
+            self.turns.put(None)
 
+    def note_request(self) -> None:
+        """Record an answered request; two within 20 ms start throttling."""
+        now = monotonic()
+        if now - self._last_request < _REQUEST_GAP:
+            self._active_until = now + _REQUEST_GAP
+        self._last_request = now
 
-def rest(begun: float) -> None:
-    """Rest from work that began at `begun`, by the monotonic clock, where it should give way. For workers."""
-    now = monotonic()
-    # Even no sleep at all lets others have the interpreter's lock.
-    sleep(min((now - begun) * _REST, _REST_MAX) if now < _until else 0)
+    @property
+    def requests_active(self) -> bool:
+        """Whether requests follow each other, so that bulk work should yield."""
+        return monotonic() < self._active_until
+
+    def pause(self, started: float) -> None:
+        """Pause a worker whose piece of work began at `started` (monotonic clock), if requests are active."""
+        now = monotonic()
+        # Even a sleep of 0 lets another thread take the interpreter's lock.
+        sleep(min((now - started) * _PAUSE_RATIO, _PAUSE_MAX) if now < self._active_until else 0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from phoenix_ga.agent.core.loop import READABLE, WRITABLE
-from phoenix_ga.agent.protocol.streams import Endpoint
+from phoenix_ga.agent.endpoints.endpoint import Endpoint
 from phoenix_ga.wire.streams import Data
 
 TYPE_CHECKING = False
@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
     from phoenix_ga.agent.core.loop import Loop
     from phoenix_ga.agent.core.workers import Workers
-    from phoenix_ga.agent.protocol.streams import OpenStream, Piece
+    from phoenix_ga.agent.endpoints.endpoint import Piece
+    from phoenix_ga.agent.protocol.streams import OpenStream
     from phoenix_ga.wire.streams import Skip
 else:
     # The module `collections` would load much that is not needed here.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from errno import EINVAL
 
-from phoenix_ga.agent.protocol.streams import Endpoint
+from phoenix_ga.agent.endpoints.endpoint import Endpoint
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from errno import EBADMSG
 
 from phoenix_ga.agent.endpoints.file import FileEndpoint
 from phoenix_ga.agent.linux.anonymous_mmap import map_memory
-from phoenix_ga.agent.operations.digest import new_digest
+from phoenix_ga.agent.operations.digest import ThrottledDigest
 from phoenix_ga.wire.streams import Data, Skip
 
 TYPE_CHECKING = False
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections import deque
     from typing import Any, Final, Union
 
+    from phoenix_ga.agent.core.throttle import Throttle
     from phoenix_ga.agent.operations.replacement import Replacement
 
     # A hole, or how many bytes come next.
@@ -37,10 +38,10 @@ class FileSink(FileEndpoint):
     window = _WINDOW
     skips = True
 
-    def __init__(self, replacement: Replacement, digest: bool) -> None:
+    def __init__(self, replacement: Replacement, digest: bool, throttle: Throttle) -> None:
         super().__init__()
         self._replacement = replacement
-        self._digest = new_digest("sha256") if digest else None
+        self._digest = ThrottledDigest("sha256", throttle) if digest else None
         self._ring: memoryview | None = None
         # Where in it the next byte that comes is put, and from where the next one is written.
         self._head = self._tail = 0

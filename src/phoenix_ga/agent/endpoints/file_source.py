@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 from stat import S_ISREG
 
-from phoenix_ga.agent.core.throttle import in_a_hurry
+from phoenix_ga.agent.core.nowait import NOWAIT
+from phoenix_ga.agent.endpoints.endpoint import FRAME_SIZE
 from phoenix_ga.agent.endpoints.file import FileEndpoint
 from phoenix_ga.agent.linux.anonymous_mmap import map_memory
-from phoenix_ga.agent.linux.nowait_read import NOWAIT
-from phoenix_ga.agent.operations.digest import new_digest
-from phoenix_ga.agent.protocol.streams import FRAME_SIZE
+from phoenix_ga.agent.operations.digest import ThrottledDigest
 from phoenix_ga.wire.streams import Skip
 
 TYPE_CHECKING = False
@@ -19,8 +18,10 @@ if TYPE_CHECKING:
     from typing import Any, Final, Optional
 
     from phoenix_ga.agent.core.loop import Loop
+    from phoenix_ga.agent.core.throttle import Throttle
     from phoenix_ga.agent.core.workers import Workers
-    from phoenix_ga.agent.protocol.streams import OpenStream, Piece
+    from phoenix_ga.agent.endpoints.endpoint import Piece
+    from phoenix_ga.agent.protocol.streams import OpenStream
 
     # What was read, nothing at the end, and the buffer that it is in.
     Read = tuple[Piece, Optional[memoryview]]
@@ -47,13 +48,14 @@ class FileSource(FileEndpoint):
     fd: open for reading; closed at the end. sparse: leave out holes.
     """
 
-    def __init__(self, fd: int, offset: int, length: int, digest: bool, sparse: bool) -> None:
+    def __init__(self, fd: int, offset: int, length: int, digest: bool, sparse: bool, throttle: Throttle) -> None:
         super().__init__()
         self._fd = fd
         self._offset = offset
         self._end = offset + length
         self._start = offset
-        self._digest = new_digest("sha256") if digest else None
+        self._throttle = throttle
+        self._digest = ThrottledDigest("sha256", throttle) if digest else None
         self._sparse = sparse and S_ISREG(os.fstat(fd).st_mode)
         # Up to where there is known to be no hole.
         self._data_end = offset if self._sparse else self._end
@@ -119,7 +121,7 @@ class FileSource(FileEndpoint):
                 if size:
                     self._skipped = False
                     if self._digest is not None:
-                        self._digest.update_at_once(buffer[:size])
+                        self._digest.update_inline(buffer[:size])
                     return buffer[:size]
         if self._at_end:
             self._finish()
@@ -137,7 +139,7 @@ class FileSource(FileEndpoint):
     @property
     def _at_once(self) -> bool:
         """Whether it is the loop that reads, and not a worker."""
-        return self._in_memory and (self._digest is None or in_a_hurry())
+        return self._in_memory and (self._digest is None or self._throttle.requests_active)
 
     @property
     def _has_room(self) -> bool:

@@ -8,7 +8,7 @@ from errno import EIO
 
 from phoenix_ga.agent.core.loop import READABLE
 from phoenix_ga.agent.endpoints.descriptor import DescriptorEndpoint
-from phoenix_ga.agent.protocol.streams import Endpoint
+from phoenix_ga.agent.endpoints.endpoint import Endpoint
 from phoenix_ga.wire.json_text import encode_json
 
 TYPE_CHECKING = False
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
     from phoenix_ga.agent.core.loop import Loop
     from phoenix_ga.agent.core.workers import Workers
-    from phoenix_ga.agent.protocol.streams import OpenStream, Piece
+    from phoenix_ga.agent.endpoints.endpoint import Piece
+    from phoenix_ga.agent.protocol.streams import OpenStream
 
 # What tells of a new connection is shorter.
 _NEWS_SIZE: Final = 512

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Final
 
+    from phoenix_ga.agent.core.throttle import Throttle
+
 # How long a write to a FIFO or a device waits for somebody to take the data, in seconds.
 _WRITE_TIMEOUT: Final = 30.0
 INT64_MAX: Final = 2**63 - 1
@@ -133,14 +135,14 @@ def sync_directory(path: bytes) -> None:
         os.close(fd)
 
 
-def digest(path: str, algorithm: str, length: int = INT64_MAX) -> str:
+def digest(path: str, algorithm: str, throttle: Throttle, length: int = INT64_MAX) -> str:
     """Return the digest, in hex, of the first `length` bytes of a regular file or a block device.
 
     algorithm: `md5` or `sha256`. Raises OSError (EINVAL) on a FIFO, a socket or a character device,
     which may have no end.
     """
     # Needs sockets, which an agent that computes no digest does without.
-    from phoenix_ga.agent.operations.digest import new_digest
+    from phoenix_ga.agent.operations.digest import ThrottledDigest
 
     name = encode_path(path)
     fd = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
@@ -150,7 +152,7 @@ def digest(path: str, algorithm: str, length: int = INT64_MAX) -> str:
             raise OSError(EISDIR, os.strerror(EISDIR), path)
         if not (stat.S_ISREG(mode) or stat.S_ISBLK(mode)):
             raise OSError(EINVAL, "it is no regular file and no block device", path)
-        computed = new_digest(algorithm)
+        computed = ThrottledDigest(algorithm, throttle)
         piece = bytearray(_DIGEST_PIECE)
         while length and (size := os.readv(fd, [memoryview(piece)[:length]])):
             computed.update(memoryview(piece)[:size])

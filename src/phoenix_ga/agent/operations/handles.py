@@ -13,28 +13,17 @@ if TYPE_CHECKING:
 
 
 class OpenFile:
-    """A file that a client has open. path: as it was asked for. writable: it was opened to write.
+    """A file that a client has open. path: as it was asked for. writable: it was opened to write."""
 
-    in_memory: writing to it takes no disk.
-    """
-
-    __slots__ = ("fd", "in_memory", "made_in", "path", "regular", "writable")
+    __slots__ = ("fd", "made_in", "path", "regular", "writable")
 
     def __init__(self, fd: int, path: str, writable: bool, regular: bool, made_in: bytes) -> None:
         self.fd = fd
         self.path = path
         self.writable = writable
         self.regular = regular
-        self.in_memory = writable and _is_in_memory(fd)
         # The directory that has a new entry, which must reach the disk with the file.
         self.made_in = made_in
-
-
-def _is_in_memory(fd: int) -> bool:
-    # An agent that nobody asks for a file does without.
-    from phoenix_ga.agent.linux.memory_files import is_in_memory
-
-    return is_in_memory(fd)
 
 
 class Handles:

@@ -9,9 +9,7 @@ from __future__ import annotations
 import os
 from _thread import allocate_lock
 from errno import EBADF, EMFILE
-from fcntl import F_GETFL, fcntl
 
-from phoenix_ga.agent.linux.memory_files import is_in_memory
 from phoenix_ga.agent.operations.files import encode_path
 
 TYPE_CHECKING = False
@@ -48,15 +46,12 @@ class CountedHandles:
 
     The next handle is kept in the file qga.state of `directory`, so that a handle of an agent that was
     restarted never means another file of this one.
-
-    in_memory: the descriptors of those that writing to takes no disk.
     """
 
     def __init__(self, directory: str) -> None:
         self._path = encode_path(directory)
         self._lock = allocate_lock()
         self._descriptors: dict[int, int] = {}
-        self.in_memory: dict[int, int] = {}
         self._opening = 0
         self._next = self._read_state()
 
@@ -75,9 +70,6 @@ class CountedHandles:
             with self._lock:
                 self._opening -= 1
             raise
-        flags = fcntl(descriptor, F_GETFL)
-        # What is appended could not be taken back.
-        in_memory = flags & os.O_ACCMODE != os.O_RDONLY and not flags & os.O_APPEND and is_in_memory(descriptor)
         with self._lock:
             self._opening -= 1
             handle = self._next
@@ -89,8 +81,6 @@ class CountedHandles:
                 raise StateError(error.errno, error.strerror, self._path) from None
             self._next = following
             self._descriptors[handle] = descriptor
-            if in_memory:
-                self.in_memory[handle] = descriptor
         return handle
 
     def get(self, handle: int) -> int:
@@ -103,7 +93,6 @@ class CountedHandles:
     def remove(self, handle: int) -> int:
         """Forget the handle and return its file descriptor. Raises OSError (EBADF)."""
         descriptor = self.get(handle)
-        self.in_memory.pop(handle, None)
         del self._descriptors[handle]
         return descriptor
 

@@ -11,27 +11,27 @@ from phoenix_ga.agent.core.channel import Channel
 from phoenix_ga.agent.core.log import DEBUG, ERR, INFO, WARNING
 from phoenix_ga.agent.ports.path_wait import PathWait
 from phoenix_ga.agent.ports.port import RETRY_PAUSE, Port
-from phoenix_ga.agent.protocol.session import ARRIVAL_TIME, Conversation
+from phoenix_ga.agent.protocol.conversation import ARRIVAL_TIME, Conversation
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from phoenix_ga.agent.core.loop import Loop, Timer
-    from phoenix_ga.agent.protocol.dispatch import Dispatcher
+    from phoenix_ga.agent.core.loop import Timer
+    from phoenix_ga.agent.protocol.scheduler import Scheduler
 
 
 class DevicePort(Port):
-    """A character device: a virtio-serial port or, with `raw`, a tty that is put into raw mode.
+    """A character device: a virtio-serial port, or a tty.
 
-    The device stays open while clients come and go. Where it can't be opened, or goes away, it is
-    waited for.
+    The device stays open while clients come and go. If it cannot be opened, or goes away, the agent waits for it.
+
+    Args:
+        raw: It is a tty, which is put into raw mode.
     """
 
-    def __init__(
-        self, name: str, loop: Loop, dispatcher: Dispatcher, settled: Callable[[], None], raw: bool = False
-    ) -> None:
-        super().__init__(name, loop, dispatcher, settled)
+    def __init__(self, name: str, scheduler: Scheduler, settled: Callable[[], None], raw: bool = False) -> None:
+        super().__init__(name, scheduler, settled)
         self.path = name.partition(":")[2] if raw else name
         self._raw = raw
         self._channel: Channel | None = None
@@ -48,7 +48,7 @@ class DevicePort(Port):
         try:
             self._open()
         except OSError as error:
-            if not self._dispatcher.context.config.waits_for_ports:
+            if not self._context.config.waits_for_ports:
                 raise
             self._wait_after(error)
 
@@ -60,16 +60,14 @@ class DevicePort(Port):
 
     def _open(self) -> None:
         if not stat.S_ISCHR(os.stat(self.path).st_mode):
-            raise OSError(ENODEV, "it is no character device; to listen on a Unix socket, write unix:PATH")
+            raise OSError(ENODEV, "not a character device; to listen on a Unix socket, write unix:PATH")
         fd = os.open(self.path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
         try:
             if self._raw:
                 _set_raw(fd)
-            self._channel = Channel(
-                self._loop, fd, self._received, self._ended, self._left, self._drained, self._lost
-            )
-            self._conversation = Conversation(self._loop, self._dispatcher, self._channel, self.name, self._settled)
-            self._channel.start()
+            channel = self._channel = Channel(self._loop, fd)
+            talk = self._conversation = Conversation(self._scheduler, channel, self.name, self._settled)
+            channel.start(talk.received, talk.drained, self._ended, self._left, self._lost)
         except OSError:
             os.close(fd)
             self._channel = self._conversation = None
@@ -79,7 +77,7 @@ class DevicePort(Port):
         self._log.write(INFO, f"{self.name}: open")
 
     def _wait_after(self, error: OSError) -> None:
-        """Wait for a change of the path, and try again then."""
+        """Wait for the path to change, then retry."""
         reason = error.strerror or str(error)
         if reason != self._reported:
             self._reported = reason
@@ -88,7 +86,7 @@ class DevicePort(Port):
             self._wait = PathWait(self._loop, self.path, self._retry, busy=error.errno == EBUSY)
         except (OSError, ImportError):
             self._wait = self._loop.call_later(RETRY_PAUSE, self._retry)
-        # It may have come while the wait was being set up.
+        # The device may have appeared while the wait was set up.
         try:
             self._open()
         except OSError:
@@ -108,14 +106,6 @@ class DevicePort(Port):
             self._channel.close()
             self._channel = None
 
-    def _received(self, data: memoryview) -> None:
-        assert self._conversation is not None
-        self._conversation.received(data)
-
-    def _drained(self) -> None:
-        if self._conversation is not None:
-            self._conversation.drained()
-
     def _left(self) -> None:
         assert self._conversation is not None
         self._log.write(DEBUG, f"{self.name}: the host closed it")
@@ -125,28 +115,28 @@ class DevicePort(Port):
         assert self._channel is not None
         assert self._conversation is not None
         if self._raw:
-            # A tty that was hung up stays so for whoever has it open.
+            # A tty that was hung up stays so for all its open descriptors.
             self._lost(OSError(EIO, "hung up"))
             return
-        self._channel.see(connected=False)
+        self._channel.set_connected(connected=False)
         if self._conversation.unfinished:
             self._loop.call_later(ARRIVAL_TIME, self._forget_unless_connected)
 
     def _forget_unless_connected(self) -> None:
         if self._channel is not None and self._conversation is not None:
-            self._channel.look()
+            self._channel.poll_connected()
             if not self._channel.connected:
                 self._conversation.hang_up()
 
     def _lost(self, error: OSError) -> None:
         self._leave()
-        if not self._dispatcher.context.config.waits_for_ports:
+        if not self._context.config.waits_for_ports:
             self._log.write(ERR, f"{self.name}: {error.strerror}")
-            self._dispatcher.context.stop()
+            self._context.stop()
         elif monotonic() - self._opened_at > RETRY_PAUSE:
             self._wait_after(error)
         else:
-            # A device on its way out can still be opened, only to be lost again.
+            # A device that is being removed can still be opened, only to be lost again.
             self._wait = self._loop.call_later(RETRY_PAUSE, self._retry)
 
 

@@ -8,16 +8,15 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from phoenix_ga.agent.core.loop import Loop
     from phoenix_ga.agent.ports.port import Port
-    from phoenix_ga.agent.protocol.dispatch import Dispatcher
+    from phoenix_ga.agent.protocol.scheduler import Scheduler
 
 
-def make_port(name: str, loop: Loop, dispatcher: Dispatcher, settled: Callable[[], None]) -> Port:
+def make_port(name: str, scheduler: Scheduler, settled: Callable[[], None]) -> Port:
     """Return the port that `name` means, as the option `port` describes it. Raises ValueError."""
     kind, colon, address = name.partition(":")
     if colon and kind == "tty":
-        return DevicePort(name, loop, dispatcher, settled, raw=True)
+        return DevicePort(name, scheduler, settled, raw=True)
     if colon and kind in ("unix", "vsock", "fd"):
         # The socket module costs memory that an agent on a virtio-serial port does not need.
         from phoenix_ga.agent.ports import sockets
@@ -28,7 +27,7 @@ def make_port(name: str, loop: Loop, dispatcher: Dispatcher, settled: Callable[[
             "vsock": sockets.vsock_listener,
             "fd": sockets.inherited_listener,
         }[kind](address)
-        return ListeningPort(name, loop, dispatcher, settled, make)
+        return ListeningPort(name, scheduler, settled, make)
     if not name.startswith("/"):
         raise ValueError(f"port {name!r} is neither an absolute path nor unix:PATH, vsock:PORT or tty:PATH")
-    return DevicePort(name, loop, dispatcher, settled)
+    return DevicePort(name, scheduler, settled)

@@ -8,37 +8,39 @@ from time import monotonic
 from phoenix_ga.agent.core.channel import Channel
 from phoenix_ga.agent.core.log import INFO, WARNING
 from phoenix_ga.agent.ports.port import RETRY_PAUSE, Port
-from phoenix_ga.agent.protocol.session import Conversation
+from phoenix_ga.agent.protocol.conversation import Conversation
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Final
 
-    from phoenix_ga.agent.core.loop import Loop, Timer
-    from phoenix_ga.agent.protocol.dispatch import Dispatcher
+    from phoenix_ga.agent.core.loop import Timer
+    from phoenix_ga.agent.protocol.scheduler import Scheduler
 
 # Refused clients that retry in a loop get one line in the log in this time, in seconds.
 _REFUSALS_PAUSE: Final = 10.0
 
 
 class Listener:
-    """A listening socket that hands out the file descriptors of peers that may connect."""
+    """A listening socket that accepts only peers that may talk to the agent."""
 
     def fileno(self) -> int:
         """Return the file descriptor to watch."""
         raise NotImplementedError
 
     def accept(self) -> int:
-        """Return the file descriptor of the next connection, non-blocking.
+        """Return the file descriptor of the next connection, in non-blocking mode.
 
-        Raises BlockingIOError where there is none, PermissionError where its peer may not connect,
-        OSError where it failed.
+        Raises:
+            BlockingIOError: No connection is waiting.
+            PermissionError: The peer may not connect.
+            OSError: It failed.
         """
         raise NotImplementedError
 
     def close(self) -> None:
-        """Listen no more."""
+        """Stop listening."""
         raise NotImplementedError
 
 
@@ -48,12 +50,11 @@ class ListeningPort(Port):
     def __init__(
         self,
         name: str,
-        loop: Loop,
-        dispatcher: Dispatcher,
+        scheduler: Scheduler,
         settled: Callable[[], None],
         listen: Callable[[], Listener],
     ) -> None:
-        super().__init__(name, loop, dispatcher, settled)
+        super().__init__(name, scheduler, settled)
         self._listen = listen
         self._listener: Listener | None = None
         self._connections: set[Connection] = set()
@@ -83,7 +84,7 @@ class ListeningPort(Port):
 
     def _accept(self, events: int = 0) -> None:
         while self._listener is not None:
-            config = self._dispatcher.context.config
+            config = self._context.config
             is_full = len(self._connections) >= config.max_clients
             if is_full and config.clients_queue:
                 return
@@ -92,11 +93,11 @@ class ListeningPort(Port):
             except BlockingIOError:
                 return
             except (PermissionError, ConnectionAbortedError) as error:
-                # This one came to nothing; others may wait behind it.
+                # Others may wait behind this one.
                 self._report_refusal(error.strerror or str(error))
                 continue
             except OSError as error:
-                # No file descriptor or no memory left: the client stays in the queue of the socket.
+                # No descriptor or no memory is left: the client stays in the queue of the socket.
                 self._accept_later(error.strerror or str(error))
                 return
             if is_full:
@@ -104,7 +105,7 @@ class ListeningPort(Port):
                 os.close(fd)
                 continue
             self._reported = ""
-            self._connections.add(Connection(self, fd, self._loop, self._dispatcher, self._settled))
+            self._connections.add(Connection(self, fd, self._scheduler, self._settled))
 
     def _accept_later(self, reason: str) -> None:
         if self._reported != reason:
@@ -129,26 +130,22 @@ class ListeningPort(Port):
     def forget(self, connection: Connection) -> None:
         """The connection was closed."""
         self._connections.discard(connection)
-        if self._listener is not None and self._dispatcher.context.config.clients_queue:
+        if self._listener is not None and self._context.config.clients_queue:
             self._loop.call_soon(self._accept)
 
 
 class Connection:
-    """One accepted connection, closed when its client has left and has its answers."""
+    """One accepted connection, closed when its client has left and all answers are sent."""
 
-    def __init__(
-        self, port: ListeningPort, fd: int, loop: Loop, dispatcher: Dispatcher, settled: Callable[[], None]
-    ) -> None:
+    def __init__(self, port: ListeningPort, fd: int, scheduler: Scheduler, settled: Callable[[], None]) -> None:
         self._port = port
-        self._dispatcher = dispatcher
+        self._scheduler = scheduler
         self._settled = settled
         self._no_more = False
         self._closed = False
-        self._channel = Channel(
-            loop, fd, self._received, self._ended, self._left, self._drained, self._lost, connected=True
-        )
-        self._conversation = Conversation(loop, dispatcher, self._channel, port.name, self._conversation_settled)
-        self._channel.start()
+        self._channel = Channel(scheduler.loop, fd, connected=True)
+        talk = self._conversation = Conversation(scheduler, self._channel, port.name, self._conversation_settled)
+        self._channel.start(talk.received, talk.drained, self._ended, self._left, self._lost)
 
     @property
     def busy(self) -> bool:
@@ -163,12 +160,6 @@ class Connection:
         self._port.forget(self)
         self._settled()
 
-    def _received(self, data: memoryview) -> None:
-        self._conversation.received(data)
-
-    def _drained(self) -> None:
-        self._conversation.drained()
-
     def _conversation_settled(self) -> None:
         if self._no_more:
             self.close()
@@ -176,15 +167,15 @@ class Connection:
             self._settled()
 
     def _ended(self) -> None:
-        # A client that only stopped sending, as `echo ... | socat` does, still wants its answers.
+        # A client that stopped sending, as `echo ... | socat` does, still wants its answers.
         self._no_more = True
         if not (self._channel.connected and self.busy):
             self.close()
 
     def _left(self) -> None:
-        # What it has asked for is still read and done, up to the end, which closes the connection. An
-        # agent that stops reads no more.
-        if self._dispatcher.stopping:
+        # Its requests are still read and done; the end of the input closes the connection. An agent that is
+        # stopping reads no more.
+        if self._scheduler.stopping:
             self._no_more = True
         self._conversation.leave()
 

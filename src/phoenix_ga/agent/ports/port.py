@@ -6,26 +6,27 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from phoenix_ga.agent.core.log import Log
-    from phoenix_ga.agent.core.loop import Loop
-    from phoenix_ga.agent.protocol.dispatch import Dispatcher
+    from phoenix_ga.agent.protocol.scheduler import Scheduler
 
 # How long to wait before a retry if the kernel cannot tell when to retry, in seconds.
 RETRY_PAUSE = 1.0
 
 
 class Port:
-    """A place where clients come. settled: is called when no more answers are due there."""
+    """A place where clients come from.
 
-    def __init__(self, name: str, loop: Loop, dispatcher: Dispatcher, settled: Callable[[], None]) -> None:
+    Args:
+        name: As the option `port` gives it.
+        settled: Called when no answers are due any more.
+    """
+
+    def __init__(self, name: str, scheduler: Scheduler, settled: Callable[[], None]) -> None:
         self.name = name
-        self._loop = loop
-        self._dispatcher = dispatcher
+        self._scheduler = scheduler
+        self._loop = scheduler.loop
+        self._context = scheduler.dispatcher.context
+        self._log = self._context.log
         self._settled = settled
-
-    @property
-    def _log(self) -> Log:
-        return self._dispatcher.context.log
 
     @property
     def busy(self) -> bool:
@@ -33,9 +34,9 @@ class Port:
         raise NotImplementedError
 
     def start(self) -> None:
-        """Begin to serve clients. Raises OSError where the port can never be served."""
+        """Begin to serve clients. Raises OSError if the port can never be served."""
         raise NotImplementedError
 
     def close(self) -> None:
-        """Serve no more."""
+        """Stop serving, and close all connections."""
         raise NotImplementedError

@@ -1,4 +1,4 @@
-"""Which commands may run: the lists of the configuration, and the frozen state above all."""
+"""Which commands may run: the frozen state first, then the configuration."""
 
 from __future__ import annotations
 
@@ -16,26 +16,32 @@ _ALWAYS: Final = frozenset(("sync", "guest-sync", "guest-sync-delimited"))
 
 
 class NotPermittedError(OSError):
-    """A command that the policy forbids (EPERM), or that can't run while filesystems are frozen (EBUSY)."""
+    """The policy forbids a command (EPERM), or it cannot run while filesystems are frozen (EBUSY)."""
 
 
 class Policy:
-    """allow, block: patterns of command names, with the wildcards of fnmatch(3).
+    """Which commands may run. A frozen guest can always be thawed.
 
-    Where there is an allow list, what is not on it is refused. Block wins over allow. read_only
-    refuses whatever changes the guest. A frozen guest can always be thawed.
+    Args:
+        allow: Patterns of command names, with the wildcards of fnmatch(3); if given, all others are refused.
+        block: Patterns of names that are refused, allowed or not.
+        read_only: Refuse every command that changes the guest.
+
+    Attributes:
+        restricts: It refuses something.
     """
 
-    __slots__ = ("allow", "block", "read_only")
+    __slots__ = ("allow", "block", "read_only", "restricts")
 
     def __init__(self, allow: tuple[str, ...] = (), block: tuple[str, ...] = (), read_only: bool = False) -> None:
         self.allow = allow
         self.block = block
         self.read_only = read_only
+        self.restricts = bool(allow or block or read_only)
 
     def permits(self, command: Command) -> bool:
-        """Tell whether the command may run, with arguments that don't change the guest at least."""
-        # Without them, a client could not tell its own answers from those due to another.
+        """Return whether the command may run, at least with arguments that do not change the guest."""
+        # Without these, a client could not tell its own answers from those for another.
         if command.name in _ALWAYS:
             return True
         if self.block or self.allow:
@@ -45,7 +51,7 @@ class Policy:
         return not (self.read_only and command.changes is True)
 
     def check(self, command: Command, bound: Mapping[str, Any], frozen: bool) -> None:
-        """Raise NotPermittedError where the call may not be made."""
+        """Raise NotPermittedError if the call may not run."""
         if frozen:
             if not command.while_frozen:
                 raise NotPermittedError(EBUSY, "all filesystems are frozen; fs-unfreeze thaws them")
@@ -60,7 +66,7 @@ class Policy:
 def _matches(names: tuple[str, ...], patterns: tuple[str, ...]) -> bool:
     if not patterns:
         return False
-    # Loads `re`, which an agent without lists does without.
+    # Imports `re`, which an agent without lists does not need.
     from fnmatch import fnmatchcase
 
     return any(fnmatchcase(name, pattern) for name in names for pattern in patterns)

@@ -1,7 +1,7 @@
-"""The streams of one client: frames to and from the endpoints in the guest, and who sends when.
+"""The streams of one client: frames to and from endpoints, and which stream sends when.
 
-Answers go before bulk data: a frame is given to the channel only when nothing else waits there, and
-streams that have something to send take turns.
+Answers go before bulk data: the channel gets a frame only when nothing else waits there, and streams that
+have something to send take turns.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from errno import EAGAIN, EIO, EPROTO
 from time import monotonic
 
 from phoenix_ga.agent.core.channel import WRITE_PIECE
-from phoenix_ga.agent.core.throttle import in_a_hurry
+from phoenix_ga.agent.endpoints.endpoint import FRAME_SIZE
 from phoenix_ga.wire.frames import HEADER_SIZE
 from phoenix_ga.wire.streams import Credit, Data, End, Reset, Skip, Stream, StreamViolation
 
@@ -18,60 +18,26 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections import deque
     from collections.abc import Callable
-    from typing import Any, Final, Union
+    from typing import Any, Final
 
     from phoenix_ga.agent.core.channel import Channel
     from phoenix_ga.agent.core.loop import Loop
+    from phoenix_ga.agent.core.throttle import Throttle
     from phoenix_ga.agent.core.workers import Workers
+    from phoenix_ga.agent.endpoints.endpoint import Endpoint
     from phoenix_ga.wire.units import Frame
-
-    Piece = Union[bytes, memoryview, Skip]
 else:
     # The module `collections` would load much that is not needed here.
     from _collections import deque
 
-# An answer waits for one frame at most; but each frame costs as much Python, whatever its size. With
-# its header, it fills the pieces that the kernel takes.
-FRAME_SIZE: Final = 4 * WRITE_PIECE - HEADER_SIZE
-# What of a frame goes out with its header: a header alone would cost as much as a piece. Where streams give way
-# a frame has no more, for an answer waits until the client has read it, too.
+# The payload that goes out in one piece with the header, which alone would cost as much as a piece. While
+# requests are active, a frame holds no more: an answer also waits until the client has read the frame.
 _HEAD: Final = WRITE_PIECE - HEADER_SIZE
-# Then they send for so long, and rest for as long as the loop can measure, in seconds.
+# While requests are active, streams send for this long, and then pause, in seconds.
 _BURST: Final = 0.0004
-_REST: Final = 0.001
-# What all streams of a client may keep in memory, in bytes.
+_PAUSE: Final = 0.001
+# Memory that the windows of a client's streams may take, in bytes.
 _WINDOWS_MAX: Final = 64 * 1024 * 1024
-
-
-class Endpoint:
-    """What is at the guest's end of a stream. All methods are called on the loop, and never wait.
-
-    window: how many bytes from the host it has room for; 0: it takes none. sends: it has bytes for
-    the host. skips: it knows what to do with a Skip.
-    """
-
-    window = 0
-    sends = True
-    skips = False
-
-    def start(self, stream: OpenStream) -> None:
-        """Begin; `stream` is where to report to."""
-
-    def pull(self, size: int) -> Piece:
-        """Return at most `size` bytes to be sent. None of them: `stream.ready` will be called."""
-        return b""
-
-    def received(self, piece: Data | Skip) -> None:
-        """Take what came, and tell `stream.consumed` when it takes no room any more."""
-
-    def ended(self, message: dict[str, Any]) -> None:
-        """The host sends no more."""
-
-    def closed(self, loop: Loop, workers: Workers) -> None:
-        """The stream is over, or the client is gone: let go of everything.
-
-        Called once, and without `start` before where the client went too early.
-        """
 
 
 class OpenStream:
@@ -96,27 +62,31 @@ class OpenStream:
         return self._streams.workers
 
     def start(self) -> None:
-        """Let the endpoint begin. To be called when the answer that names the stream was sent."""
+        """Start the endpoint. Call it once the answer that names the stream was sent."""
         self._streams.guarded(self, self.endpoint.start, self)
 
     def watch(self, fd: int, callback: Callable[[int], None], events: int) -> None:
-        """Call back as `Loop.watch` does; what goes wrong in it ends the stream, and not the agent."""
+        """Call back as `Loop.watch` does; an exception ends the stream and not the agent."""
         self.loop.watch(fd, lambda happened: self._streams.guarded(self, callback, happened), events)
 
     def ready(self) -> None:
-        """There is something to pull."""
+        """The endpoint has something to pull."""
         self._streams.ready(self)
 
     def consumed(self, size: int) -> None:
-        """So many received bytes take no room any more."""
+        """`size` received bytes take no memory any more."""
         self._streams.send(self.stream.consumed(size))
 
     def open_another(self, endpoint: Endpoint, credit: int) -> OpenStream:
-        """Give an endpoint a stream of the same client. Raises OSError (EAGAIN) where there are too many."""
+        """Open another stream of the same client.
+
+        Raises:
+            OSError: EAGAIN; too many streams are open.
+        """
         return self._streams.open(endpoint, credit)
 
     def finish(self, message: dict[str, Any], both: bool = False) -> None:
-        """All that was to be pulled has been: end this direction, or both."""
+        """All data was pulled: end this direction, or both."""
         if self.stream.sending:
             self._streams.send(self.stream.end(message))
             if both:
@@ -124,36 +94,56 @@ class OpenStream:
             self._streams.close_if_over(self)
 
     def fail(self, text: str, code: int) -> None:
-        """End the stream in both directions, and say why."""
+        """End the stream in both directions with an error."""
         self._streams.reset(self, text, code)
 
 
 class Streams:
-    """All streams of one client. number: gives each a number of its own. pumping: a frame is being sent."""
+    """All streams of one client.
 
-    def __init__(self, loop: Loop, workers: Workers, channel: Channel, limit: int, number: Callable[[], int]) -> None:
+    Args:
+        limit: The largest number of open streams.
+        next_number: Returns an unused stream number.
+
+    Attributes:
+        pumping: A frame is being given to the channel.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        workers: Workers,
+        channel: Channel,
+        throttle: Throttle,
+        limit: int,
+        next_number: Callable[[], int],
+    ) -> None:
         self.loop = loop
         self.workers = workers
         self._channel = channel
+        self._throttle = throttle
         self._limit = limit
-        self._number = number
+        self._next_number = next_number
         self._open: dict[int, OpenStream] = {}
         self._ready: deque[OpenStream] = deque()
         self._windows = 0
         self.pumping = False
         self._scheduled = False
-        # How long streams have been sending since they rested last, in seconds.
-        self._worked = 0.0
-        self._resting = False
+        # How long streams have been sending since their last pause, in seconds.
+        self._sending_time = 0.0
+        self._paused = False
 
     def __len__(self) -> int:
         return len(self._open)
 
     def open(self, endpoint: Endpoint, credit: int) -> OpenStream:
-        """Give the endpoint a stream; it is not started yet.
+        """Open a stream for an endpoint, which is not started yet.
 
-        credit: how many bytes may be sent at first. Raises OSError (EAGAIN) where there are too many;
-        the endpoint is closed then.
+        Args:
+            credit: Bytes that the stream may send at first.
+
+        Raises:
+            OSError: EAGAIN; too many streams are open. The endpoint is closed then.
         """
         try:
             if len(self._open) >= self._limit:
@@ -164,7 +154,11 @@ class Streams:
             endpoint.closed(self.loop, self.workers)
             raise
         stream = Stream(
-            self._number(), credit=credit, window=endpoint.window, sends=endpoint.sends, skips=endpoint.skips
+            self._next_number(),
+            credit=credit,
+            window=endpoint.window,
+            sends=endpoint.sends,
+            skips=endpoint.skips,
         )
         opened = OpenStream(self, stream, endpoint)
         self._open[stream.id] = opened
@@ -172,7 +166,7 @@ class Streams:
         return opened
 
     def open_all(self, endpoints: dict[str, Endpoint], credit: int) -> dict[str, OpenStream]:
-        """Give each endpoint a stream, or none of them. Raises OSError (EAGAIN)."""
+        """Open a stream for each endpoint, or for none of them. Raises OSError (EAGAIN)."""
         opened: dict[str, OpenStream] = {}
         waiting = dict(endpoints)
         try:
@@ -188,7 +182,7 @@ class Streams:
         return opened
 
     def receive(self, frame: Frame) -> None:
-        """Give a frame to its stream. One of a stream that is over may have been on its way: it is dropped."""
+        """Give a frame to its stream. A late frame, whose stream is over, is dropped."""
         opened = self._open.get(frame.stream)
         if opened is None:
             return
@@ -213,43 +207,43 @@ class Streams:
             self._channel.send([data])
 
     def ready(self, opened: OpenStream) -> None:
-        """A stream may have something to send."""
+        """The stream may have something to send."""
         if not opened.queued and opened.stream.sending and opened.stream.id in self._open:
             opened.queued = True
             self._ready.append(opened)
             self._pump_soon()
 
     def pump(self) -> None:
-        """Send what there is to send, while the channel takes it."""
-        # What goes out at once makes room, and would call this from within itself.
+        """Send one frame if the channel has written everything else."""
+        # A frame that is written at once calls this again.
         if self.pumping:
             return
         self.pumping = True
         try:
-            # One at a time: then whoever else is there has a turn, above all requests that came meanwhile.
-            if self._ready and not self._channel.output_size and not self._resting:
+            # One frame at a time: requests that arrived meanwhile go first.
+            if self._ready and not self._channel.output_size and not self._paused:
                 opened = self._ready.popleft()
-                if in_a_hurry():
-                    begun = monotonic()
+                if self._throttle.requests_active:
+                    started = monotonic()
                     self._send_one(opened, _HEAD)
-                    self._rest_after(monotonic() - begun)
+                    self._pause_after(monotonic() - started)
                 else:
                     self._send_one(opened, FRAME_SIZE)
         finally:
             self.pumping = False
-        if self._ready and not self._channel.output_size and not self._resting:
+        if self._ready and not self._channel.output_size and not self._paused:
             self._pump_soon()
 
-    def _rest_after(self, seconds: float) -> None:
-        """Rest, where so much work makes up a burst."""
-        self._worked += seconds
-        if self._worked >= _BURST:
-            self._worked = 0.0
-            self._resting = True
-            self.loop.call_later(_REST, self._go_on)
+    def _pause_after(self, seconds: float) -> None:
+        """Pause if the time spent sending makes up a burst."""
+        self._sending_time += seconds
+        if self._sending_time >= _BURST:
+            self._sending_time = 0.0
+            self._paused = True
+            self.loop.call_later(_PAUSE, self._continue)
 
-    def _go_on(self) -> None:
-        self._resting = False
+    def _continue(self) -> None:
+        self._paused = False
         self.pump()
 
     def reset(self, opened: OpenStream, text: str, code: int) -> None:
@@ -259,18 +253,18 @@ class Streams:
             self._close(opened)
 
     def close_if_over(self, opened: OpenStream) -> None:
-        """Let go of a stream that has ended in both directions."""
+        """Close a stream that has ended in both directions."""
         if opened.stream.over:
             self._close(opened)
 
     def close(self) -> None:
-        """The client is gone: all streams are over, and nobody is told."""
+        """The client has left: close all streams without telling it."""
         self._ready.clear()
         for opened in list(self._open.values()):
             self._close(opened)
 
     def guarded(self, opened: OpenStream, call: Callable[..., Any], *arguments: Any) -> Any:
-        """Return what a call of an endpoint returns; where it raises, end that stream and nothing else."""
+        """Call a method of an endpoint and return its result; an exception ends that stream and nothing else."""
         try:
             return call(*arguments)
         except Exception as error:
@@ -289,7 +283,7 @@ class Streams:
     def _send_one(self, opened: OpenStream, size: int) -> None:
         opened.queued = False
         stream = opened.stream
-        # Without credit, it comes again when some is granted.
+        # Without credit, the stream becomes ready again when some is granted.
         if not stream.sending or not stream.credit:
             return
         piece = self.guarded(opened, opened.endpoint.pull, min(stream.credit, size))

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import stat
-from errno import E2BIG, EAGAIN, EINVAL
+from errno import E2BIG, EINVAL
 
-from phoenix_ga.agent.linux.memory_files import write_at_once
-from phoenix_ga.agent.linux.nowait_read import read_cached
+from phoenix_ga.agent.core.nowait import WouldBlock, read_nowait
 from phoenix_ga.agent.operations import files, owners
 from phoenix_ga.wire.json_text import encode_json
 from phoenix_ga.wire.messages import JsonText, decode_base64, encode_base64
@@ -38,12 +37,11 @@ def file_read(context: Context, handle_id: int, count: int) -> JsonText:
     return _piece(data)
 
 
-def file_read_at_once(context: Context, handle_id: int, count: int) -> JsonText:
-    file = context.handles.get(handle_id)
-    # One that is open for writing fails here.
-    data, _ = read_cached(file.fd, count)
+def file_read_nowait(context: Context, handle_id: int, count: int) -> JsonText:
+    data, _ = read_nowait(context.handles.get(handle_id).fd, count)
     if not data:
-        raise OSError(EAGAIN, "at the end, there is more to do than to read", file.path)
+        # At the end, the handle is closed.
+        raise WouldBlock
     return _piece(data)
 
 
@@ -56,14 +54,6 @@ def file_write(context: Context, handle_id: int, bufb64: str, eof: bool) -> bool
     files.write(file, _decode(bufb64))
     if eof:
         files.close(context.handles.remove(handle_id))
-    return True
-
-
-def file_write_at_once(context: Context, handle_id: int, bufb64: str, eof: bool) -> bool:
-    file = context.handles.get(handle_id)
-    if eof or not file.in_memory:
-        raise OSError(EAGAIN, "to bring a file to the disk takes a while", file.path)
-    write_at_once(file.fd, memoryview(_decode(bufb64)))
     return True
 
 
@@ -80,11 +70,11 @@ def file_close(context: Context, handle_id: int) -> bool:
 
 
 def get_file_md5sum(context: Context, path: str) -> str:
-    return files.digest(path, "md5")
+    return files.digest(path, "md5", context.throttle)
 
 
 def get_file_sha256sum(context: Context, path: str, length: int) -> str:
-    return files.digest(path, "sha256", length)
+    return files.digest(path, "sha256", context.throttle, length)
 
 
 def file_chown(context: Context, path: str, uid: int, gid: int, user: str, group: str) -> bool:

@@ -7,7 +7,7 @@ import stat
 from errno import EINVAL, ENOTDIR, ESPIPE
 
 from phoenix_ga.agent.operations import files
-from phoenix_ga.agent.protocol.dispatch import Opened
+from phoenix_ga.agent.protocol.call import Opened
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def file_get(
         if not (stat.S_ISREG(status.st_mode) or stat.S_ISBLK(status.st_mode)):
             raise OSError(ESPIPE, "it is no regular file and no block device; exec can read it with cat", path)
         os.set_blocking(file.fd, True)
-        source = FileSource(file.fd, offset, length, digest, sparse)
+        source = FileSource(file.fd, offset, length, digest, sparse, context.throttle)
     except BaseException:
         os.close(file.fd)
         raise
@@ -43,7 +43,7 @@ def file_put(
 
     if offset and not part:
         raise OSError(EINVAL, "an offset needs the name of the part that is continued")
-    sink = FileSink(Replacement(path, perm, uid, gid, part, offset), digest)
+    sink = FileSink(Replacement(path, perm, uid, gid, part, offset), digest, context.throttle)
     return Opened({"window": sink.window}, {"stream": sink}, 0)
 
 

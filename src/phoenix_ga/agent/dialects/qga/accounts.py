@@ -6,7 +6,7 @@ from phoenix_ga.agent.dialects.qga.base64_text import decode_guest_base64
 from phoenix_ga.agent.operations.authorized_keys import AuthorizedKeys
 from phoenix_ga.agent.operations.passwords import set_password
 from phoenix_ga.agent.operations.system import users
-from phoenix_ga.agent.protocol.dialect import CommandError
+from phoenix_ga.agent.protocol.call import CommandError
 from phoenix_ga.wire.messages import NO_CODE
 
 TYPE_CHECKING = False

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from phoenix_ga.agent.dialects.qga.commands import COMMANDS
+from phoenix_ga.wire.json_text import encode_json
+from phoenix_ga.wire.messages import JsonText
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,6 +19,16 @@ def guest_ping(context: Context) -> None:
 
 def guest_sync(context: Context, id: int) -> int:
     return id
+
+
+class Delimited(JsonText):
+    """An answer that is preceded by the byte 0xFF."""
+
+    __slots__ = ()
+
+
+def guest_sync_delimited(context: Context, id: int) -> Delimited:
+    return Delimited(encode_json(id))
 
 
 def guest_info(context: Context) -> dict[str, Any]:

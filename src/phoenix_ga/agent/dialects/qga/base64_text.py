@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from binascii import a2b_base64
 
-from phoenix_ga.agent.protocol.dialect import CommandError
+from phoenix_ga.agent.protocol.call import CommandError
 from phoenix_ga.wire.messages import NO_CODE, decode_plain_base64
 
 TYPE_CHECKING = False

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from errno import EBUSY
 
-from phoenix_ga.agent.dialects.qga.commands import BY_NAME, COMMANDS
-from phoenix_ga.agent.protocol.dialect import CommandError, Dialect
+from phoenix_ga.agent.dialects.qga.agent import Delimited
+from phoenix_ga.agent.dialects.qga.commands import BY_NAME
+from phoenix_ga.agent.protocol.call import CommandError
+from phoenix_ga.agent.protocol.dialect import Dialect
 from phoenix_ga.agent.protocol.policy import NotPermittedError
 from phoenix_ga.wire.json_text import encode_json
 from phoenix_ga.wire.messages import NO_CODE, NO_TAG, JsonText, MessageError, Request
@@ -13,7 +15,6 @@ from phoenix_ga.wire.units import RESET_BYTE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from typing import Any, Final
 
     from phoenix_ga.agent.protocol.dialect import Pieces
@@ -34,11 +35,9 @@ class GuestDialect(Dialect):
     """The tag of its requests is their `id`, and does not let answers overtake each other."""
 
     handlers = "phoenix_ga.agent.dialects.qga."
+    commands = BY_NAME
     ordered = True
     hidden = frozenset(("buf-b64", "buf_b64", "input-data", "input_data", "password"))
-
-    def commands(self) -> Iterable[Command]:
-        return COMMANDS
 
     def request(self, message: Any) -> Request:
         if type(message) is not dict:
@@ -57,18 +56,13 @@ class GuestDialect(Dialect):
             raise MessageError("QMP input lacks member 'execute'", tag)
         return Request(message["execute"], message.get("arguments", {}), tag)
 
-    def find(self, request: Request) -> Command:
-        command = BY_NAME.get(request.execute)
-        if command is None:
-            raise CommandNotFoundError(f"The command {request.execute[:100]} has not been found")
-        return command
+    def unknown(self, name: str) -> CommandError:
+        return CommandNotFoundError(f"The command {name} has not been found")
 
-    def encode_return(self, value: Any, command: Command, tag: Any) -> Pieces:
-        if not BY_NAME[command.name].answers:
-            return []
-        pieces = value.pieces if type(value) is JsonText else (b"{}" if value is None else _encode(value),)
+    def encode_return(self, value: Any, tag: Any) -> Pieces:
+        pieces = value.pieces if isinstance(value, JsonText) else (b"{}" if value is None else _encode(value),)
         answer = [b'{"return": ', *pieces, _encode_id(tag)]
-        return [RESET_BYTE, *answer] if command.name == "guest-sync-delimited" else answer
+        return [RESET_BYTE, *answer] if type(value) is Delimited else answer
 
     def encode_error(self, error: Exception, text: str, code: int, command: Command | None, tag: Any) -> bytes:
         kind = "GenericError"

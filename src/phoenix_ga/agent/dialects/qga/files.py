@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+from phoenix_ga.agent.core.nowait import WouldBlock, read_nowait
 from phoenix_ga.agent.dialects.qga.base64_text import decode_guest_base64
-from phoenix_ga.agent.linux.memory_files import write_at_once
-from phoenix_ga.agent.linux.nowait_read import read_cached
 from phoenix_ga.agent.operations import random_access
-from phoenix_ga.agent.protocol.dialect import CommandError
+from phoenix_ga.agent.protocol.call import CommandError
 from phoenix_ga.wire.messages import NO_CODE, JsonText, encode_base64
 
 TYPE_CHECKING = False
@@ -60,8 +59,11 @@ def guest_file_read(context: Context, handle: int, count: int | None) -> JsonTex
     return _piece(size, ended, *pieces)
 
 
-def guest_file_read_at_once(context: Context, handle: int, count: int | None) -> JsonText:
-    data, ended = read_cached(_descriptor(context, handle), _COUNT if count is None else count)
+def guest_file_read_nowait(context: Context, handle: int, count: int | None) -> JsonText:
+    handles = context.existing_part(_make_handles)
+    if handles is None:
+        raise WouldBlock
+    data, ended = read_nowait(_get(handles, handle), _COUNT if count is None else count)
     return _piece(len(data), ended, encode_base64(data))
 
 
@@ -73,13 +75,6 @@ def guest_file_write(context: Context, handle: int, buf_b64: str, count: int | N
     except OSError as error:
         raise _failed("failed to write to file", error) from None
     return {"count": written, "eof": False}
-
-
-def guest_file_write_at_once(context: Context, handle: int, buf_b64: str, count: int | None) -> dict[str, Any]:
-    descriptor = _handles(context).in_memory[handle]
-    data = _decode(buf_b64, count)
-    write_at_once(descriptor, data)
-    return {"count": len(data), "eof": False}
 
 
 def _decode(text: str, count: int | None) -> memoryview:
@@ -146,8 +141,12 @@ def _handles(context: Context) -> random_access.CountedHandles:
 
 
 def _descriptor(context: Context, handle: int) -> int:
+    return _get(_handles(context), handle)
+
+
+def _get(handles: random_access.CountedHandles, handle: int) -> int:
     try:
-        return _handles(context).get(handle)
+        return handles.get(handle)
     except OSError as error:
         raise CommandError(str(error.strerror), NO_CODE) from None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from phoenix_ga.agent.operations.freeze.hooks import HookError
-from phoenix_ga.agent.protocol.dialect import CommandError
+from phoenix_ga.agent.protocol.call import CommandError
 from phoenix_ga.wire.messages import NO_CODE
 
 TYPE_CHECKING = False

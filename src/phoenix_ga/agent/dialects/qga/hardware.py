@@ -5,7 +5,7 @@ from __future__ import annotations
 from errno import ENOENT
 
 from phoenix_ga.agent.operations import processors
-from phoenix_ga.agent.protocol.dialect import CommandError
+from phoenix_ga.agent.protocol.call import CommandError
 from phoenix_ga.wire.messages import NO_CODE
 
 TYPE_CHECKING = False

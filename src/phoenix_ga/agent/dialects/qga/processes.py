@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from phoenix_ga.agent.dialects.qga.base64_text import decode_guest_base64
 from phoenix_ga.agent.dialects.qga.exec_results import Captures
-from phoenix_ga.agent.protocol.dialect import CommandError
+from phoenix_ga.agent.protocol.call import CommandError
 from phoenix_ga.wire.messages import NO_CODE, JsonText
 
 TYPE_CHECKING = False

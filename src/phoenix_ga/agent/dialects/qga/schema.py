@@ -178,7 +178,7 @@ class GuestCommand(Command):
         changes: bool | tuple[str, str | tuple[str, ...]] = False,
         while_frozen: bool = False,
         inline: bool = False,
-        at_once: str = "",
+        nowait: str = "",
         urgent: bool = False,
         handle: str = "",
     ) -> None:
@@ -189,11 +189,12 @@ class GuestCommand(Command):
             changes=changes,
             while_frozen=while_frozen,
             inline=inline,
-            at_once=at_once,
+            nowait=nowait,
             urgent=urgent,
             handle=handle,
         )
         self.parameters = parameters
+        self.takes_arguments = bool(parameters)
         self.governed_by = governed_by
         self.answers = answers
 

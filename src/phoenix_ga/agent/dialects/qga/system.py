@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from phoenix_ga.agent.operations import clock, identity, power
-from phoenix_ga.agent.protocol.dialect import CommandError
+from phoenix_ga.agent.protocol.call import CommandError
 from phoenix_ga.wire.messages import NO_CODE
 
 TYPE_CHECKING = False

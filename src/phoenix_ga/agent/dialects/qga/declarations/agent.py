@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 COMMANDS: Final = (
     GuestCommand(
         "guest-sync-delimited",
-        "agent:guest_sync",
+        "agent:guest_sync_delimited",
         "Return the number, after a byte 0xFF: all before it was for others.",
         parameters=(Parameter("id", INTEGER),),
         while_frozen=True,

@@ -35,7 +35,7 @@ COMMANDS: Final = (
         "Read from where the file was left, at most 48 MiB, and tell whether the end was met.",
         parameters=(_HANDLE, Parameter("count", INTEGER, optional=True)),
         governed_by=("file-read",),
-        at_once="guest_file_read_at_once",
+        nowait="guest_file_read_nowait",
         handle="handle",
     ),
     GuestCommand(
@@ -44,7 +44,6 @@ COMMANDS: Final = (
         "Write where the file was left.",
         parameters=(_HANDLE, Parameter("buf-b64", STRING), Parameter("count", INTEGER, optional=True)),
         governed_by=("file-write",),
-        at_once="guest_file_write_at_once",
         handle="handle",
     ),
     GuestCommand(

