@@ -105,7 +105,7 @@ def test_two_agents_never_share_a_socket(agent: AgentProcess, tmp_path: Path) ->
 
 def test_a_file_in_the_place_of_the_socket_is_not_removed(tmp_path: Path) -> None:
     (tmp_path / "precious").write_text("data")
-    with pytest.raises(RuntimeError, match="there is a file that is no socket"):
+    with pytest.raises(RuntimeError, match="a file that is not a socket is there"):
         AgentProcess(tmp_path, port=f"unix:{tmp_path}/precious")
     assert (tmp_path / "precious").read_text() == "data"
 

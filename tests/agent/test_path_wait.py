@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import pty
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -53,13 +54,22 @@ def test_a_directory_that_comes_just_while_the_wait_is_set_up_is_not_missed(
     assert told == [True]
 
 
-def test_a_port_is_tried_again_where_the_kernel_cannot_tell_of_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def no_instance(patch: pytest.MonkeyPatch) -> None:
     def fail() -> int:
         raise OSError(errno.EMFILE, "the kernel has no inotify instance left")
 
-    monkeypatch.setattr(inotify, "inotify_init", fail)
+    patch.setattr(inotify, "inotify_init", fail)
+
+
+def no_watch(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(inotify, "inotify_add_watch", lambda fd, path, mask: False)
+
+
+@pytest.mark.parametrize("exhaust", [no_instance, no_watch])
+def test_a_port_is_tried_again_if_the_kernel_has_no_inotify_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exhaust: Callable[[pytest.MonkeyPatch], None]
+) -> None:
+    exhaust(monkeypatch)
     monkeypatch.setattr(device, "RETRY_PAUSE", 0.05)
     loop, log, config = Loop(), Log(str(tmp_path / "log")), load_config(parse_command_line([]))
     context = Context(config, Policy(), log, Handles(1), loop, lambda: None)

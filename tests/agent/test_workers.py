@@ -53,7 +53,7 @@ def test_a_job_is_refused_where_no_thread_can_be_made(monkeypatch: pytest.Monkey
     with monkeypatch.context() as patch:
         patch.setattr(module, "start_new_thread", _fail)
         for submit in (workers.submit, workers.submit_urgent):
-            with pytest.raises(BlockingIOError, match="no thread left"):
+            with pytest.raises(BlockingIOError, match="cannot start another thread"):
                 submit(lambda: done.append(1))
     workers.submit(lambda: done.append(2))
     wait_for(lambda: bool(done))

@@ -1,4 +1,4 @@
-"""The daemon: the parts put together, its signals, and its orderly end."""
+"""The daemon: it joins the parts, handles signals, and ends in order."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ if TYPE_CHECKING:
 
 
 class Daemon:
-    """Serves the ports of `config` until it is told to stop.
+    """Serves the ports of a configuration until it is told to stop.
 
-    load: reads the options again, and raises ConfigError where it can't.
+    Args:
+        load: Reads the configuration again. Raises ConfigError if it cannot.
     """
 
     def __init__(self, load: Callable[[], Config], config: Config) -> None:
@@ -44,10 +45,14 @@ class Daemon:
         self._stopping = False
         self._ending = False
 
-    def run(self, tell: Callable[[], None] | None = None) -> int:
-        """Serve until a signal or a client stops the agent; return the exit status.
+    def run(self, ready: Callable[[], None] | None = None) -> int:
+        """Serve until a signal or a client stops the agent, and return the exit status.
 
-        tell: is called once the ports are served. Raises ConfigError where a port can't be served.
+        Args:
+            ready: Called once the ports are served.
+
+        Raises:
+            ConfigError: A port can never be served.
         """
         for number, callback in (
             (SIGTERM, self.stop),
@@ -56,7 +61,7 @@ class Daemon:
         ):
             self._loop.on_signal(number, callback)
         self._dispatcher.load_needed(NATIVE)
-        # Before the log, whose disk may be frozen.
+        # Before the log starts: its disk may be frozen.
         self._context.recover()
         self._log.start()
         try:
@@ -65,13 +70,13 @@ class Daemon:
             self._close_ports()
             raise
         self._log.write(INFO, f"phoenix-ga {__version__} is up")
-        if tell is not None:
-            tell()
+        if ready is not None:
+            ready()
         self._loop.run()
         return 0
 
     def stop(self) -> None:
-        """Take no more requests, finish those under way, thaw, and end."""
+        """Take no more requests, finish the running ones, thaw, and end."""
         if self._stopping:
             return
         self._stopping = True
@@ -98,7 +103,7 @@ class Daemon:
         try:
             self._workers.submit_urgent(self._thaw_and_end)
         except OSError:
-            # There is nothing left that the loop could be late for.
+            # No thread is left, and the loop has nothing else to do.
             self._thaw_and_end()
 
     def _thaw_and_end(self) -> None:
@@ -152,7 +157,7 @@ class Daemon:
                 return
             self._loop.call_from_thread(self._apply, config)
 
-        # The file may be on a disk that takes its time.
+        # The file may be on a slow disk.
         try:
             self._workers.submit_urgent(read)
         except OSError as error:

@@ -1,4 +1,4 @@
-"""The loop: one thread that waits on every port at once, and never on anything else."""
+"""The loop: the one thread that waits for all ports, and for nothing else."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ SIGKILL: Final[int] = _signal.SIGKILL
 SIGTERM: Final[int] = _signal.SIGTERM
 SIGCHLD: Final[int] = _signal.SIGCHLD
 
-# So many events are fetched at once: there is memory to get for each, and seldom more than one.
+# Events fetched at once. Each takes memory, and there is seldom more than one.
 _EVENTS_MAX: Final = 64
-# What to be told of a file descriptor, each time that it begins; hanging up is always told.
+# Events of a file descriptor that are reported when they begin. A hang-up always is.
 READABLE: Final = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET
 WRITABLE: Final = select.EPOLLOUT | select.EPOLLET
 
 
 class Timer:
-    """A call that is due at a time. cancel: it is not made any more."""
+    """A call that is due at a time, unless it is cancelled."""
 
     __slots__ = ("call", "due")
 
@@ -48,17 +48,16 @@ class Timer:
 
 
 class Loop:
-    """Calls back when a file descriptor, a thread, a signal or the clock has something to say.
+    """Calls back on events of file descriptors, threads, signals and the clock.
 
     File descriptors are watched edge-triggered: a callback must read and write until EAGAIN, or
-    remember that it did not. Nothing is polled, so an idle loop does not wake up at all.
+    remember that it did not. Nothing is polled, so an idle loop never wakes up.
     """
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
         self._watched: dict[int, Callable[[int], None]] = {}
-        # What was watched no longer since the events at hand were fetched: the number of a file
-        # descriptor may be another file's by now.
+        # Descriptors unwatched since the current events were fetched: their numbers may be reused by now.
         self._stale: set[int] = set()
         self._soon: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
         self._from_threads: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
@@ -69,7 +68,7 @@ class Loop:
         self.watch(self._wake_read, self._woken)
 
     def watch(self, fd: int, callback: Callable[[int], None], events: int = READABLE) -> None:
-        """Call `callback` with the epoll events of `fd` whenever one of `events` begins, and where one is there."""
+        """Call `callback` with the epoll events of `fd` whenever one of `events` begins, or is already there."""
         self._epoll.register(fd, events)
         self._watched[fd] = callback
 
@@ -84,16 +83,16 @@ class Loop:
         self._epoll.unregister(fd)
 
     def call_soon(self, callback: Callable[..., None], *arguments: Any) -> None:
-        """Call back after the events at hand. For the loop's own thread."""
+        """Call back after the current events. For the loop's own thread."""
         self._soon.append((callback, arguments))
 
     def call_from_thread(self, callback: Callable[..., None], *arguments: Any) -> None:
-        """Call back on the loop's thread. For any other thread."""
+        """Call back on the loop's thread. For all other threads."""
         self._from_threads.append((callback, arguments))
         try:
             os.write(self._wake_write, b"\0")
         except BlockingIOError:
-            pass  # A full pipe wakes the loop as well.
+            pass  # A full pipe wakes the loop too.
 
     def call_later(self, seconds: float, callback: Callable[[], None]) -> Timer:
         """Call back in `seconds`, unless the timer is cancelled before."""
@@ -103,13 +102,13 @@ class Loop:
         return timer
 
     def on_signal(self, number: int, callback: Callable[[], None]) -> None:
-        """Call back on the loop's thread when the signal arrives, besides whoever else is called back then."""
+        """Call back on the loop's thread when the signal arrives, in addition to earlier callbacks."""
         callbacks = self._signals.setdefault(number, [])
         if callback in callbacks:
             return
         callbacks.append(callback)
         _signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
-        # The handler only has to be there: the wake-up pipe carries the number.
+        # A handler must exist, but the wake-up pipe carries the number.
         _signal.signal(number, lambda number, frame: None)
         _signal.siginterrupt(number, False)
 
@@ -117,9 +116,9 @@ class Loop:
         """Serve until `stop`."""
         self._running = True
         while self._running:
-            events_at_hand = self._wait()
+            current = self._wait()
             self._stale.clear()
-            for fd, events in events_at_hand:
+            for fd, events in current:
                 if fd not in self._stale:
                     self._watched[fd](events)
             for _ in range(len(self._soon)):
@@ -128,7 +127,7 @@ class Loop:
             self._run_timers()
 
     def stop(self) -> None:
-        """End `run` after the events at hand."""
+        """End `run` after the current events."""
         self._running = False
 
     def _wait(self) -> list[tuple[int, int]]:
@@ -160,7 +159,7 @@ class Loop:
         for number in signals:
             for called in self._signals.get(number, ()):
                 called()
-        # Only what is there now: a thread that keeps calling must not keep the ports waiting.
+        # Only what is queued now: a thread that keeps calling must not delay the ports.
         for _ in range(len(self._from_threads)):
             callback, arguments = self._from_threads.popleft()
             callback(*arguments)

@@ -1,4 +1,4 @@
-"""Threads for what may block: disks, ioctls, netlink, and whatever hangs in the kernel."""
+"""Threads for work that may block: disks, ioctls, netlink, and everything that may hang in the kernel."""
 
 from __future__ import annotations
 
@@ -14,19 +14,21 @@ if TYPE_CHECKING:
 
     Job = Callable[[], None]
 
-# What the main thread could read, a worker must be able to write: newer Pythons nest JSON 10,000 deep before
-# they refuse, and older ones 1,000, which takes 256 KiB. Too little for a huge page, where that will do: the
-# kernel gives a large stack one, so that a worker that waits would take 2 MiB.
+# A worker must be able to encode what the main thread could decode: JSON nested 10,000 deep in newer Pythons, and
+# 1,000 deep, which takes 256 KiB, in older ones. A stack of 2 MiB or more gets a huge page, so an idle worker would
+# take 2 MiB.
 _STACK_SIZE: Final = (8 if version_info >= (3, 12) else 1) * 1024 * 1024
-# How long the loop waits for the interpreter's lock before it asks a worker for it, in seconds.
+# How long the loop waits for the interpreter's lock before it requests it from a worker, in seconds.
 _SWITCH_INTERVAL: Final = 0.0005
 
 
 class Workers:
-    """Runs jobs side by side, on at most `limit` threads that are made when there is work.
+    """Runs jobs in parallel, on threads that are started when there is work.
 
-    An idle thread waits without waking up; all but `_IDLE_MAX` end when their work is done.
-    A job must not raise.
+    Idle threads wait without waking up; all but `_IDLE_MAX` end when their work is done. Jobs must not raise.
+
+    Args:
+        limit: The largest number of threads, urgent jobs aside.
     """
 
     _IDLE_MAX: Final = 2
@@ -55,24 +57,25 @@ class Workers:
             self._start_thread()
 
     def submit(self, job: Job) -> None:
-        """Run the job on a thread as soon as one is free.
+        """Run the job on the next thread that is free.
 
-        Raises OSError (EAGAIN) where there is none and the system has none left.
+        Raises:
+            OSError: EAGAIN; no thread exists, and the system cannot start one.
         """
         with self._lock:
             self._queued += 1
         self._jobs.put(job)
         if not self._start_thread() and self._threads == 0:
-            # Nobody would ever take it, nor has anybody else put one there.
+            # No thread would ever take it. It is the only job in the queue.
             self._jobs.get()
             with self._lock:
                 self._queued -= 1
-            raise OSError(EAGAIN, "the system has no thread left for it; try again")
+            raise OSError(EAGAIN, "the system cannot start another thread; try again")
 
     def submit_urgent(self, job: Job) -> None:
-        """Run the job on a thread of its own at once, even where all the others are stuck.
+        """Run the job at once on a thread of its own, even if all others are stuck.
 
-        Of many urgent jobs, the first few get their own thread, and the rest wait like any other.
+        If there are many urgent jobs, the first few get their own threads and the rest wait like other jobs.
         Raises OSError as `submit` does.
         """
 
@@ -97,7 +100,7 @@ class Workers:
         self.submit(job)
 
     def _start_thread(self) -> bool:
-        """Start one more thread, where there is a job for it; tell whether one was started."""
+        """Start a thread if a job needs one, and return whether one was started."""
         with self._lock:
             if self._queued <= self._waiting or self._threads >= self._limit:
                 return False
@@ -105,7 +108,7 @@ class Workers:
         try:
             start_new_thread(self._work, ())
         except RuntimeError:
-            # No memory or no process left: the job waits for a thread that is there.
+            # No memory or no process is left: the job waits for an existing thread.
             with self._lock:
                 self._threads -= 1
             return False
@@ -123,5 +126,5 @@ class Workers:
                 self._waiting -= 1
                 self._queued -= 1
             job()
-            # An idle thread would keep the last job's data alive.
+            # Or an idle thread would keep the data of its last job.
             del job

@@ -84,7 +84,8 @@ class DevicePort(Port):
             self._log.write(WARNING, f"{self.name}: waiting for it: {reason}")
         try:
             self._wait = PathWait(self._loop, self.path, self._retry, busy=error.errno == EBUSY)
-        except (OSError, ImportError):
+        except (OSError, ImportError) as error:
+            self._log.write(DEBUG, f"{self.name}: trying again every {RETRY_PAUSE:g} s: {error}")
             self._wait = self._loop.call_later(RETRY_PAUSE, self._retry)
         # The device may have appeared while the wait was set up.
         try:

@@ -104,8 +104,14 @@ class ListeningPort(Port):
                 self._report_refusal(f"{len(self._connections)} are connected")
                 os.close(fd)
                 continue
+            try:
+                connection = Connection(self, fd, self._scheduler, self._settled)
+            except OSError as error:
+                os.close(fd)
+                self._report_refusal(error.strerror or str(error))
+                continue
             self._reported = ""
-            self._connections.add(Connection(self, fd, self._scheduler, self._settled))
+            self._connections.add(connection)
 
     def _accept_later(self, reason: str) -> None:
         if self._reported != reason:

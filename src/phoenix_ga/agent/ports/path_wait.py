@@ -1,8 +1,9 @@
-"""Waiting for a path that can't be opened now: asleep, until the kernel tells of a change."""
+"""Waiting, asleep, for a path that cannot be opened now."""
 
 from __future__ import annotations
 
 import os
+from errno import ENOSPC
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -12,15 +13,20 @@ if TYPE_CHECKING:
 
 
 class PathWait:
-    """Calls `changed` once, when something happened to `path` after which opening it may succeed.
+    """Calls `changed` once, when `path` can perhaps be opened.
 
-    That is: it, or a directory on the way to it, came to be, or changed its permissions. With
-    `busy`, also: somebody who had it open closed it. Raises OSError or ImportError where the kernel
-    can't tell, or there is no file descriptor left.
+    That is when the path, or a directory on the way to it, appears or changes its permissions.
+
+    Args:
+        busy: Wait also until a process that has the path open closes it.
+
+    Raises:
+        OSError: The kernel has no inotify instance or watch left, or the agent no file descriptor.
+        ImportError: This Python cannot call the C library.
     """
 
     def __init__(self, loop: Loop, path: str, changed: Callable[[], None], busy: bool = False) -> None:
-        # A path that is there from the start never costs the memory of this module.
+        # An agent whose path is there from the start does not need the memory for this module.
         from phoenix_ga.agent.linux import inotify
 
         self._loop = loop
@@ -28,26 +34,39 @@ class PathWait:
         self._fd = inotify.inotify_init()
         appears = inotify.IN_CREATE | inotify.IN_MOVED_TO | inotify.IN_ATTRIB
         leaves = inotify.IN_DELETE_SELF | inotify.IN_MOVE_SELF
-        # Only then: opening a path in vain may itself close it again, and would be heard here.
+        # Only then: a failed attempt to open the path may itself close it, which would be reported here.
         closed = inotify.IN_CLOSE_WRITE | inotify.IN_CLOSE_NOWRITE if busy else 0
-        # Paths of the agent's own options are in the encoding of its command line.
         inotify.inotify_add_watch(self._fd, os.fsencode(path), closed | inotify.IN_ATTRIB)
         wanted = os.fsencode(os.path.dirname(os.path.abspath(path)))
         deepest = b""
-        # Until twice the same is found: a directory may come to be before the one above it is watched.
-        while True:
-            directory = wanted
-            while not inotify.inotify_add_watch(self._fd, directory, appears | leaves | inotify.IN_ONLYDIR):
-                if directory == b"/":
+        # Until the same one is found twice: a directory may appear before the one above it is watched.
+        try:
+            while True:
+                directory = wanted
+                while not self._watch_directory(directory, appears | leaves):
+                    directory = os.path.dirname(directory)
+                if directory == deepest:
                     break
-                directory = os.path.dirname(directory)
-            if directory == deepest:
-                break
-            deepest = directory
-        loop.watch(self._fd, self._happened)
+                deepest = directory
+            loop.watch(self._fd, self._happened)
+        except BaseException:
+            os.close(self._fd)
+            raise
+
+    def _watch_directory(self, directory: bytes, events: int) -> bool:
+        """Watch a directory, and return whether it exists."""
+        from phoenix_ga.agent.linux.inotify import IN_ONLYDIR, inotify_add_watch
+
+        for _ in range(2):
+            if inotify_add_watch(self._fd, directory, events | IN_ONLYDIR):
+                return True
+            if not os.path.isdir(directory):
+                return False
+            # It may have appeared just now.
+        raise OSError(ENOSPC, "the kernel has no inotify watch left (fs.inotify.max_user_watches)")
 
     def cancel(self) -> None:
-        """Wait no longer."""
+        """Stop waiting."""
         if self._fd >= 0:
             self._loop.unwatch(self._fd)
             os.close(self._fd)

@@ -1,4 +1,4 @@
-"""Unix and vsock sockets to listen on. A local user who is not the agent's own gets nowhere."""
+"""Unix and vsock sockets to listen on. Local users other than the agent's own are refused."""
 
 from __future__ import annotations
 
@@ -21,15 +21,16 @@ _UCRED: Final = Struct("iII")  # struct ucred of unix(7): pid, uid, gid
 
 
 class SocketListener(Listener):
-    """A socket that is listened on already.
+    """A socket that is listening already.
 
-    stranger: returns who the peer of a connection is, where it may not talk to the agent, else an empty text.
+    Args:
+        rejection: Returns who the peer of a connection is if it may not talk to the agent, else an empty text.
     """
 
-    def __init__(self, listening: socket.socket, stranger: Callable[[socket.socket, Any], str]) -> None:
+    def __init__(self, listening: socket.socket, rejection: Callable[[socket.socket, Any], str]) -> None:
         self._socket = listening
         self._socket.setblocking(False)
-        self._stranger = stranger
+        self._rejection = rejection
 
     def fileno(self) -> int:
         return self._socket.fileno()
@@ -37,10 +38,10 @@ class SocketListener(Listener):
     def accept(self) -> int:
         fd, address = self._socket._accept()  # type: ignore[attr-defined]
         connection = socket.socket(fileno=fd)
-        stranger = self._stranger(connection, address)
-        if stranger:
+        rejected = self._rejection(connection, address)
+        if rejected:
             connection.close()
-            raise PermissionError(EACCES, f"{stranger} may not talk to the agent")
+            raise PermissionError(EACCES, f"{rejected} may not talk to the agent")
         connection.setblocking(False)
         return connection.detach()
 
@@ -54,7 +55,7 @@ class UnixListener(SocketListener):
     def __init__(self, path: str) -> None:
         self.path = path
         _remove_stale(path)
-        super().__init__(_listen(socket.AF_UNIX, path), _unix_stranger)
+        super().__init__(_listen(socket.AF_UNIX, path), _reject_user)
         self._made = os.lstat(path)
 
     def close(self) -> None:
@@ -67,12 +68,12 @@ class UnixListener(SocketListener):
 
 
 def _listen(family: int, address: Any) -> socket.socket:
-    """Return a socket that listens. Raises OSError."""
+    """Return a listening socket. Raises OSError."""
     listening = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
         listening.bind(address)
         if family == socket.AF_UNIX:
-            # Nobody can connect before listen(2), so nobody ever sees wider permissions.
+            # No client can connect before listen(2), so the default permissions do no harm.
             os.chmod(address, 0o600)
         listening.listen(_BACKLOG)
     except BaseException:
@@ -81,24 +82,24 @@ def _listen(family: int, address: Any) -> socket.socket:
     return listening
 
 
-def _unix_stranger(connection: socket.socket, address: Any) -> str:
+def _reject_user(connection: socket.socket, address: Any) -> str:
     _, uid, _ = _UCRED.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
     return "" if uid in (0, os.geteuid()) else f"user {uid}"
 
 
-def _vsock_stranger(connection: socket.socket, address: Any) -> str:
+def _reject_guest(connection: socket.socket, address: Any) -> str:
     return "" if address[0] == socket.VMADDR_CID_HOST else f"CID {address[0]}"
 
 
 def _remove_stale(path: str) -> None:
-    """Remove the socket of an agent that died. Raises OSError (EADDRINUSE) where one still listens."""
+    """Remove the socket of an agent that died. Raises OSError (EADDRINUSE) if the path is in use."""
     try:
         if not stat.S_ISSOCK(os.lstat(path).st_mode):
-            raise OSError(EADDRINUSE, "there is a file that is no socket", path)
+            raise OSError(EADDRINUSE, "a file that is not a socket is there", path)
     except FileNotFoundError:
         return
     probe = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-    # One whose queue is full would keep a blocking probe waiting.
+    # A blocking probe would wait for a socket whose queue is full.
     probe.setblocking(False)
     try:
         probe.connect(path)
@@ -113,33 +114,38 @@ def _remove_stale(path: str) -> None:
 
 
 def unix_listener(address: str) -> Callable[[], Listener]:
-    """Return what makes the listener of `unix:PATH`. Raises ValueError."""
+    """Return a function that makes the listener of `unix:PATH`. Raises ValueError if the path is missing."""
     if not address:
         raise ValueError("unix: needs a path, such as unix:/run/phoenix-ga/socket")
     return lambda: UnixListener(address)
 
 
 def vsock_listener(address: str) -> Callable[[], Listener]:
-    """Return what makes the listener of `vsock:PORT`, for the host (CID 2) and nobody else. Raises ValueError."""
+    """Return a function that makes the listener of `vsock:PORT`, for the host (CID 2) only.
+
+    Raises:
+        ValueError: The port is not a number.
+    """
     if not address.isdecimal() or int(address) >= 2**32 - 1:
         raise ValueError("vsock: needs a port number, such as vsock:8383")
     place = (socket.VMADDR_CID_ANY, int(address))
-    return lambda: SocketListener(_listen(socket.AF_VSOCK, place), _vsock_stranger)
+    return lambda: SocketListener(_listen(socket.AF_VSOCK, place), _reject_guest)
 
 
 def inherited_listener(address: str) -> Callable[[], Listener]:
-    """Return what makes the listener of a socket that whoever started the agent listens on: its file descriptor.
+    """Return a function that makes the listener of `fd:NUMBER`, a listening socket inherited at the start.
 
-    Raises ValueError; the listener raises OSError where it is neither a Unix nor a vsock socket.
+    Raises:
+        ValueError: It is not a number. The function itself raises OSError if it is neither a Unix nor a vsock socket.
     """
     if not address.isdecimal():
         raise ValueError("fd: needs the number of a file descriptor")
 
     def make() -> Listener:
         inherited = socket.socket(fileno=int(address))
-        stranger = {socket.AF_UNIX: _unix_stranger, socket.AF_VSOCK: _vsock_stranger}.get(inherited.family)
-        if stranger is None:
-            raise OSError(EAFNOSUPPORT, "the socket that was passed on is neither of Unix nor of vsock")
-        return SocketListener(inherited, stranger)
+        rejection = {socket.AF_UNIX: _reject_user, socket.AF_VSOCK: _reject_guest}.get(inherited.family)
+        if rejection is None:
+            raise OSError(EAFNOSUPPORT, "the inherited socket is neither a Unix nor a vsock socket")
+        return SocketListener(inherited, rejection)
 
     return make

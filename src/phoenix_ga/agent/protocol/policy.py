@@ -38,6 +38,9 @@ class Policy:
         self.block = block
         self.read_only = read_only
         self.restricts = bool(allow or block or read_only)
+        if allow or block:
+            # Now, and not when a request is checked on the loop. Agents without lists need no `re`.
+            import fnmatch  # noqa: F401
 
     def permits(self, command: Command) -> bool:
         """Return whether the command may run, at least with arguments that do not change the guest."""
@@ -66,7 +69,6 @@ class Policy:
 def _matches(names: tuple[str, ...], patterns: tuple[str, ...]) -> bool:
     if not patterns:
         return False
-    # Imports `re`, which an agent without lists does not need.
     from fnmatch import fnmatchcase
 
     return any(fnmatchcase(name, pattern) for name in names for pattern in patterns)
