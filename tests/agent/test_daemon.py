@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
 import pty
 import resource
@@ -60,12 +61,13 @@ def test_the_agent_imports_only_what_it_needs_to_start() -> None:
 def test_sigterm_finishes_what_is_under_way(tmp_path: Path) -> None:
     slow = tmp_path / "slow"
     with slow.open("wb") as file:
-        file.truncate(1 << 29)
-    with AgentProcess(tmp_path) as agent, agent.connect() as client:
+        file.truncate(1 << 27)
+    digest = hashlib.md5(bytes(1 << 27)).hexdigest()
+    with AgentProcess(tmp_path, "--stop-timeout", "60") as agent, agent.connect() as client:
         client.ask("get-file-md5sum", "slow", path=str(slow))
-        time.sleep(0.2)
+        client.call("ping")
         agent.process.send_signal(signal.SIGTERM)
-        assert client.answer() == {"return": "aa559b4e3523a6c931f08f4df52d58f2", "tag": "slow"}
+        assert client.answer() == {"return": digest, "tag": "slow"}
         assert agent.process.wait(10) == 0
         assert not agent.socket_path.exists()
 
