@@ -36,8 +36,6 @@ AGENT_MAY_IMPORT = {
     "dialects": {"dialects", "protocol", "endpoints", "operations", "core", "linux", "archive"},
     "ports": {"ports", "protocol", "core", "linux"},
 }
-# Lines of the longest file of the agent.
-LONGEST_FILE = 400
 
 
 def imports(path: Path) -> set[str]:
@@ -85,43 +83,6 @@ def test_imports_in_the_agent_point_towards_the_kernel(folder: str) -> None:
 def test_operations_and_the_kernel_know_nothing_of_requests() -> None:
     for path in modules("agent/linux", "agent/core", "agent/operations"):
         assert not {name for name in imports(path) if name.startswith("phoenix_ga.wire")}, path.name
-
-
-def test_no_modules_import_each_other_in_a_circle() -> None:
-    names = {_module_name(path): path for path in modules("")}
-    graph = {name: {found for found in _imported_modules(path) if found in names} for name, path in names.items()}
-    for name in graph:
-        assert name not in _reachable(graph, name), f"{name} imports itself by way of others"
-
-
-def _module_name(path: Path) -> str:
-    parts = ("phoenix_ga", *path.relative_to(PACKAGE).with_suffix("").parts)
-    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-
-
-def _imported_modules(path: Path) -> set[str]:
-    """Return the modules that a file imports, `from package import module` included."""
-    found = imports(path)
-    for node in walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom):
-            found.update(f"{node.module}.{alias.name}" for alias in node.names)
-    return found
-
-
-def _reachable(graph: dict[str, set[str]], start: str) -> set[str]:
-    seen: set[str] = set()
-    ahead = [*graph[start]]
-    while ahead:
-        name = ahead.pop()
-        if name not in seen:
-            seen.add(name)
-            ahead += graph[name]
-    return seen
-
-
-@pytest.mark.parametrize("path", modules("agent"), ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_a_file_of_the_agent_can_be_read_in_a_sitting(path: Path) -> None:
-    assert len(path.read_text().splitlines()) < LONGEST_FILE
 
 
 @pytest.mark.parametrize("path", modules("wire", "trees", "agent"), ids=lambda path: str(path.relative_to(PACKAGE)))

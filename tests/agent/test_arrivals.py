@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from base64 import b64decode
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,9 @@ def dispatcher(tmp_path: Path) -> Dispatcher:
     config = Config(run_directory=str(tmp_path))
     loop = Loop()
     context = Context(config, Policy(), Log(str(tmp_path / "log")), Handles(4), loop, lambda: None)
-    return Dispatcher(context, NATIVE, lambda: QGA)
+    dispatcher = Dispatcher(context, NATIVE, lambda: QGA)
+    dispatcher.load_qga()
+    return dispatcher
 
 
 @pytest.fixture
@@ -97,7 +100,6 @@ def test_a_sync_does_not_wait_behind_a_stuck_command_of_a_client_that_left(
     conversation: Conversation, wire: Wire, dispatcher: Dispatcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     goes_on = threading.Event()
-    dispatcher.load_qga()
     load = dispatcher.load
 
     def load_stuck(dialect: Any, command: Any) -> Any:
@@ -110,3 +112,39 @@ def test_a_sync_does_not_wait_behind_a_stuck_command_of_a_client_that_left(
     conversation.leave()
     assert wire.answers == [7, {}]
     goes_on.set()
+
+
+def test_modules_for_a_request_are_imported_by_a_worker_and_nothing_is_lost(tmp_path: Path, wire: Wire) -> None:
+    loaded, loop = threading.Event(), Loop()
+
+    def load() -> Any:
+        assert loaded.wait(20)
+        return QGA
+
+    context = Context(Config(run_directory=str(tmp_path)), Policy(), Log(), Handles(4), loop, lambda: None)
+    scheduler = Scheduler(Dispatcher(context, NATIVE, load), loop, Workers(2))
+    channel: Any = wire
+    conversation = Conversation(scheduler, channel, "port", loop.stop)
+    conversation.received(memoryview(sync(5) + b"\n" + PING + b"\n"))
+    conversation.received(memoryview(PING + b"\n"))
+    assert wire.answers == []
+    loop.call_soon(loaded.set)
+    loop.call_later(20, loop.stop)
+    loop.run()
+    assert wire.answers == [5, {}, {}]
+
+
+def test_modules_that_cannot_be_imported_become_an_error_of_the_request(tmp_path: Path, wire: Wire) -> None:
+    loop = Loop()
+
+    def load() -> Any:
+        raise ImportError("the disk is gone")
+
+    context = Context(Config(run_directory=str(tmp_path)), Policy(), Log(), Handles(4), loop, lambda: None)
+    channel: Any = wire
+    scheduler = Scheduler(Dispatcher(context, NATIVE, load), loop, Workers(2))
+    conversation = Conversation(scheduler, channel, "port", loop.stop)
+    conversation.received(memoryview(PING + b"\n"))
+    loop.call_later(20, loop.stop)
+    loop.run()
+    assert b"the disk is gone" in b64decode(json.loads(wire.sent)["error"]["bufb64"])

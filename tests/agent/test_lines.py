@@ -21,7 +21,7 @@ LIMIT = 64
 
 @pytest.fixture
 def reader() -> LineReader:
-    return LineReader(cast(Any, SimpleNamespace(native=NATIVE, load_qga=lambda: QGA)), qga_first=False)
+    return LineReader(cast(Any, SimpleNamespace(native=NATIVE, qga=QGA)), qga_first=False)
 
 
 def test_each_request_is_read_in_the_dialect_that_its_name_shows(reader: LineReader) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from time import monotonic
 
 from phoenix_ga.agent.protocol.call import Call, CommandError
-from phoenix_ga.agent.protocol.lines import LineReader, whole_line
+from phoenix_ga.agent.protocol.lines import LineReader, NotLoadedError, whole_line
 from phoenix_ga.agent.protocol.request_log import log_request
 from phoenix_ga.agent.protocol.scheduler import OUTPUT_HIGH
 from phoenix_ga.agent.protocol.session import Session
-from phoenix_ga.wire.units import RESET_BYTE, Damage, Frame, Line, Parser
+from phoenix_ga.wire.units import RESET_BYTE, Damage, Frame, Parser
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -64,11 +64,13 @@ class Conversation:
         self._synced_at = 0.0
         self._exhausted_before = 0
         self._serving = False
+        # The unit for which a worker imports modules; no other is taken before it.
+        self._loading: Unit | None = None
 
     @property
     def busy(self) -> bool:
         """Whether answers are due or on their way."""
-        return self._session.queue.busy or self._channel.output_size > 0
+        return self._session.queue.busy or self._channel.output_size > 0 or self._loading is not None
 
     @property
     def unfinished(self) -> bool:
@@ -122,6 +124,7 @@ class Conversation:
                 timer.cancel()
         self._stuck = self._late_check = None
         self._parser.reset()
+        self._loading = None
         self._renew()
         self._serve()
         self._check_settled()
@@ -157,7 +160,7 @@ class Conversation:
             return
         self._serving = True
         try:
-            while self._session.wants_more:
+            while self._session.wants_more and self._loading is None:
                 unit = self._parser.next_unit()
                 if unit is None:
                     self._channel.resume()
@@ -189,23 +192,54 @@ class Conversation:
 
     def _whole_call(self, data: memoryview) -> Call | None:
         """Return the call if `data` is one line that holds one request."""
-        if not self._parser_idle or not self._session.wants_more:
+        if not self._parser_idle or self._loading is not None or not self._session.wants_more:
             return None
         try:
             line = whole_line(data, self._parser.line_limit)
-        except MemoryError:
+            return None if line is None else self._reader.read_plain(line)
+        except (MemoryError, NotLoadedError):
             return None
-        return None if line is None else self._reader.read_plain(line)
 
     def _take(self, unit: Unit) -> None:
-        if isinstance(unit, Line):
-            for call in self._reader.read(unit.data):
-                self._take_call(call)
-            self._parser.spans_lines = self._reader.spans_lines
-        elif isinstance(unit, Damage):
-            self._session.take(Call(None, 0, self._reader.dialect, CommandError(unit.text, unit.code)))
-        elif isinstance(unit, Frame):
-            self._session.receive_frame(unit)
+        try:
+            if isinstance(unit, Frame):
+                self._session.receive_frame(unit)
+            elif isinstance(unit, Damage):
+                self._session.take(Call(None, 0, self._reader.dialect, CommandError(unit.text, unit.code)))
+            else:
+                for call in self._reader.read(unit.data):
+                    self._take_call(call)
+                self._parser.spans_lines = self._reader.spans_lines
+        except NotLoadedError as error:
+            self._take_when_loaded(unit, error.load)
+
+    def _take_when_loaded(self, unit: Unit, load: Callable[[], object]) -> None:
+        loop = self._scheduler.loop
+        self._loading = unit
+
+        def work() -> None:
+            failure = None
+            try:
+                load()
+            except Exception as error:
+                failure = error
+            loop.call_from_thread(loaded, failure)
+
+        def loaded(failure: Exception | None) -> None:
+            # Unless the client has left.
+            if self._loading is unit:
+                self._loading = None
+                if failure is None:
+                    self._take(unit)
+                else:
+                    self._session.take(Call(None, 0, self._dispatcher.native, failure))
+                self._serve()
+                self._check_settled()
+
+        try:
+            self._scheduler.workers.submit_urgent(work)
+        except OSError:
+            work()
 
     def _take_call(self, call: Call) -> None:
         name = call.request.execute if call.request is not None else ""

@@ -36,7 +36,8 @@ class Dispatcher:
         self.context = context
         self.native = native
         self._load_qga = load_qga
-        self._qga: Dialect | None = None
+        # The dialect of the QEMU Guest Agent, once `load_qga` has run.
+        self.qga: Dialect | None = None
         self._handlers: dict[Command, Callable[..., Any]] = {}
         # Only handlers that are loaded: the loop must not import anything.
         self._nowait_handlers: dict[Command, Callable[..., Any]] = {}
@@ -140,8 +141,10 @@ class Dispatcher:
                 self.load(dialect, command)
 
     def load_qga(self) -> Dialect:
-        """Return the dialect of the QEMU Guest Agent, which most agents never need."""
-        if self._qga is None:
-            self._qga = self._load_qga()
-            self.load_needed(self._qga)
-        return self._qga
+        """Return the dialect of the QEMU Guest Agent, which most agents never need. For workers."""
+        dialect = self.qga
+        if dialect is None:
+            dialect = self._load_qga()
+            self.load_needed(dialect)
+            self.qga = dialect
+        return dialect

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from sys import modules
+
 from phoenix_ga.agent.protocol.call import Call, CommandError
 from phoenix_ga.wire.json_text import JsonError, decode_json
 from phoenix_ga.wire.messages import NO_CODE, NO_TAG, MessageError, Request
@@ -9,6 +11,7 @@ from phoenix_ga.wire.objects import split_objects
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any, Final
 
     from phoenix_ga.agent.protocol.dialect import Dialect
@@ -18,8 +21,22 @@ if TYPE_CHECKING:
 _GUEST_PREFIX: Final = "guest-"
 
 
+# Imported when a line first needs it.
+_LENIENT: Final = "phoenix_ga.agent.protocol.json_reader"
 _BRACE: Final = ord("{")
 _NEWLINE: Final = ord("\n")
+
+
+class NotLoadedError(Exception):
+    """A line needs modules that must be imported first, by a worker: the disk may hang.
+
+    Args:
+        load: Imports them.
+    """
+
+    def __init__(self, load: Callable[[], object]) -> None:
+        super().__init__()
+        self.load = load
 
 
 def whole_line(data: memoryview, limit: int) -> bytes | None:
@@ -35,7 +52,7 @@ def whole_line(data: memoryview, limit: int) -> bytes | None:
 
 
 class LineReader:
-    """Reads the lines of one client.
+    """Reads the lines of one client. All methods raise NotLoadedError, before they have had any effect.
 
     Args:
         dispatcher: Has the dialects.
@@ -43,8 +60,8 @@ class LineReader:
     """
 
     def __init__(self, dispatcher: Dispatcher, qga_first: bool) -> None:
+        self._dispatcher = dispatcher
         self._native = dispatcher.native
-        self._load_qga = dispatcher.load_qga
         # None: the QEMU Guest Agent's, which is loaded with the first request.
         self._dialect: Dialect | None = None if qga_first else self._native
 
@@ -52,8 +69,15 @@ class LineReader:
     def dialect(self) -> Dialect:
         """The dialect of the last intelligible request, in which unintelligible ones are answered."""
         if self._dialect is None:
-            self._dialect = self._load_qga()
+            self._dialect = self._qga
         return self._dialect
+
+    @property
+    def _qga(self) -> Dialect:
+        dialect = self._dispatcher.qga
+        if dialect is None:
+            raise NotLoadedError(self._dispatcher.load_qga)
+        return dialect
 
     @property
     def spans_lines(self) -> bool:
@@ -85,7 +109,7 @@ class LineReader:
         if type(name) is str:
             if name.startswith(_GUEST_PREFIX):
                 if dialect is self._native or dialect is None:
-                    dialect = self._dialect = self._load_qga()
+                    dialect = self._dialect = self._qga
             elif "tag" in message or name in self._native.commands:
                 dialect = self._dialect = self._native
         if dialect is None:
@@ -103,6 +127,8 @@ class LineReader:
 
     def _read_lenient(self, line: bytes, error: JsonError) -> list[Call]:
         """Read a line that is not plain JSON: QEMU accepts more, and several objects on a line."""
+        if _LENIENT not in modules:
+            raise NotLoadedError(lambda: __import__(_LENIENT))
         from phoenix_ga.agent.protocol.json_reader import ReadError, read_values
 
         values = list(read_values(line))
