@@ -13,7 +13,7 @@ from pathlib import Path
 
 import click
 
-from phoenix_ga.cli.__main__ import program
+from phoenix_ga.cli.program import program
 
 TARGET = Path(__file__).parent.parent / "packaging" / "phoenixctl.1"
 
@@ -53,7 +53,7 @@ def render() -> str:
     lines.append(".SH OPTIONS")
     lines += _options(program)
     lines.append(".SH VERBS")
-    for name, command in sorted(program.commands.items()):
+    for name, command in program.load_all().items():
         lines += _verb(name, command)
     lines.append(".SH NOTES")
     lines += _paragraphs(program.epilog or "")

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from phoenix_ga.cli.__main__ import program
+from phoenix_ga.cli.program import program
 from phoenix_ga.client import SILENCE, GuestRefused
 from tests.cli.conftest import Run, command_line, environment
 from tests.cli.scripted_agent import ScriptedAgent

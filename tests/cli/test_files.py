@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from phoenix_ga.cli.content import digest_time
+from phoenix_ga.cli.digest import digest_timeout
 from phoenix_ga.client import SILENCE, GuestRefused
 from phoenix_ga.wire.commands import BY_NAME
 from tests.cli.conftest import Run, command_line, environment
@@ -222,8 +222,8 @@ def test_md5sum_prints_what_md5sum_prints(run: Run, endpoint: str, tree: Path) -
 
 
 def test_a_digest_of_a_large_file_gets_more_time_unless_it_is_limited(run: Run, scripted: ScriptedAgent) -> None:
-    assert [digest_time(size, False) for size in (-1, 10**9, 10**18)] == [30, 130, 86400]
-    assert digest_time(0, True) == 86400
+    assert [digest_timeout(size, False) for size in (-1, 10**9, 10**18)] == [30, 130, 86400]
+    assert digest_timeout(0, True) == 86400
     scripted.answers["get-file-md5sum"] = SILENCE
     assert_one_line(run("--timeout", 0.3, "md5sum", f"{scripted.endpoint}:/file"), 124)
     scripted.answers = {"get-file-md5sum": "abc", "file-stat": GuestRefused("not allowed by the policy", 1)}

@@ -15,8 +15,7 @@ from pathlib import Path
 import click
 import pytest
 
-from phoenix_ga.cli.address import Address
-from phoenix_ga.cli.forwarding import parse_forward, parse_target
+from phoenix_ga.cli.address import Address, parse_forward, parse_target
 from tests.cli.conftest import Run, command_line, environment
 
 HERE = "127.0.0.1"

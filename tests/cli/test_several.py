@@ -17,9 +17,10 @@ from typing import Any
 import pytest
 
 from phoenix_ga import __version__
+from phoenix_ga.cli.context import Options
 from phoenix_ga.cli.fanout import fan_out
-from phoenix_ga.cli.tally import DONE, Outcome
-from phoenix_ga.cli.voice import Voice
+from phoenix_ga.cli.guest_printer import GuestPrinter
+from phoenix_ga.cli.summary import DONE, Outcome
 from phoenix_ga.client import SILENCE, GuestRefused
 from phoenix_ga.client.discovery import KnownGuest
 from phoenix_ga.wire.commands import BY_NAME
@@ -561,7 +562,7 @@ def test_a_thousand_guests_are_asked_within_seconds_whatever_some_of_them_do(
 def test_nobody_who_cleans_up_is_interrupted_because_another_was_faster() -> None:
     cleaned = []
 
-    async def work(known: KnownGuest, voice: Voice) -> Outcome:
+    async def work(known: KnownGuest, printer: GuestPrinter) -> Outcome:
         if known.name == "last":
             asyncio.get_running_loop().call_later(0.05, os.kill, os.getpid(), signal.SIGINT)
         try:
@@ -574,5 +575,5 @@ def test_nobody_who_cleans_up_is_interrupted_because_another_was_faster() -> Non
 
     names = ("fast", "slow", "last")
     with pytest.raises(KeyboardInterrupt):
-        fan_out([KnownGuest(name, f"/{name}", "test") for name in names], work, 3, False)
+        fan_out(Options(parallel=3), [KnownGuest(name, f"/{name}", "test") for name in names], work)
     assert cleaned == list(names)

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from phoenix_ga import __version__
-from phoenix_ga.cli.__main__ import program
+from phoenix_ga.cli.program import program
 from phoenix_ga.client import SILENCE, GuestRefused
 from phoenix_ga.wire.commands import BY_NAME
 from tests.cli.conftest import Run, command_line, environment
@@ -52,7 +52,7 @@ def test_help_tells_of_every_verb_and_every_exit_status(run: Run) -> None:
     assert result.returncode == 0
     for word in (*VERBS, "124", "125", "130", "GUEST"):
         assert word in result.stdout
-    assert set(program.commands) == set(VERBS)
+    assert set(program.load_all()) == set(VERBS)
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -73,6 +73,15 @@ def test_help_loads_no_library_that_it_does_not_need() -> None:
     loaded = result.stdout.partition("LOADED")[2].split()
     assert "click" in loaded
     assert not {"asyncio", "rich", "phoenix_ga.client"} & set(loaded)
+
+
+def test_a_verb_is_loaded_only_if_it_is_named() -> None:
+    script = "import sys; from phoenix_ga.cli.program import program\n"
+    script += "program.get_command(None, 'freeze-status'); print(*sys.modules)"
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment())
+    assert [name for name in result.stdout.split() if name.startswith("phoenix_ga.cli.verbs.")] == [
+        "phoenix_ga.cli.verbs.freeze_status"
+    ]
 
 
 def test_ping_counts_and_sums_up(run: Run, endpoint: str) -> None:
@@ -124,7 +133,7 @@ def test_commands(run: Run, endpoint: str) -> None:
 def test_freeze_status_and_thaw(run: Run, scripted: ScriptedAgent) -> None:
     details = {"frozen": True, "remaining": 7, "ended": ""}
     scripted.answers = {"fs-freeze": True, "fs-unfreeze": True, "get-freeze-status": details}
-    assert run("freeze", "--deadline", 9, scripted.endpoint).stdout == "frozen\n"
+    assert run("freeze", "--auto-thaw", 9, scripted.endpoint).stdout == "frozen\n"
     assert run("freeze-status", scripted.endpoint).stdout == "frozen, until thaw or for 7 s\n"
     assert run("--json", "thaw", scripted.endpoint).stdout == '{"frozen": false}\n'
     assert scripted.asked == ["fs-freeze", "get-freeze-status", "fs-unfreeze"]

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from phoenix_ga.cli.__main__ import program
+from phoenix_ga.cli.program import program
 from phoenix_ga.client import (
     Guest,
     GuestError,

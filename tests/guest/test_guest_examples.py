@@ -15,7 +15,7 @@ import pytest
 from lab.files import GuestFile, Source, Symlink
 from lab.machine import DEFAULT_PORTS, Machine
 from phoenix_ga.agent.config import CONFIG_PATH
-from phoenix_ga.cli.__main__ import program
+from phoenix_ga.cli.program import program
 from tests.network import ip, new_namespace
 from tests.support import SOURCE
 from tools.guest import agent_files
@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.guest, pytest.mark.root, pytest.mark.timeout(300)]
 README = SOURCE.parent / "README.md"
 EXAMPLES = [
     (name, line)
-    for name, command in sorted(program.commands.items())
+    for name, command in program.load_all().items()
     for line in re.findall(r"^  \$ (.*)$", command.epilog or "", re.MULTILINE)
 ]
 README_EXAMPLES = [
@@ -135,8 +135,8 @@ def test_an_example_works_when_it_is_typed(host: Host, name: str, line: str) -> 
 
 
 def test_each_verb_has_an_example() -> None:
-    assert {name for name, _ in EXAMPLES} == set(program.commands)
-    assert all(name in "".join(line for own, line in EXAMPLES if own == name) for name in program.commands)
+    assert {name for name, _ in EXAMPLES} == set(program.load_all())
+    assert all(name in "".join(line for own, line in EXAMPLES if own == name) for name in program.load_all())
 
 
 def test_the_examples_did_what_they_say(host: Host, machine: Machine) -> None:

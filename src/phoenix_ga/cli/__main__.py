@@ -1,174 +1,24 @@
-"""phoenixctl: the entry of the program, its global options, and what errors become."""
+"""The entry point of phoenixctl: loads the program, if what it needs is installed."""
 
 from __future__ import annotations
 
 import sys
-from typing import Any, NoReturn
 
-import click
-
-from phoenix_ga import __version__
-from phoenix_ga.cli.attributes import chmod, chown, mkdir
-from phoenix_ga.cli.completion import completion
-from phoenix_ga.cli.content import cat, md5sum, sha256sum, tee
-from phoenix_ga.cli.context import PARALLEL, Options
-from phoenix_ga.cli.copy import cp
-from phoenix_ga.cli.errors import USAGE, complain, explain
-from phoenix_ga.cli.filesystems import freeze, freeze_status, thaw
-from phoenix_ga.cli.forwarding import forward, proxy, ssh_config
-from phoenix_ga.cli.guests import guests
-from phoenix_ga.cli.listing import ls, stat
-from phoenix_ga.cli.network import ip
-from phoenix_ga.cli.ping import ping
-from phoenix_ga.cli.processes import attach, execute, processes, shell
-from phoenix_ga.cli.raw import raw
-from phoenix_ga.cli.system import commands, info
-
-INTERRUPTED = 130
-
-
-class _Program(click.Group):
-    """A group whose errors are one line each and end in the documented exit status."""
-
-    def main(self, *args: Any, **extra: Any) -> NoReturn:
-        extra.update(standalone_mode=False, prog_name="phoenixctl")
-        for stream in (sys.stdout, sys.stderr):
-            # A name that the locale cannot show is still shown somehow.
-            if hasattr(stream, "reconfigure"):
-                stream.reconfigure(errors="backslashreplace")
-        try:
-            status = super().main(*args, **extra)
-        except click.UsageError as error:
-            where = error.ctx.command_path if error.ctx is not None else "phoenixctl"
-            # Of choices, click puts each on a line of its own.
-            complain(f"{' '.join(error.format_message().split())} Try '{where} --help'.")
-            sys.exit(USAGE)
-        except click.ClickException as error:
-            complain(error.format_message())
-            sys.exit(max(error.exit_code, USAGE))
-        except (KeyboardInterrupt, click.Abort):
-            sys.exit(INTERRUPTED)
-        except Exception as error:
-            if isinstance(error, BrokenPipeError):
-                _leave_quietly()
-            status = _report(error)
-        sys.exit(status if isinstance(status, int) else 0)
-
-    def invoke(self, context: click.Context) -> Any:
-        from phoenix_ga.client import GuestError
-
-        try:
-            return super().invoke(context)
-        except GuestError as error:
-            # A guest may refuse with EPIPE, which click takes for its own output's.
-            return _report(error)
-
-
-def _report(error: Exception) -> int:
-    status, text = explain(error)
-    complain(text)
-    return status
-
-
-def _leave_quietly() -> NoReturn:
-    """End as a program does whose reader has gone, without a complaint at exit."""
-    import os
-
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    sys.exit(128 + 13)
-
-
-@click.group(
-    cls=_Program,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="""\b
-GUEST says which guest, or where it is:
-  NAME              one of those that `phoenixctl guests` lists
-  unix:PATH         the Unix socket of its port
-  PATH              the same; it must have a slash in it
-  vsock:CID[:PORT]  an agent that listens on vsock; on port 8383 where none is given
-  pty:PATH          the terminal of its port
-  tcp:HOST:PORT     only with --allow-tcp
-
-\b
-Most verbs take several guests at once, and put the name before each line:
-  A,B         a list
-  'web*'      all whose names match; in quotes, or the shell takes it for files
-  @GROUP      a group of the configuration
-
-\b
-Exit status:
-  0    done
-  1    the guest refused, a local file could not be read or written, or some of a directory is missing
-  2    wrong usage
-  124  no answer in time
-  125  no connection, the link was lost, or the guest broke the protocol
-  126, 127, 128 and more, or any: that of the program, with exec and shell
-  130  interrupted by Ctrl-C
-Of several guests it is the highest.
-
-\b
-Example:
-  $ phoenixctl ping -c 1 unix:/run/web1.sock
-""",
-)
-@click.option(
-    "--timeout", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="Wait so long for each answer."
-)
-@click.option(
-    "--parallel",
-    type=click.IntRange(min=1),
-    default=PARALLEL,
-    show_default=True,
-    metavar="N",
-    help="Talk to so many guests at once, where GUEST is several.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print results as JSON, one value a line.")
-@click.option("-v", "--verbose", is_flag=True, help="Show on stderr what goes over the wire.")
-@click.option("--allow-tcp", is_flag=True, help="Take tcp:HOST:PORT, which nothing protects on its way.")
-@click.version_option(__version__, prog_name="phoenixctl", message="%(prog)s %(version)s")
-@click.pass_context
-def program(
-    context: click.Context, timeout: float | None, parallel: int, as_json: bool, verbose: bool, allow_tcp: bool
-) -> None:
-    """Talk to the Phoenix guest agent in virtual machines on this host."""
-    context.obj = Options(timeout, as_json, verbose, parallel, allow_tcp)
-
-
-for _command in (
-    guests,
-    ping,
-    info,
-    commands,
-    raw,
-    execute,
-    shell,
-    attach,
-    processes,
-    cp,
-    ls,
-    stat,
-    cat,
-    tee,
-    mkdir,
-    chmod,
-    chown,
-    md5sum,
-    sha256sum,
-    ip,
-    forward,
-    proxy,
-    ssh_config,
-    freeze,
-    thaw,
-    freeze_status,
-    completion,
-):
-    program.add_command(_command)
+# The distribution packages of the [host] extra, by the module that is missing without them.
+_PACKAGES = {"click": "click", "rich": "rich"}
 
 
 def main() -> None:
     """Run phoenixctl with the arguments of this process, and exit."""
+    try:
+        from phoenix_ga.cli.program import program
+    except ModuleNotFoundError as error:
+        if error.name not in _PACKAGES:
+            raise
+        sys.exit(
+            f"phoenixctl: the Python package {_PACKAGES[error.name]} is missing; "
+            "install it, or this package with its extra: pip install 'phoenix-guest-agent[host]'"
+        )
     program.main()
 
 

@@ -16,7 +16,7 @@ TIMED_OUT = 124
 NO_LINK = 125
 
 # The guest that a task has to do with, where it is one of several; empty else.
-speaker: Final[ContextVar[str]] = ContextVar("speaker", default="")
+current_guest: Final[ContextVar[str]] = ContextVar("current_guest", default="")
 
 
 def explain(error: Exception) -> tuple[int, str]:
@@ -52,7 +52,7 @@ def explain(error: Exception) -> tuple[int, str]:
 
 def complain(text: str) -> None:
     """Show a line on stderr, with the name of the guest where it is one of several."""
-    name = speaker.get()
+    name = current_guest.get()
     click.echo(f"phoenixctl: {escape(with_name(name, text) if name else text)}", err=True)
 
 

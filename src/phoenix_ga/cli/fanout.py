@@ -2,51 +2,53 @@
 
 from __future__ import annotations
 
-import asyncio
-import resource
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
-from phoenix_ga.cli.context import run
-from phoenix_ga.cli.errors import complain, speaker
-from phoenix_ga.cli.tally import Outcome, Tally, outcome_of
-from phoenix_ga.cli.voice import Stage, Voice
-from phoenix_ga.client import GuestError
+from phoenix_ga.cli.context import Options
+from phoenix_ga.cli.errors import complain, current_guest
+from phoenix_ga.cli.guest_printer import GuestPrinter, SharedOutput
+from phoenix_ga.cli.running import run
+from phoenix_ga.cli.summary import Outcome, Summary, outcome_of
 
 if TYPE_CHECKING:
     from phoenix_ga.client.discovery import KnownGuest
 
-Work = Callable[["KnownGuest", Voice], Awaitable[Outcome]]
+Work = Callable[["KnownGuest", GuestPrinter], Awaitable[Outcome]]
 
 # What this process has open besides its guests.
 _DESCRIPTORS: Final = 64
 
 
-def fan_out(guests: Sequence[KnownGuest], work: Work, parallel: int, json: bool) -> int:
+def fan_out(options: Options, guests: Sequence[KnownGuest], work: Work) -> int:
     """Do `work` with each guest, `parallel` at once, and sum up on stderr; return the highest status.
 
     Ctrl-C cancels what is under way, and sums up as well; raises KeyboardInterrupt then. Raises
     BrokenPipeError where nobody reads stdout any more.
     """
-    tally = Tally(len(guests))
+    summary = Summary(len(guests))
     try:
-        run(_on_all(guests, work, _with_room(parallel), Stage(json), tally))
+        run(_on_all(guests, work, _with_room(options.parallel), SharedOutput(options.json), summary))
     except BrokenPipeError:
         raise
     except BaseException:
-        complain(str(tally))
+        complain(str(summary))
         raise
-    complain(str(tally))
-    return tally.status
+    complain(str(summary))
+    return summary.status
 
 
-async def _on_all(guests: Sequence[KnownGuest], work: Work, parallel: int, stage: Stage, tally: Tally) -> None:
+async def _on_all(
+    guests: Sequence[KnownGuest], work: Work, parallel: int, output: SharedOutput, summary: Summary
+) -> None:
+    import asyncio
+
     waiting = iter(guests)
 
     async def serve() -> None:
         for guest in waiting:
-            speaker.set(guest.name)
-            await _on_one(guest, work, Voice(stage, guest.name), tally)
+            current_guest.set(guest.name)
+            await _on_one(guest, work, GuestPrinter(output, guest.name), summary)
 
     tasks = [asyncio.ensure_future(serve()) for _ in range(min(parallel, len(guests)))]
     try:
@@ -60,22 +62,28 @@ async def _on_all(guests: Sequence[KnownGuest], work: Work, parallel: int, stage
         await asyncio.wait(tasks)
 
 
-async def _on_one(guest: KnownGuest, work: Work, voice: Voice, tally: Tally) -> None:
+async def _on_one(guest: KnownGuest, work: Work, printer: GuestPrinter, summary: Summary) -> None:
+    import asyncio
+
     try:
-        tally.add(guest.name, await work(guest, voice))
+        summary.add(guest.name, await work(guest, printer))
     except asyncio.CancelledError:
-        tally.add(guest.name, Outcome(what="interrupted"))
+        summary.add(guest.name, Outcome(what="interrupted"))
         raise
     except Exception as error:
+        from phoenix_ga.client import GuestError
+
         # A guest may refuse with the number of this error as well.
         if isinstance(error, BrokenPipeError) and not isinstance(error, GuestError):
             raise
-        tally.add(guest.name, outcome_of(error))
-        await voice.error(error)
+        summary.add(guest.name, outcome_of(error))
+        await printer.error(error)
 
 
 def _with_room(parallel: int) -> int:
     """Return how many guests may be connected to at once, so that descriptors are left for all else."""
+    import resource
+
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and parallel + _DESCRIPTORS > soft:
         most = hard if hard != resource.RLIM_INFINITY else parallel + _DESCRIPTORS

@@ -7,13 +7,15 @@ programs is not ours to change: there the thread waits for the file descriptor.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import queue
 import select
 import threading
 from collections.abc import Callable
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+if TYPE_CHECKING:
+    import asyncio
 
 Result = TypeVar("Result")
 
@@ -32,6 +34,8 @@ class _Thread:
 
     async def run(self, call: Callable[..., Result], *arguments: Any) -> Result:
         """Return what `call` returns; raise what it raises. Cancelled, it forgets the result."""
+        import asyncio
+
         loop = asyncio.get_running_loop()
         done: asyncio.Future[Result] = loop.create_future()
 

@@ -23,7 +23,7 @@ _COMMANDS = {
 
 
 @dataclass(frozen=True)
-class Asked:
+class IpRequest:
     """What the words ask for.
 
     thing: address, link or route. command: show, add, delete or set. family: AF_... or 0 for all.
@@ -42,7 +42,7 @@ class Asked:
     scope: int = 0
 
 
-def parse(words: Sequence[str], family: int) -> Asked:
+def parse(words: Sequence[str], family: int) -> IpRequest:
     """Return what the words behind GUEST ask for. Raises click.UsageError.
 
     family: AF_INET with -4, AF_INET6 with -6, else 0.
@@ -59,7 +59,7 @@ def parse(words: Sequence[str], family: int) -> Asked:
     if thing == ROUTE:
         return _route(command, rest, family)
     device, flags = rest.take(("dev",), flags=("up",), bare="dev")
-    return Asked(thing, SHOW, family, device=device.get("dev"), up=True if flags else None)
+    return IpRequest(thing, SHOW, family, device=device.get("dev"), up=True if flags else None)
 
 
 class _Words:
@@ -98,7 +98,7 @@ def _abbreviated(word: str, meanings: dict[str, str], what: str) -> str:
     raise click.UsageError(f"{word!r} is no {what}; there are: {known}.")
 
 
-def _address(command: str, words: _Words, family: int) -> Asked:
+def _address(command: str, words: _Words, family: int) -> IpRequest:
     values, _ = words.take(("dev",), bare="address")
     if "address" not in values or "dev" not in values:
         raise click.UsageError(f"Write: address {command} ADDRESS/LENGTH dev INTERFACE.")
@@ -108,17 +108,19 @@ def _address(command: str, words: _Words, family: int) -> Asked:
         raise click.UsageError(f"{values['address']!r} is no address such as 192.0.2.10/24.") from None
     _check_family(address, family, values["address"])
     # Without a length, one host, as ip(8) takes it.
-    return Asked(ADDRESS, command, family, device=values["dev"], target=f"{address.ip}/{address.network.prefixlen}")
+    return IpRequest(
+        ADDRESS, command, family, device=values["dev"], target=f"{address.ip}/{address.network.prefixlen}"
+    )
 
 
-def _set_link(words: _Words) -> Asked:
+def _set_link(words: _Words) -> IpRequest:
     values, flags = words.take(("dev",), flags=("up", "down"), bare="dev")
     if "dev" not in values or len(flags) != 1:
         raise click.UsageError("Write: link set INTERFACE up, or down.")
-    return Asked(LINK, SET, AF_UNSPEC, device=values["dev"], up="up" in flags)
+    return IpRequest(LINK, SET, AF_UNSPEC, device=values["dev"], up="up" in flags)
 
 
-def _route(command: str, words: _Words, family: int) -> Asked:
+def _route(command: str, words: _Words, family: int) -> IpRequest:
     keywords = ("dev",) if command == SHOW else ("via", "dev", "src", "scope")
     values, _ = words.take(keywords, bare="to")
     if command != SHOW and "to" not in values:
@@ -135,7 +137,7 @@ def _route(command: str, words: _Words, family: int) -> Asked:
         _check_family(part, version, str(part))
     if command == ADD and not {"dev", "via"} & values.keys():
         raise click.UsageError("A new route needs a next hop, an interface or both: via ADDRESS, dev INTERFACE.")
-    return Asked(
+    return IpRequest(
         ROUTE,
         command,
         version,

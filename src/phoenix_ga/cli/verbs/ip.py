@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from phoenix_ga.cli import network_words
+from phoenix_ga.cli import ip_syntax
 from phoenix_ga.cli.context import Options
-from phoenix_ga.cli.network_words import ADD, ADDRESS, LINK, ROUTE, SHOW, Asked
+from phoenix_ga.cli.each_guest import each_guest
+from phoenix_ga.cli.ip_syntax import ADD, ADDRESS, LINK, ROUTE, SHOW, IpRequest
 from phoenix_ga.cli.output import escape
 from phoenix_ga.cli.path_completion import complete_guest
 from phoenix_ga.wire.commands import AF_INET, AF_INET6, AF_UNSPEC
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 _FAMILIES = {AF_INET: "inet", AF_INET6: "inet6"}
 _FLAGS = {"pointtopoint": "POINTOPOINT"}
 _ETHERNET_LENGTH = 17
-_SCOPES = {number: name for name, number in network_words.SCOPES.items() if name != "universe"}
+_SCOPES = {number: name for name, number in ip_syntax.SCOPES.items() if name != "universe"}
 
 
 @click.command(
@@ -54,11 +55,11 @@ Examples:
 @click.argument("guest", shell_complete=complete_guest)
 @click.argument("words", nargs=-1, metavar="OBJECT [COMMAND [WORD]...]")
 @click.pass_obj
-def ip(options: Options, guest: str, words: tuple[str, ...], ipv4: bool, ipv6: bool) -> int:
+def command(options: Options, guest: str, words: tuple[str, ...], ipv4: bool, ipv6: bool) -> int:
     """Show and change addresses, interfaces and routes of the guest, in the words of ip(8)."""
     if ipv4 and ipv6:
         raise click.UsageError("-4 and -6 exclude each other.")
-    asked = network_words.parse(words, AF_INET if ipv4 else AF_INET6 if ipv6 else AF_UNSPEC)
+    asked = ip_syntax.parse(words, AF_INET if ipv4 else AF_INET6 if ipv6 else AF_UNSPEC)
 
     async def work(connected: Guest) -> tuple[list[dict[str, Any]] | None, str]:
         if asked.command != SHOW:
@@ -68,10 +69,10 @@ def ip(options: Options, guest: str, words: tuple[str, ...], ipv4: bool, ipv6: b
             return _shown_routes(_matching(await connected.get_route_list(asked.family), asked), asked.family)
         return _shown_interfaces(await connected.get_netifaces(), asked)
 
-    return options.each(guest, work, lambda found: found)
+    return each_guest(options, guest, work, lambda found: found)
 
 
-async def _change(guest: Guest, asked: Asked) -> None:
+async def _change(guest: Guest, asked: IpRequest) -> None:
     if asked.thing == LINK:
         assert asked.device is not None
         await (guest.net_iface_up(asked.device) if asked.up else guest.net_iface_down(asked.device))
@@ -114,7 +115,7 @@ def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
         return None
 
 
-def _route_to_delete(routes: tuple[Route, ...], asked: Asked) -> Asked:
+def _route_to_delete(routes: tuple[Route, ...], asked: IpRequest) -> IpRequest:
     """Return what is asked for with the interface of the first route that it fits. Raises OSError (ESRCH)."""
     found = _matching(routes, asked)
     if not found:
@@ -122,7 +123,7 @@ def _route_to_delete(routes: tuple[Route, ...], asked: Asked) -> Asked:
     return replace(asked, device=found[0].interface)
 
 
-def _matching(routes: tuple[Route, ...], asked: Asked) -> list[Route]:
+def _matching(routes: tuple[Route, ...], asked: IpRequest) -> list[Route]:
     return [
         route
         for route in routes
@@ -164,7 +165,7 @@ def _shown_routes(routes: list[Route], family: int) -> tuple[list[dict[str, Any]
     return values, "\n".join(map(escape, lines))
 
 
-def _shown_interfaces(interfaces: tuple[NetworkInterface, ...], asked: Asked) -> tuple[list[dict[str, Any]], str]:
+def _shown_interfaces(interfaces: tuple[NetworkInterface, ...], asked: IpRequest) -> tuple[list[dict[str, Any]], str]:
     shown = [interface for interface in interfaces if asked.device in (None, interface.name)]
     if asked.device is not None and not shown:
         raise OSError(ENODEV, "there is no such interface", asked.device)

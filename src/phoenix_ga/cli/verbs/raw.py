@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from phoenix_ga.cli.context import Options
+from phoenix_ga.cli.each_guest import each_guest
 from phoenix_ga.cli.output import escape, to_json
 from phoenix_ga.cli.path_completion import complete_guest
 from phoenix_ga.wire.commands import BY_NAME
@@ -69,7 +70,7 @@ Examples:
 @click.argument("command", shell_complete=_complete_command)
 @click.argument("arguments", nargs=-1, metavar="[NAME=VALUE]...", shell_complete=_complete_argument)
 @click.pass_obj
-def raw(options: Options, guest: str, command: str, arguments: tuple[str, ...]) -> int:
+def command(options: Options, guest: str, command: str, arguments: tuple[str, ...]) -> int:
     """Run any command of the agent, and print what it returns as JSON."""
     if command == "-":
         if arguments:
@@ -81,7 +82,7 @@ def raw(options: Options, guest: str, command: str, arguments: tuple[str, ...]) 
     async def work(connected: Guest) -> Any:
         return await connected.execute(command, values)
 
-    return options.each(guest, work, lambda value: (value, to_json(value, 2)))
+    return each_guest(options, guest, work, lambda value: (value, to_json(value, 2)))
 
 
 def parse_arguments(command: str, words: tuple[str, ...]) -> dict[str, Any]:

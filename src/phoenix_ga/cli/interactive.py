@@ -9,11 +9,11 @@ from contextlib import asynccontextmanager, nullcontext
 from typing import Any
 
 from phoenix_ga.cli import stdio, terminal
-from phoenix_ga.cli.voice import Lines, Voice
+from phoenix_ga.cli.guest_printer import GuestPrinter, LineSplitter
 from phoenix_ga.client import GuestError, GuestProcess, GuestStream, StreamBroken
 
 
-async def attend(process: GuestProcess, interactive: bool, with_terminal: bool, ends_input: bool = True) -> int:
+async def interact(process: GuestProcess, interactive: bool, with_terminal: bool, ends_input: bool = True) -> int:
     """Carry input and output until the program ends; return the exit status.
 
     ends_input: where there is no input, or no more, the program sees the end of its stdin.
@@ -33,11 +33,11 @@ async def attend(process: GuestProcess, interactive: bool, with_terminal: bool, 
     return _status(process)
 
 
-async def overhear(process: GuestProcess, voice: Voice) -> int:
+async def stream_output(process: GuestProcess, printer: GuestPrinter) -> int:
     """Print what a program without input writes, line by line, until it ends; return the exit status."""
-    outputs = [asyncio.ensure_future(_tell(process.stdout, Lines(voice, stdio.STDOUT)))]
+    outputs = [asyncio.ensure_future(_tell(process.stdout, LineSplitter(printer, stdio.STDOUT)))]
     if process.stderr is not None:
-        outputs.append(asyncio.ensure_future(_tell(process.stderr, Lines(voice, stdio.STDERR))))
+        outputs.append(asyncio.ensure_future(_tell(process.stderr, LineSplitter(printer, stdio.STDERR))))
     try:
         await _feed(process, False, True)
         await asyncio.gather(*outputs)
@@ -48,7 +48,7 @@ async def overhear(process: GuestProcess, voice: Voice) -> int:
     return _status(process)
 
 
-async def _tell(stream: GuestStream, lines: Lines) -> None:
+async def _tell(stream: GuestStream, lines: LineSplitter) -> None:
     try:
         while data := await stream.read():
             await lines.add(data)

@@ -10,10 +10,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from phoenix_ga.cli.context import Options
+from phoenix_ga.cli.each_guest import ask
 from phoenix_ga.cli.errors import TIMED_OUT
+from phoenix_ga.cli.fanout import fan_out
+from phoenix_ga.cli.guest_printer import GuestPrinter
 from phoenix_ga.cli.output import escape
 from phoenix_ga.cli.path_completion import complete_guest
 from phoenix_ga.cli.selection import is_plain, select
+from phoenix_ga.cli.summary import DONE, Outcome, outcome_of
 
 if TYPE_CHECKING:
     from phoenix_ga.client import Guest, GuestTimeout
@@ -98,7 +102,7 @@ Examples:
     help="Wait so long between two requests.",
 )
 @click.pass_obj
-def ping(options: Options, guest: str, count: int | None, interval: float) -> int:
+def command(options: Options, guest: str, count: int | None, interval: float) -> int:
     """Ask the agent whether it is there, again and again, and tell how long it took."""
     if not is_plain(guest):
         return _ping_several(options, guest, count or 1, interval)
@@ -114,7 +118,7 @@ def ping(options: Options, guest: str, count: int | None, interval: float) -> in
         await _ask_on(connected, f"answer from {escape(guest)}: ", statistics, count, interval, show)
 
     try:
-        options.ask(guest, work)
+        ask(options, guest, work)
     except KeyboardInterrupt:
         if not began:
             raise
@@ -125,21 +129,18 @@ def ping(options: Options, guest: str, count: int | None, interval: float) -> in
 
 
 def _ping_several(options: Options, guests: str, count: int, interval: float) -> int:
-    from phoenix_ga.cli.tally import DONE, Outcome, outcome_of
-    from phoenix_ga.cli.voice import Voice
-
     statistics = _Statistics()
 
-    async def on_one(known: KnownGuest, voice: Voice) -> Outcome:
+    async def on_one(known: KnownGuest, printer: GuestPrinter) -> Outcome:
         async with options.connect_among(known, _PATIENCE) as connected:
             patient = connected.with_timeout(options.timeout or _PATIENCE)
             own = _Statistics()
-            silence = await _ask_on(patient, "", own, count, interval, voice.result)
+            silence = await _ask_on(patient, "", own, count, interval, printer.result)
         statistics.include(own)
         return DONE if own.answered or silence is None else outcome_of(silence)
 
     try:
-        return options.fan_out(select(guests), on_one)
+        return fan_out(options, select(guests), on_one)
     finally:
         options.show({"statistics": statistics.as_json()}, f"--- {escape(guests)} ---\n{statistics.as_text()}")
 

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from phoenix_ga.cli.context import Options, run
+from phoenix_ga.cli.context import Options
 from phoenix_ga.cli.errors import REFUSED, complain
 from phoenix_ga.cli.output import duration, escape, heading, table
 from phoenix_ga.cli.path_completion import complete_guest
+from phoenix_ga.cli.running import run
 
 if TYPE_CHECKING:
     from phoenix_ga.client.discovery import KnownGuest
@@ -46,7 +47,7 @@ Example:
 @click.argument("words", metavar="[GUEST]...", nargs=-1, shell_complete=complete_guest)
 @click.option("-q", "--quiet", is_flag=True, help="Ask nobody; print the names that are known.")
 @click.pass_obj
-def guests(options: Options, words: tuple[str, ...], quiet: bool) -> int:
+def command(options: Options, words: tuple[str, ...], quiet: bool) -> int:
     """List the guests that this host knows, or those that are named, and how they are."""
     from phoenix_ga.client.discovery import known_guests, select_guests
     from phoenix_ga.client.probe import ANSWERS

@@ -1,13 +1,10 @@
-"""The verb `completion`, and what bash needs beyond click's own script."""
+"""What bash needs beyond click's own completion script."""
 
 from __future__ import annotations
 
 import os
 
-import click
-from click.shell_completion import BashComplete, add_completion_class, get_completion_class, split_arg_string
-
-_VARIABLE = "_PHOENIXCTL_COMPLETE"
+from click.shell_completion import BashComplete, add_completion_class, split_arg_string
 
 # bash takes colons for the ends of words, and an endpoint is full of them: the line is split here, and of
 # what is offered only that goes back which stands behind the last of bash's ends.
@@ -45,30 +42,6 @@ class _Bash(BashComplete):
         return (words, "") if line[-1:].isspace() or not words else (words[:-1], words[-1])
 
 
-add_completion_class(_Bash)
-
-
-@click.command(
-    short_help="Print what a shell needs for completion.",
-    epilog="""\b
-Put into ~/.bashrc, ~/.zshrc or ~/.config/fish/config.fish:
-  eval "$(phoenixctl completion bash)"
-  eval "$(phoenixctl completion zsh)"
-  phoenixctl completion fish | source
-
-\b
-For files of a guest, the guest is asked, for a second at the most. Names with characters that
-mean something to a shell, such as spaces, are left out: a guest may not slip in a command.
-
-\b
-Example:
-  $ phoenixctl completion bash > phoenixctl.bash
-""",
-)
-@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
-@click.pass_context
-def completion(context: click.Context, shell: str) -> None:
-    """Print the script with which a shell completes verbs, options, commands and files of guests."""
-    kind = get_completion_class(shell)
-    assert kind is not None
-    click.echo(kind(context.find_root().command, {}, "phoenixctl", _VARIABLE).source(), nl=False)
+def register() -> None:
+    """Let click complete for bash this way."""
+    add_completion_class(_Bash)

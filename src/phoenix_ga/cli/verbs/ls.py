@@ -1,8 +1,8 @@
-"""The verbs `ls` and `stat`: what there is in the guest, and what is known of it."""
+"""`phoenixctl ls`"""
 
 from __future__ import annotations
 
-import stat as bits
+import stat
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from errno import E2BIG
@@ -11,29 +11,20 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from phoenix_ga.cli.context import Options
+from phoenix_ga.cli.each_path import each_path
 from phoenix_ga.cli.errors import REFUSED, complain, explain
+from phoenix_ga.cli.file_status import MODE_BITS, device_numbers, group_of, owner_of, status_to_json
 from phoenix_ga.cli.output import escape, moment
-from phoenix_ga.cli.path_completion import complete_guest_path
-from phoenix_ga.cli.paths import each_path
+from phoenix_ga.cli.paths import PATHS
 
 if TYPE_CHECKING:
     from phoenix_ga.client import FileStatus, Guest
 
-_PATHS = click.argument(
-    "paths", metavar="GUEST:/PATH...", nargs=-1, required=True, shell_complete=complete_guest_path
-)
 # A guest may show a tree that has no end.
 _ENTRIES_MAX = 500_000
+
+
 _PATH_MAX = 4096
-_KINDS = (
-    (bits.S_ISREG, "regular file"),
-    (bits.S_ISDIR, "directory"),
-    (bits.S_ISLNK, "symbolic link"),
-    (bits.S_ISCHR, "character device"),
-    (bits.S_ISBLK, "block device"),
-    (bits.S_ISFIFO, "fifo"),
-    (bits.S_ISSOCK, "socket"),
-)
 
 
 @dataclass(frozen=True)
@@ -80,7 +71,7 @@ Examples:
   $ phoenixctl ls -atr unix:/run/web1.sock:/var/log
 """,
 )
-@_PATHS
+@PATHS
 @click.option("-a", "-A", "--all", "hidden", is_flag=True, help="Names that begin with a dot as well.")
 @click.option("-d", "--directory", "itself", is_flag=True, help="Directories themselves, not what is in them.")
 @click.option("-R", "--recursive", is_flag=True, help="All that is below as well.")
@@ -92,7 +83,7 @@ Examples:
 @click.option("-1", "names_only", is_flag=True, help="Names alone, one a line.")
 @click.option("-l", "long", is_flag=True, help="The long form; it is what comes without it, too.")
 @click.pass_obj
-def ls(options: Options, /, paths: tuple[str, ...], order: str | None, long: bool, **flags: bool) -> int:
+def command(options: Options, /, paths: tuple[str, ...], order: str | None, long: bool, **flags: bool) -> int:
     """List files and directories of the guest, in the form of `ls -l`."""
     form = _Form(order=order or "name", titled=len(paths) > 1 or flags["recursive"], **flags)
 
@@ -138,7 +129,7 @@ async def _list(guest: Guest, path: str, form: _Form, troubles: list[str]) -> As
 
 
 async def _leads_to_directory(guest: Guest, path: str, status: FileStatus) -> bool:
-    if not bits.S_ISLNK(status.mode & 0o177777):
+    if not stat.S_ISLNK(status.mode & MODE_BITS):
         return status.is_directory
     from phoenix_ga.client import GuestRefused
 
@@ -177,17 +168,17 @@ def _listed(directory: str | None, named: Sequence[tuple[str, FileStatus]], form
             lines.insert(0, f"total {sum(entry.blocks for _, entry in shown) // 2}")
     if directory is not None and form.titled:
         lines.insert(0, f"{escape(directory)}:")
-    return _Listed(directory, "\n".join(lines), [_as_json(path, entry) for path, entry in named])
+    return _Listed(directory, "\n".join(lines), [status_to_json(path, entry) for path, entry in named])
 
 
 def _columns(entry: FileStatus, form: _Form) -> list[str]:
-    mode = entry.mode & 0o177777
-    user, group = (str(entry.uid), str(entry.gid)) if form.numeric else (_owner(entry), _group(entry))
+    mode = entry.mode & MODE_BITS
+    user, group = (str(entry.uid), str(entry.gid)) if form.numeric else (owner_of(entry), group_of(entry))
     size = str(entry.size)
-    if bits.S_ISCHR(mode) or bits.S_ISBLK(mode):
-        size = ", ".join(map(str, _device(entry.special_device)))
+    if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
+        size = ", ".join(map(str, device_numbers(entry.special_device)))
     return [
-        bits.filemode(mode),
+        stat.filemode(mode),
         str(entry.links),
         escape(user),
         escape(group),
@@ -205,84 +196,16 @@ def _aligned(cells: Sequence[str], widths: Sequence[int]) -> list[str]:
 
 
 def _name(name: str, entry: FileStatus, form: _Form) -> str:
-    mode = entry.mode & 0o177777
+    mode = entry.mode & MODE_BITS
     text = escape(name)
-    if bits.S_ISDIR(mode):
+    if stat.S_ISDIR(mode):
         text = click.style(text, fg="blue", bold=True)
-    elif bits.S_ISLNK(mode):
+    elif stat.S_ISLNK(mode):
         text = click.style(text, fg="cyan", bold=True)
-    elif bits.S_ISREG(mode) and mode & 0o111:
+    elif stat.S_ISREG(mode) and mode & 0o111:
         text = click.style(text, fg="green", bold=True)
     return f"{text} -> {escape(entry.target)}" if entry.target and not form.names_only else text
 
 
-@click.command(
-    short_help="Tell all that is known of files of the guest.",
-    epilog="""\b
-Example:
-  $ phoenixctl stat unix:/run/web1.sock:/etc/hosts
-""",
-)
-@_PATHS
-@click.option("-L", "--dereference", is_flag=True, help="Follow symbolic links.")
-@click.pass_obj
-def stat(options: Options, paths: tuple[str, ...], dereference: bool) -> int:
-    """Tell all that is known of files and directories of the guest, as stat(1) does."""
-
-    async def work(guest: Guest, path: str) -> FileStatus:
-        return await guest.file_stat(path, dereference, names=True)
-
-    return each_path(options, paths, work, lambda path, status: (_as_json(path, status), _as_text(path, status)))
-
-
-def _as_json(path: str, status: FileStatus) -> dict[str, Any]:
-    from dataclasses import asdict
-
-    return {"path": path, **asdict(status)}
-
-
-def _as_text(path: str, status: FileStatus) -> str:
-    mode = status.mode & 0o177777
-    kind = next((name for test, name in _KINDS if test(mode)), "unknown")
-    link = f" -> {escape(status.target)}" if status.target else ""
-    device = ",".join(map(str, _device(status.device)))
-    special = ""
-    if bits.S_ISCHR(mode) or bits.S_ISBLK(mode):
-        special = "  Device type: " + ",".join(map(str, _device(status.special_device)))
-    return "\n".join(
-        (
-            f"  File: {escape(path)}{link}",
-            f"  Size: {status.size:<15} Blocks: {status.blocks:<10} IO Block: {status.block_size:<6} {kind}",
-            f"Device: {device:<15} Inode: {status.inode:<11} Links: {status.links}{special}",
-            f"Access: ({status.permissions:04o}/{bits.filemode(mode)})  "
-            f"Uid: ({status.uid:5}/{escape(_owner(status)):>8})   Gid: ({status.gid:5}/{escape(_group(status)):>8})",
-            f"Access: {_precise(status.accessed)}",
-            f"Modify: {_precise(status.modified)}",
-            f"Change: {_precise(status.changed)}",
-        )
-    )
-
-
-def _owner(status: FileStatus) -> str:
-    return status.user or str(status.uid)
-
-
-def _group(status: FileStatus) -> str:
-    return status.group or str(status.gid)
-
-
-def _device(number: int) -> tuple[int, int]:
-    """Return major and minor as makedev(3) of glibc puts them together; of any number."""
-    major = (number >> 8) & 0xFFF | (number >> 32) & ~0xFFF & 0xFFFFFFFF
-    minor = number & 0xFF | (number >> 12) & ~0xFF & 0xFFFFFFFF
-    return major, minor
-
-
 def _seconds(nanoseconds: int) -> int:
     return nanoseconds // 1_000_000_000
-
-
-def _precise(nanoseconds: int) -> str:
-    seconds, rest = divmod(nanoseconds, 1_000_000_000)
-    text = moment(seconds, "%Y-%m-%d %H:%M:%S")
-    return f"{text}.{rest:09d} {moment(seconds, '%z')}" if text != str(seconds) else f"{seconds}.{rest:09d}"

@@ -16,7 +16,7 @@ from phoenix_ga.cli.output import escape, to_json
 LINE_MAX = 64 * 1024
 
 
-class Stage:
+class SharedOutput:
     """Stdout and stderr as several guests share them. json: lines of JSON are wanted."""
 
     def __init__(self, json: bool) -> None:
@@ -33,17 +33,17 @@ class Stage:
         await self._outputs[fd].write(text.encode(self._encoding, "backslashreplace"))
 
 
-class Voice:
+class GuestPrinter:
     """Speaks for one guest."""
 
-    def __init__(self, stage: Stage, name: str) -> None:
-        self._stage = stage
+    def __init__(self, output: SharedOutput, name: str) -> None:
+        self._output = output
         self._name = name
         self._prefix = f"{escape(name)}: "
 
     async def result(self, value: Any, text: str) -> None:
         """Print what a verb found: a line of JSON, or `text` with the name before each line."""
-        if self._stage.json:
+        if self._output.json:
             await self._object(result=value)
         elif text:
             await self._lines(text)
@@ -51,35 +51,35 @@ class Voice:
     async def error(self, error: Exception, **where: str) -> None:
         """Print what went wrong. where: more members of the line of JSON."""
         status, text = explain(error)
-        if self._stage.json:
+        if self._output.json:
             await self._object(**where, error={"text": text, "status": status})
         else:
-            await self._stage.write(f"phoenixctl: {escape(with_name(self._name, text))}\n", stdio.STDERR)
+            await self._output.write(f"phoenixctl: {escape(with_name(self._name, text))}\n", stdio.STDERR)
 
     async def output(self, data: bytes, fd: int = stdio.STDOUT) -> None:
         """Print whole lines of a program or a file, harmless to a terminal."""
         lines = data.decode("utf-8", "backslashreplace").removesuffix("\n").split("\n")
-        if self._stage.json:
+        if self._output.json:
             member = "stdout" if fd == stdio.STDOUT else "stderr"
             objects = (to_json({"guest": self._name, member: line}) for line in lines)
-            await self._stage.write("".join(f"{line}\n" for line in objects))
+            await self._output.write("".join(f"{line}\n" for line in objects))
         else:
             # Tabs do no harm, and columns are made of them.
             shown = ("\t".join(map(escape, line.removesuffix("\r").split("\t"))) for line in lines)
-            await self._stage.write("".join(f"{self._prefix}{line}\n" for line in shown), fd)
+            await self._output.write("".join(f"{self._prefix}{line}\n" for line in shown), fd)
 
     async def _lines(self, text: str) -> None:
-        await self._stage.write("".join(f"{self._prefix}{line}\n" for line in text.split("\n")))
+        await self._output.write("".join(f"{self._prefix}{line}\n" for line in text.split("\n")))
 
     async def _object(self, **members: Any) -> None:
-        await self._stage.write(to_json({"guest": self._name, **members}) + "\n")
+        await self._output.write(to_json({"guest": self._name, **members}) + "\n")
 
 
-class Lines:
-    """Cuts what comes in pieces into whole lines for a voice, and holds no more than one line."""
+class LineSplitter:
+    """Cuts what comes in pieces into whole lines for a printer, and holds no more than one line."""
 
-    def __init__(self, voice: Voice, fd: int = stdio.STDOUT) -> None:
-        self._voice = voice
+    def __init__(self, printer: GuestPrinter, fd: int = stdio.STDOUT) -> None:
+        self._voice = printer
         self._fd = fd
         self._held = bytearray()
 

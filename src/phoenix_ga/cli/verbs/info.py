@@ -1,4 +1,4 @@
-"""The verbs `info` and `commands`."""
+"""`phoenixctl info`"""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from phoenix_ga.cli.context import Options
-from phoenix_ga.cli.output import duration, escape, heading, moment, size, table
+from phoenix_ga.cli.each_guest import each_guest
+from phoenix_ga.cli.output import duration, heading, moment, size, table
 from phoenix_ga.cli.path_completion import complete_guest
 
 if TYPE_CHECKING:
@@ -23,13 +24,13 @@ Example:
 )
 @click.argument("guest", shell_complete=complete_guest)
 @click.pass_obj
-def info(options: Options, guest: str) -> int:
+def command(options: Options, guest: str) -> int:
     """Describe the guest: its agent, kernel, load, memory, users and disks."""
 
     async def work(connected: Guest) -> tuple[str, int, SystemInformation]:
         return await connected.ping(), len(await connected.get_commands()), await connected.sysinfo()
 
-    return options.each(guest, work, lambda found: (_as_json(*found), _as_text(*found)))
+    return each_guest(options, guest, work, lambda found: (_as_json(*found), _as_text(*found)))
 
 
 def _as_json(version: str, count: int, system: SystemInformation) -> dict[str, Any]:
@@ -65,21 +66,3 @@ def _as_text(version: str, count: int, system: SystemInformation) -> str:
 
 def _kib(count: int) -> str:
     return size(count * 1024)
-
-
-@click.command(
-    short_help="List the commands of the agent.",
-    epilog="""\b
-Example:
-  $ phoenixctl commands unix:/run/web1.sock
-""",
-)
-@click.argument("guest", shell_complete=complete_guest)
-@click.pass_obj
-def commands(options: Options, guest: str) -> int:
-    """List the commands that the agent would run now, under its policy."""
-
-    async def work(connected: Guest) -> tuple[str, ...]:
-        return await connected.get_commands()
-
-    return options.each(guest, work, lambda names: (list(names), "\n".join(map(escape, names))))

@@ -48,7 +48,7 @@ def outcome_of(error: Exception) -> Outcome:
     return Outcome(status, next((what for kind, what in kinds if isinstance(error, kind)), "failed"))
 
 
-class Tally:
+class Summary:
     """Counts what became of guests. total: how many there are. status: the highest so far."""
 
     def __init__(self, total: int) -> None:

@@ -1,0 +1,39 @@
+"""`phoenixctl attach`"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from phoenix_ga.cli.context import Options
+from phoenix_ga.cli.each_guest import ask
+from phoenix_ga.cli.path_completion import complete_guest
+
+if TYPE_CHECKING:
+    from phoenix_ga.client import Guest
+
+
+@click.command(
+    epilog="""\b
+What the program wrote meanwhile comes first. The exit status, and Ctrl-C, are as with exec; a second
+Ctrl-C within a second leaves the program running.
+
+\b
+Example:
+  $ phoenixctl attach unix:/run/web1.sock 4711
+"""
+)
+@click.argument("guest", shell_complete=complete_guest)
+@click.argument("pid", type=click.IntRange(min=1))
+@click.option("-i", "--interactive", is_flag=True, help="Give it this program's standard input.")
+@click.pass_obj
+def command(options: Options, guest: str, pid: int, interactive: bool) -> int:
+    """Attach to a program that was started with exec --detach."""
+    from phoenix_ga.cli.interactive import interact
+
+    async def work(connected: Guest) -> int:
+        async with await connected.exec_attach(pid) as process:
+            return await interact(process, interactive, with_terminal=process.stderr is None, ends_input=interactive)
+
+    return ask(options, guest, work)

@@ -1,0 +1,53 @@
+"""`phoenixctl chmod`"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from phoenix_ga.cli.context import Options
+from phoenix_ga.cli.each_path import each_path
+from phoenix_ga.cli.modes import Mode
+from phoenix_ga.cli.paths import PATHS
+from phoenix_ga.cli.recursion import done, run_in_guest
+
+if TYPE_CHECKING:
+    from phoenix_ga.client import Guest
+
+
+@click.command(
+    short_help="Change permissions of files of the guest.",
+    context_settings={"ignore_unknown_options": True},
+    epilog="""\b
+MODE is octal, such as 644, or symbolic as with chmod(1): clauses such as u=rw, go-w, a+X or
+g=u, with commas between them. One that names nobody, such as +w, means all but what a umask
+of 022 leaves out. Symbolic links are followed.
+
+\b
+With -R, chmod(1) of the guest does it, which nobody there can lead astray with links: the
+agent has to allow exec.
+
+\b
+Examples:
+  $ phoenixctl chmod 640 unix:/run/web1.sock:/etc/motd
+  $ phoenixctl chmod u=rw,go=r unix:/run/web1.sock:/etc/motd unix:/run/web1.sock:/etc/issue
+""",
+)
+@click.argument("mode", metavar="MODE")
+@PATHS
+@click.option("-R", "--recursive", is_flag=True, help="All that is below as well.")
+@click.pass_obj
+def command(options: Options, mode: str, paths: tuple[str, ...], recursive: bool) -> int:
+    """Change the permissions of files and directories of the guest, as chmod(1) does."""
+    change = Mode.parse(mode)
+    if recursive:
+        return run_in_guest(options, ("chmod", "-R", "--", mode), paths, mode=mode)
+
+    async def work(guest: Guest, path: str) -> int:
+        status = await guest.file_stat(path, follow=True)
+        permissions = change.apply(status.permissions, status.is_directory)
+        await guest.file_chmod(path, permissions)
+        return permissions
+
+    return each_path(options, paths, work, lambda path, now: done(path, mode=f"{now:04o}"))

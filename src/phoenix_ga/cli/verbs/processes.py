@@ -1,0 +1,51 @@
+"""`phoenixctl processes`"""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from phoenix_ga.cli.context import Options
+from phoenix_ga.cli.each_guest import each_guest
+from phoenix_ga.cli.output import moment, table
+from phoenix_ga.cli.path_completion import complete_guest
+
+if TYPE_CHECKING:
+    from phoenix_ga.client import Guest, ProcessInformation
+
+
+@click.command(
+    short_help="List the programs that exec started.",
+    epilog="""\b
+A program that has ended is listed until somebody attaches to it, or for an hour.
+
+\b
+Example:
+  $ phoenixctl processes unix:/run/web1.sock
+""",
+)
+@click.argument("guest", shell_complete=complete_guest)
+@click.pass_obj
+def command(options: Options, guest: str) -> int:
+    """List the programs that exec started: those that run, and detached ones that have ended."""
+
+    async def work(connected: Guest) -> tuple[ProcessInformation, ...]:
+        return await connected.exec_list()
+
+    def describe(found: tuple[ProcessInformation, ...]) -> tuple[Any, str]:
+        from dataclasses import asdict
+
+        rows = [("pid", "started", "state", "program"), *map(_row, found)]
+        return [asdict(process) for process in found], table(rows, indent="")
+
+    return each_guest(options, guest, work, describe)
+
+
+def _row(process: ProcessInformation) -> tuple[str, str, str, str]:
+    if process.returncode is not None:
+        state = f"ended ({process.returncode})" if process.returncode >= 0 else f"signal {-process.returncode}"
+    else:
+        state = "attached" if process.attached else "detached"
+    return str(process.pid), moment(process.started), state, shlex.join(process.argv) or "login shell"

@@ -1,0 +1,84 @@
+"""`phoenixctl tee`"""
+
+from __future__ import annotations
+
+from typing import IO, TYPE_CHECKING
+
+import click
+
+from phoenix_ga.cli.context import Options
+from phoenix_ga.cli.each_guest import ask
+from phoenix_ga.cli.fanout import fan_out
+from phoenix_ga.cli.guest_printer import GuestPrinter
+from phoenix_ga.cli.path_completion import complete_guest_path
+from phoenix_ga.cli.paths import guest_path
+from phoenix_ga.cli.running import run
+from phoenix_ga.cli.selection import is_plain, select
+from phoenix_ga.cli.summary import DONE, Outcome
+
+if TYPE_CHECKING:
+    from phoenix_ga.client import Guest
+    from phoenix_ga.client.discovery import KnownGuest
+
+
+@click.command(
+    epilog="""\b
+The file appears when stdin has come to its end, whole; until then, and where that fails or is
+interrupted, what was there stays. A file that is replaced keeps its owner. For several guests,
+stdin is kept in a temporary file first.
+
+\b
+Example:
+  $ generate-config | phoenixctl tee unix:/run/web1.sock:/etc/app.conf > /dev/null
+"""
+)
+@click.argument("file", metavar="GUEST:/PATH", shell_complete=complete_guest_path)
+@click.option("-m", "--mode", default="644", metavar="MODE", help="Permissions of the file, in octal. Default: 644.")
+@click.pass_obj
+def command(options: Options, file: str, mode: str) -> int:
+    """Write stdin to a file of the guest, and to stdout."""
+    from phoenix_ga.cli import stdio
+
+    words, path = guest_path(file)
+    try:
+        permissions = int(mode, 8)
+    except ValueError:
+        raise click.UsageError(f"{mode!r} is no octal number.") from None
+    if not is_plain(words):
+        return _tee_to_several(options, words, path, permissions)
+
+    async def work(guest: Guest) -> None:
+        source, output = stdio.Input(), stdio.Output()
+        async with await guest.open(path, "wb", permissions) as target:
+            while data := await source.read():
+                await target.write(data)
+                await output.write(data)
+
+    ask(options, words, work)
+    return 0
+
+
+def _tee_to_several(options: Options, words: str, path: str, permissions: int) -> int:
+    import tempfile
+
+    from phoenix_ga.cli import stdio
+
+    guests = select(words)
+
+    async def keep(file: IO[bytes]) -> None:
+        source, output = stdio.Input(), stdio.Output()
+        while data := await source.read():
+            file.write(data)
+            await output.write(data)
+        file.flush()
+
+    with tempfile.NamedTemporaryFile() as file:
+        run(keep(file))
+
+        async def on_one(known: KnownGuest, printer: GuestPrinter) -> Outcome:
+            async with options.connect_among(known) as guest:
+                await guest.put(file.name, path, mode=permissions)
+            await printer.result({"path": path}, "")
+            return DONE
+
+        return fan_out(options, guests, on_one)

@@ -1,0 +1,31 @@
+"""`phoenixctl thaw`"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from phoenix_ga.cli.context import Options
+from phoenix_ga.cli.each_guest import each_guest
+from phoenix_ga.cli.path_completion import complete_guest
+
+if TYPE_CHECKING:
+    from phoenix_ga.client import Guest
+
+
+@click.command(
+    epilog="""\b
+Example:
+  $ phoenixctl thaw unix:/run/web1.sock
+"""
+)
+@click.argument("guest", shell_complete=complete_guest)
+@click.pass_obj
+def command(options: Options, guest: str) -> int:
+    """Thaw the filesystems of the guest. Nothing frozen is fine."""
+
+    async def work(connected: Guest) -> None:
+        await connected.fs_unfreeze()
+
+    return each_guest(options, guest, work, lambda _: ({"frozen": False}, "thawed"))
