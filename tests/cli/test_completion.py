@@ -142,3 +142,36 @@ def _type(terminal: int, keys: str, expected: str) -> None:
     while expected not in shown.replace("\r", ""):
         assert select.select([terminal], [], [], deadline - time.monotonic())[0], shown
         shown += os.read(terminal, 65536).decode()
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("ip GUEST a", ["address"]),
+        ("ip GUEST addr ", ["show", "add", "delete"]),
+        ("ip GUEST addr add 192.0.2.1/24 dev l", ["lo"]),
+        ("ip GUEST link set l", ["lo"]),
+        ("ip GUEST link set lo d", ["dev", "down"]),
+        ("ip GUEST route add default v", ["via"]),
+        ("exec GUEST -u roo", ["root"]),
+        ("forward --j", ["--json"]),
+    ],
+)
+def test_words_of_ip_users_and_global_options(run: Run, endpoint: str, line: str, expected: list[str]) -> None:
+    assert offered(run, f"phoenixctl {line.replace('GUEST', endpoint)}") == expected
+
+
+def test_programs_to_attach_to(run: Run, endpoint: str) -> None:
+    pid = run("exec", "-d", endpoint, "sleep", "60").stdout.strip()
+    try:
+        assert pid in offered(run, f"phoenixctl attach {endpoint} ")
+    finally:
+        os.kill(int(pid), signal.SIGKILL)
+
+
+@pytest.mark.parametrize("verb", ["forward", "proxy", "ssh-config"])
+def test_guests_of_other_verbs(run: Run, tmp_path: Path, verb: str) -> None:
+    (tmp_path / "phoenix").mkdir()
+    (tmp_path / "phoenix" / "config.toml").write_text("sources = []\n[guests]\nweb1 = '/run/web1.sock'\n")
+    result = run(COMP_LINE=f"phoenixctl {verb} we", _PHOENIXCTL_COMPLETE="bash_complete", XDG_CONFIG_HOME=tmp_path)
+    assert result.stdout.strip() == "plain,web1"

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 from tests.cli.conftest import Run, command_line, environment
+from tests.cli.scripted_agent import ScriptedAgent
 
 
 def test_cat_writes_files_as_they_are_one_after_the_other(endpoint: str, tmp_path: Path) -> None:
@@ -25,7 +26,7 @@ def test_tee_writes_a_file_whole_with_its_mode(run: Run, endpoint: str, tmp_path
     assert run("tee", "-m", "600", f"{endpoint}:{tmp_path}/file", input="text").stdout == "text"
     assert (tmp_path / "file").read_text() == "text"
     assert (tmp_path / "file").stat().st_mode & 0o777 == 0o600
-    assert "no octal number" in run("tee", "-m", "9", f"{endpoint}:{tmp_path}/file").stderr
+    assert "not an octal number" in run("tee", "-m", "9", f"{endpoint}:{tmp_path}/file").stderr
 
 
 def test_an_interrupted_tee_changes_nothing(endpoint: str, tmp_path: Path) -> None:
@@ -60,3 +61,9 @@ def test_a_word_without_a_guest_is_wrong_usage(run: Run) -> None:
         result = run(verb, "/etc/hosts")
         assert result.returncode == 2
         assert "not of the form GUEST:/PATH" in result.stderr
+
+
+def test_cat_ends_when_a_stream_stays_silent(run: Run, scripted: ScriptedAgent) -> None:
+    scripted.answers = {"file-get": {"stream": 5, "size": 1, "mode": 0o644, "mtime": 0}}
+    result = run("--timeout", 0.3, "cat", f"{scripted.endpoint}:/x")
+    assert (result.returncode, "no data for 0.3 s" in result.stderr) == (124, True)

@@ -125,7 +125,8 @@ def test_control_characters_of_a_guest_never_reach_the_terminal(
     system = BY_NAME["sysinfo"].examples[0].answer
     system = {**system, "uname": {**system["uname"], "nodename": EVIL}}
     system["users"] = [{**system["users"][0], "name": EVIL, "login_time": 2**62}]
-    scripted.answers = {"ping": EVIL, "get-commands": [EVIL], "sysinfo": system, "file-stat": {EVIL: [EVIL]}}
+    scripted.answers = {name: GuestRefused(EVIL, 1) for name in BY_NAME}
+    scripted.answers |= {"ping": EVIL, "get-commands": [EVIL], "sysinfo": system, "file-stat": {EVIL: [EVIL]}}
     for words in (["ping", "-c1"], ["info"], ["commands"]):
         result = run(*json, "-v", *words, scripted.endpoint)
         assert result.returncode == 0, result.stderr

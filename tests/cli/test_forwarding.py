@@ -17,6 +17,7 @@ import pytest
 
 from phoenix_ga.cli.address import Address, parse_forward, parse_target
 from tests.cli.conftest import Run, command_line, environment
+from tests.support import wait_for
 
 HERE = "127.0.0.1"
 
@@ -24,6 +25,9 @@ HERE = "127.0.0.1"
 @pytest.mark.parametrize(
     ("word", "listen", "connect"),
     [
+        ("8080", Address(HERE, 8080), Address(HERE, 8080)),
+        ("8099:80", Address(HERE, 8099), Address(HERE, 80)),
+        ("0:80", Address(HERE, 0), Address(HERE, 80)),
         ("8080:web:80", Address(HERE, 8080), Address("web", 80)),
         (":8080:web:80", Address(HERE, 8080), Address("web", 80)),
         ("*:8080:web:80", Address("0.0.0.0", 8080), Address("web", 80)),
@@ -39,7 +43,7 @@ def test_forwards_are_written_as_for_ssh(word: str, listen: Address, connect: Ad
 
 
 @pytest.mark.parametrize(
-    "word", ["", "80", "80:web", "x:web:80", "80:web:x", "80:web:99999", "a:b:c:d:e", "80:::1:80"]
+    "word", ["", "0", "web", "80:web", "x:web:80", "80:web:x", "80:web:99999", "a:b:c:d:e", "80:::1:80"]
 )
 def test_what_is_no_forward_is_wrong_usage(word: str) -> None:
     with pytest.raises(click.UsageError):
@@ -51,6 +55,8 @@ def test_a_target_alone() -> None:
     assert parse_target("/run/x.sock") == Address(path="/run/x.sock")
     with pytest.raises(click.UsageError):
         parse_target("localhost")
+    with pytest.raises(click.UsageError):
+        parse_target("22")
 
 
 def serve(listener: socket.socket) -> None:
@@ -157,5 +163,65 @@ def test_ssh_config_is_one_that_ssh_reads(run: Run, tmp_path: Path) -> None:
     ).stdout.splitlines()
     assert "user admin" in shown
     assert any(line.startswith("proxycommand ") and "'unix:/run/a b%%.sock' 127.0.0.1:22" in line for line in shown)
-    for wrong in ("web1", "=x", "a b=x"):
+    for wrong in ("=x", "a b=x", "web1="):
         assert "NAME=GUEST" in run("ssh-config", wrong).stderr
+    assert "no guest" in run("ssh-config", "no-such-guest").stderr
+
+
+def test_ssh_config_of_names_and_patterns(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "phoenix").mkdir()
+    names = "sources = []\n[guests]\nweb1 = '/run/web1.sock'\nweb2 = '/run/web2.sock'\ndb = '/run/db.sock'\n"
+    (tmp_path / "phoenix" / "config.toml").write_text(names)
+    result = run("ssh-config", "db", "web*", XDG_CONFIG_HOME=str(tmp_path))
+    hosts = [line for line in result.stdout.splitlines() if line.startswith("Host ")]
+    assert hosts == ["Host db.phoenix", "Host web1.phoenix", "Host web2.phoenix"]
+    assert "proxy web2 127.0.0.1:22" in result.stdout
+
+
+def test_ctrl_c_is_quiet_while_connections_are_open(endpoint: str, server: int) -> None:
+    with forwarding(endpoint, f"0:{HERE}:{server}") as lines:
+        port = int(lines[0].split()[0].rpartition(":")[2])
+        connection = socket.create_connection((HERE, port))
+        connection.sendall(b"open")
+        wait_for(lambda: connection.getsockname() is not None)
+    connection.close()
+
+
+def listening_on(path: Path) -> socket.socket:
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(path))
+    listener.listen()
+    return listener
+
+
+def test_a_socket_that_somebody_listens_on_is_left_alone(run: Run, endpoint: str, tmp_path: Path) -> None:
+    path = tmp_path / "live.sock"
+    with listening_on(path):
+        before = path.stat().st_ino
+        result = run("forward", endpoint, "-L", f"{path}:{HERE}:1")
+        assert (result.returncode, path.stat().st_ino) == (1, before)
+        assert f"this host: {path}: another program listens on this socket" in result.stderr
+    (tmp_path / "file").write_text("mine")
+    assert "not a socket" in run("forward", endpoint, "-L", f"{tmp_path}/file:{HERE}:1").stderr
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_dead_socket_is_replaced_by_one_for_us_alone_that_is_removed(
+    endpoint: str, server: int, tmp_path: Path
+) -> None:
+    path = tmp_path / "dead.sock"
+    listening_on(path).close()
+    with forwarding(endpoint, "-L", f"{path}:{HERE}:{server}"):
+        assert path.stat().st_mode & 0o777 == 0o600
+        assert ask(str(path), b"hello") == b"hello 5"
+    assert not path.exists()
+
+
+@pytest.mark.root
+def test_a_dead_socket_of_another_user_is_left_alone(run: Run, endpoint: str, tmp_path: Path) -> None:
+    path = tmp_path / "dead.sock"
+    listening_on(path).close()
+    os.chown(path, 65534, 65534)
+    result = run("forward", endpoint, "-L", f"{path}:{HERE}:1")
+    assert (result.returncode, "socket of another user" in result.stderr) == (1, True)
+    assert path.exists()

@@ -51,5 +51,5 @@ def test_a_mode_does_what_chmod_does(tmp_path: Path, text: str) -> None:
     "text", ["", "8", "10000", "u", "u=z", "x+r", "u=rw,", ",", "u~r", "rw", "u=ug", "٦٤٤", "-1"]
 )
 def test_what_is_no_mode_is_said_to_be_none(text: str) -> None:
-    with pytest.raises(click.UsageError, match="is no mode"):
+    with pytest.raises(click.UsageError, match="is not a mode"):
         Mode.parse(text)

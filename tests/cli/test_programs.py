@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from phoenix_ga.cli.escapes import EscapeFilter
 from tests.cli.conftest import Run, command_line, environment
 from tests.support import AgentProcess, wait_for
 
@@ -187,3 +188,65 @@ def test_a_program_is_left_running_listed_and_attached_to(run: Run, endpoint: st
 def test_nobody_gives_input_to_what_is_detached(run: Run, endpoint: str) -> None:
     result = run("exec", "-di", endpoint, "--", "cat")
     assert (result.returncode, "attach -i" in result.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("words", [["shell"], ["exec", "-it"]])
+def test_an_interactive_terminal_is_refused_without_one_here(run: Run, endpoint: str, words: list[str]) -> None:
+    result = run(*words, endpoint, *["cat"][: len(words) - 1], input="hi\n")
+    assert (result.returncode, "needs a terminal on stdin" in result.stderr) == (2, True)
+
+
+def test_a_terminal_alone_needs_none_here(run: Run, endpoint: str) -> None:
+    assert run("exec", "-t", endpoint, "tty").stdout.startswith("/dev/pts/")
+
+
+def test_the_escape_key_leaves_a_shell_that_does_not_respond(tmp_path: Path) -> None:
+    with AgentProcess(tmp_path) as agent:
+        typist = Typist("shell", f"unix:{agent.socket_path}")
+        try:
+            typist.wait_for(b"type ~. at the start of a line")
+            typist.type(b"echo up$((1 + 1))\r")
+            typist.wait_for(b"up2")
+            typist.type(b"echo a~.b\r")
+            typist.wait_for(b"a~.b\r\n")
+            typist.type(b"~?")
+            typist.wait_for(b"disconnect, even if")
+            agent.process.send_signal(signal.SIGSTOP)
+            typist.type(b"~.")
+            assert typist.process.wait(20) == 130
+            assert termios.tcgetattr(typist.slave) == typist.before
+        finally:
+            agent.process.send_signal(signal.SIGCONT)
+            typist.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_signals_leave_the_terminal_as_it_was(endpoint: str, number: signal.Signals) -> None:
+    typist = Typist("shell", endpoint)
+    try:
+        typist.type(b"echo up$((1 + 1))\r")
+        typist.wait_for(b"up2")
+        typist.process.send_signal(number)
+        assert typist.process.wait(20) == 128 + number
+        assert termios.tcgetattr(typist.slave) == typist.before
+    finally:
+        typist.close()
+
+
+@pytest.mark.parametrize(
+    ("typed", "sent", "commands"),
+    [
+        ([b"~."], b"", b"."),
+        ([b"~", b"."], b"", b"."),
+        ([b"a~.\r~.x"], b"a~.\r", b"."),
+        ([b"~~.\r"], b"~.\r", b""),
+        ([b"~x\n~?~."], b"~x\n", b"?."),
+        ([b"~", b"\r~."], b"~\r", b"."),
+        ([b"abc", b"~.", b"\r"], b"abc~.\r", b""),
+    ],
+)
+def test_escape_sequences_count_at_the_start_of_a_line(typed: list[bytes], sent: bytes, commands: bytes) -> None:
+    escape_filter = EscapeFilter()
+    results = [escape_filter.filter(piece) for piece in typed]
+    assert b"".join(piece for piece, _ in results) == sent
+    assert b"".join(found for _, found in results) == commands

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,6 +12,7 @@ import sys
 import pytest
 
 from phoenix_ga import __version__
+from phoenix_ga.cli.output import duration
 from phoenix_ga.cli.program import program
 from phoenix_ga.client import SILENCE, GuestRefused
 from phoenix_ga.wire.commands import BY_NAME
@@ -88,7 +91,7 @@ def test_ping_counts_and_sums_up(run: Run, endpoint: str) -> None:
     result = run("ping", "-c", 3, "-i", 0.01, endpoint)
     assert result.returncode == 0
     assert result.stdout.count(f"version={__version__}") == 3
-    assert "3 asked, 3 answered, 0% lost" in result.stdout
+    assert "3 sent, 3 answered, 0% lost" in result.stdout
     assert "min/avg/max/p99 = " in result.stdout
 
 
@@ -114,7 +117,7 @@ def test_ping_that_nobody_answers(run: Run, scripted: ScriptedAgent) -> None:
     scripted.answers["ping"] = SILENCE
     result = run("--timeout", 0.2, "ping", "-c", 2, "-i", 0, scripted.endpoint)
     assert result.returncode == 124
-    assert "2 asked, 0 answered, 100% lost" in result.stdout
+    assert "2 sent, 0 answered, 100% lost" in result.stdout
 
 
 def test_info_is_a_table_for_people_and_json_for_programs(run: Run, endpoint: str) -> None:
@@ -122,7 +125,29 @@ def test_info_is_a_table_for_people_and_json_for_programs(run: Run, endpoint: st
     assert text.returncode == 0
     assert f"phoenix-ga {__version__}, {len(BY_NAME)} commands" in text.stdout
     assert "\x1b" not in text.stdout
-    assert json.loads(run("--json", "info", endpoint).stdout)["system"]["kernel"]["system"] == "Linux"
+    assert " available\n" in text.stdout
+    assert re.search(r"\n  cpus +\d+\n", text.stdout)
+    value = json.loads(run("--json", "info", endpoint).stdout)
+    assert value["system"]["kernel"]["system"] == "Linux"
+    assert value["cpus"] == len(os.sched_getaffinity(0)) or value["cpus"] > 0
+    assert value["frozen"] is False
+
+
+def test_info_shows_what_the_policy_of_the_guest_allows(run: Run, scripted: ScriptedAgent) -> None:
+    scripted.answers = {name: GuestRefused("no", 1) for name in BY_NAME}
+    scripted.answers |= {"ping": "1.0", "get-commands": ["ping"], "sysinfo": BY_NAME["sysinfo"].examples[0].answer}
+    result = run("info", scripted.endpoint)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert " free\n" in result.stdout
+    assert "cpus" not in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(59, "0 min"), (3399, "56 min"), (3600, "1 h 0 min"), (90000, "1 day 1 h"), (273900, "3 days 4 h")],
+)
+def test_durations(seconds: int, text: str) -> None:
+    assert duration(seconds) == text
 
 
 def test_commands(run: Run, endpoint: str) -> None:
@@ -134,7 +159,7 @@ def test_freeze_status_and_thaw(run: Run, scripted: ScriptedAgent) -> None:
     details = {"frozen": True, "remaining": 7, "ended": ""}
     scripted.answers = {"fs-freeze": True, "fs-unfreeze": True, "get-freeze-status": details}
     assert run("freeze", "--auto-thaw", 9, scripted.endpoint).stdout == "frozen\n"
-    assert run("freeze-status", scripted.endpoint).stdout == "frozen, until thaw or for 7 s\n"
+    assert run("freeze-status", scripted.endpoint).stdout == "frozen, automatic thaw in 7 s\n"
     assert run("--json", "thaw", scripted.endpoint).stdout == '{"frozen": false}\n'
     assert scripted.asked == ["fs-freeze", "get-freeze-status", "fs-unfreeze"]
 
@@ -145,8 +170,11 @@ def test_freeze_status_and_thaw(run: Run, scripted: ScriptedAgent) -> None:
         ({"frozen": True, "remaining": -1, "ended": ""}, "frozen"),
         ({"frozen": False, "remaining": -1, "ended": ""}, "thawed"),
         ({"frozen": False, "remaining": -1, "ended": "thawed"}, "thawed"),
-        ({"frozen": False, "remaining": -1, "ended": "deadline"}, "thawed, because its deadline came before a thaw"),
-        ({"frozen": False, "remaining": -1, "ended": "died"}, "thawed, because the agent in it died meanwhile"),
+        (
+            {"frozen": False, "remaining": -1, "ended": "deadline"},
+            "thawed, automatically after the time limit of the freeze",
+        ),
+        ({"frozen": False, "remaining": -1, "ended": "died"}, "thawed, because the agent was killed while frozen"),
         ({"frozen": False, "remaining": -1, "ended": "\x1b[31m"}, "thawed"),
     ],
 )
@@ -180,10 +208,10 @@ def test_raw_types_its_arguments_as_they_are_declared(run: Run, endpoint: str, t
         (["file-stat"], "needs path=VALUE"),
         (["file-stat", "path"], "NAME=VALUE"),
         (["file-stat", "path=/", "path=/"], "twice"),
-        (["file-stat", "path=/", "deep=1"], "it takes: path"),
+        (["file-stat", "path=/", "deep=1"], "it accepts: path"),
         (["file-close", "handle_id=abc"], "integer"),
         (["file-open", "path=/", "force=perhaps"], "true or false"),
-        (["-", "path=/"], "in the requests"),
+        (["-", "path=/"], "part of the requests"),
     ],
 )
 def test_raw_with_wrong_arguments_says_what_is_right(run: Run, endpoint: str, words: list[str], hint: str) -> None:
@@ -238,4 +266,4 @@ def test_completion_of_verbs_commands_and_arguments(run: Run, words: str, expect
 def test_an_old_agent_that_refuses_is_quoted(run: Run, scripted: ScriptedAgent) -> None:
     scripted.answers["get-commands"] = GuestRefused("not today", 1)
     result = run("commands", scripted.endpoint)
-    assert (result.returncode, result.stderr) == (1, "phoenixctl: the guest refused: get-commands: not today\n")
+    assert (result.returncode, result.stderr) == (1, f"phoenixctl: {scripted.endpoint}: not today\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -31,6 +32,11 @@ EXAMPLES = [
 README_EXAMPLES = [
     ("README", line) for line in re.findall(r"^    \$ (phoenixctl .*)$", README.read_text(), re.MULTILINE)
 ]
+# Interactive verbs refuse to run without a terminal.
+ON_A_TERMINAL = (
+    f"{sys.executable} -c 'import os, pty, sys; "
+    """sys.exit(os.waitstatus_to_exitcode(pty.spawn(["sh", "-c", sys.argv[1]])))'"""
+)
 SERVICE = "[Service]\nExecStart=/usr/bin/sleep infinity\n[Install]\nWantedBy=multi-user.target\n"
 
 
@@ -102,6 +108,8 @@ class Host:
         """Run a line to its end, and return what it wrote; fail where it fails."""
         if "4711" in line:
             line = line.replace("4711", self.run("phoenixctl exec -d /run/web1.sock -- true").strip())
+        if line.startswith("phoenixctl shell") or " -it " in line:
+            line = f"{ON_A_TERMINAL} {shlex.quote(line)}"
         process = self.start(f"set -eo pipefail; {line}")
         output, errors = process.communicate("exit\n", timeout=120)
         assert process.returncode == 0, (line, output, errors)

@@ -6,8 +6,8 @@ import os
 
 from click.shell_completion import BashComplete, add_completion_class, split_arg_string
 
-# bash takes colons for the ends of words, and an endpoint is full of them: the line is split here, and of
-# what is offered only that goes back which stands behind the last of bash's ends.
+# bash splits words at colons, and endpoints contain colons. So the line is split here, and of each completion only
+# the part after bash's last split is returned.
 _SOURCE = """\
 %(complete_func)s() {
     local IFS=$'\\n' line=${COMP_LINE:0:COMP_POINT} word before completion type value
@@ -43,5 +43,5 @@ class _Bash(BashComplete):
 
 
 def register() -> None:
-    """Let click complete for bash this way."""
+    """Replace click's completion for bash."""
     add_completion_class(_Bash)

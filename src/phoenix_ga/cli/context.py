@@ -1,4 +1,4 @@
-"""What all verbs share: the global options, and a connection to the guest."""
+"""The global options, and how they apply to a connection."""
 
 from __future__ import annotations
 
@@ -11,33 +11,28 @@ import click
 
 from phoenix_ga.cli.errors import current_guest
 from phoenix_ga.cli.output import escape, to_json
-from phoenix_ga.cli.selection import select_one
 
 if TYPE_CHECKING:
     from phoenix_ga.client import Guest, SyncGuest
     from phoenix_ga.client.discovery import KnownGuest
 
-# More of a message than this hides the others; bulk data has no end.
+# Longer messages are cut, so that bulk data does not hide the others.
 _WIRE_SHOWN = 400
 
 # Set by a shell that asks for completions; click derives this name from the program's.
 COMPLETION_VARIABLE = "_PHOENIXCTL_COMPLETE"
 
-# How many guests are asked at once. Those that hang must not hold back the others: 20 of 1,000 are many.
+# Guests contacted in parallel. A few that hang do not hold back the others.
 PARALLEL = 64
-# Of several guests, how long one may take to answer at first, in seconds, and what all answers may take, in bytes.
-_PATIENCE = 5.0
+# With several guests: time to connect to each, in seconds, and memory for all answers, in bytes.
+_CONNECT_TIMEOUT = 5.0
 _ANSWERS_MAX = 512 * 1024 * 1024
-_ANSWER_LEAST = 1024 * 1024
+_ANSWER_MIN = 1024 * 1024
 
 
 @dataclass(frozen=True)
 class Options:
-    """timeout: in seconds, or None for the library's own. json: print JSON. verbose: show the wire.
-
-    parallel: how many guests are asked at once, where there are several.
-    allow_tcp: endpoints of TCP are fine.
-    """
+    """The global options. timeout: in seconds; None for the client library's defaults."""
 
     timeout: float | None = None
     json: bool = False
@@ -45,41 +40,36 @@ class Options:
     parallel: int = PARALLEL
     allow_tcp: bool = False
 
-    def connect(self, guest: str) -> AbstractAsyncContextManager[Guest]:
-        """Return the connection to the one guest that the words select, to be entered."""
-        return self.connect_to(select_one(guest))
-
     def connect_to(self, guest: KnownGuest) -> AbstractAsyncContextManager[Guest]:
-        """Return the connection to a guest, to be entered."""
+        """Return a context manager that connects to a guest."""
         from phoenix_ga.client import connect
 
         return connect(guest, **self._settings())
 
-    def connect_sync(self, guest: str) -> AbstractContextManager[SyncGuest]:
-        """Return the connection to one guest without asyncio, to be entered."""
+    def connect_sync(self, guest: KnownGuest) -> AbstractContextManager[SyncGuest]:
+        """Return a context manager that connects to a guest without asyncio."""
         from phoenix_ga.client import connect_sync
 
-        return connect_sync(select_one(guest), **self._settings())
+        return connect_sync(guest, **self._settings())
 
-    def connect_among(self, guest: KnownGuest, patience: float = _PATIENCE) -> AbstractAsyncContextManager[Guest]:
-        """Return the connection to one of several guests, to be entered: none may take much time or memory.
-
-        patience: how long it may take to connect, in seconds, unless the user said so.
-        """
+    def connect_among(
+        self, guest: KnownGuest, connect_timeout: float = _CONNECT_TIMEOUT
+    ) -> AbstractAsyncContextManager[Guest]:
+        """Return a context manager that connects to one of several guests, with bounded time and memory."""
         from phoenix_ga.client import connect
 
         settings: dict[str, Any] = {
-            "connect_timeout": patience,
-            "line_limit": max(_ANSWERS_MAX // self.parallel, _ANSWER_LEAST),
+            "connect_timeout": connect_timeout,
+            "line_limit": max(_ANSWERS_MAX // self.parallel, _ANSWER_MIN),
             **self._settings(),
         }
         return connect(guest, **settings)
 
     def show(self, value: Any, text: str) -> None:
-        """Print `value` as a line of JSON where that is asked for, else `text`, if there is any."""
+        """Print `value` as a line of JSON with --json, else `text` unless it is empty."""
         if not (self.json or text):
             return
-        # What NO_COLOR asks for holds for bold letters as well.
+        # NO_COLOR turns off bold text as well.
         click.echo(to_json(value) if self.json else text, color=False if os.environ.get("NO_COLOR") else None)
 
     def _settings(self) -> dict[str, Any]:

@@ -1,34 +1,36 @@
-"""Copying files and directories from guests, to guests and between them"""
+"""Copying files and directories from guests, to guests and between guests."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, replace
-from errno import EISDIR, ENOTDIR
-from typing import TYPE_CHECKING, Any, Optional
+from errno import EISDIR, ENOENT, ENOTDIR
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from phoenix_ga.cli.errors import complain, explain
+from phoenix_ga.cli.errors import GuestProblem, about_guest, complain, report
 from phoenix_ga.cli.paths import split_guest_path
-from phoenix_ga.cli.progress import ProgressDisplay
+from phoenix_ga.cli.progress import Progress, ProgressDisplay
 from phoenix_ga.cli.selection import select_one, socket_of
 
 if TYPE_CHECKING:
     from phoenix_ga.client import Guest, Transferred, TransferredTree
     from phoenix_ga.client.discovery import KnownGuest
 
-Progress = Callable[[int, Optional[int]], None]
+# The commands that read in the guest; an error of another one is about the destination.
+_READING = ("file-get", "directory-get")
 
 
 @dataclass(frozen=True)
 class CopyPlace:
-    """A path on this host, or in a guest. word: as it was typed. endpoint: the words for the guest; None: this host.
+    """A path on this host or in a guest. word: as typed. endpoint: the words for the guest, None: this host.
 
-    known: the guest, once it was looked for.
+    known: the guest, after `resolved`.
     """
 
     word: str
@@ -38,20 +40,23 @@ class CopyPlace:
 
     @classmethod
     def parse(cls, word: str) -> CopyPlace:
-        there = split_guest_path(word)
-        return cls(word, None, word) if there is None else cls(word, *there)
+        """Parse GUEST:/PATH or a local path. Raises UsageError."""
+        place = split_guest_path(word)
+        if place is None:
+            _reject_relative_path(word)
+        return cls(word, None, word) if place is None else cls(word, *place)
 
     @property
     def name(self) -> str:
-        """What a copy of it is called in a directory; empty where its content goes there."""
+        """The name of a copy in a directory; empty for `.`, whose content is copied."""
         name = os.path.basename(self.path.rstrip("/"))
         if name == "..":
-            raise click.UsageError(f"{self.word} has no name of its own; write it without `..`.")
+            raise click.UsageError(f"{self.word} ends in `..`; write the name of the directory.")
         return "" if name == "." else name
 
     @property
     def guest(self) -> str:
-        """What is the same for all ways to write an endpoint; empty on this host."""
+        """The endpoint; empty on this host."""
         return "" if self.known is None else socket_of(self.known)
 
     def resolved(self) -> CopyPlace:
@@ -63,10 +68,33 @@ class CopyPlace:
         path = os.path.join(self.path, name) if name else self.path
         return replace(self, path=path)
 
+    def problem(self, code: int, text: str) -> OSError:
+        """Return an error about it."""
+        if self.known is None:
+            return OSError(code, text, self.path)
+        error = GuestProblem(code, text, self.path)
+        vars(error)["guest"] = self.known.name
+        return error
+
+
+def _reject_relative_path(word: str) -> None:
+    """Raise UsageError for a word such as `web1:tmp`, unless it can only be a local path."""
+    begin, colon, path = word.partition(":")
+    if not (colon and begin) or os.path.exists(word):
+        return
+    if "/" in begin:
+        is_guest = os.path.exists(begin) and stat.S_ISSOCK(os.stat(begin).st_mode)
+    else:
+        from phoenix_ga.client.discovery import known_guests
+
+        is_guest = any(begin == guest.name or begin in guest.aliases for guest in known_guests())
+    if is_guest:
+        raise click.UsageError(f"{word}: the path in the guest must be absolute, such as {begin}:/{path}.")
+
 
 @dataclass(frozen=True)
 class CopyOptions:
-    """How it is to be copied; the options of `cp`."""
+    """The options of `cp`."""
 
     recursive: bool
     owners: bool
@@ -76,7 +104,7 @@ class CopyOptions:
 
 
 class Copier:
-    """One run of `cp`: the connections that it has open. show: is given what is known of each copy."""
+    """One run of `cp` and its connections. show: called with the JSON value of each copy."""
 
     def __init__(
         self,
@@ -90,42 +118,46 @@ class Copier:
         self._connect = connect
         self._show = show
         self._kept = {"owners": form.owners, "set_id": form.set_id}
-        # A port takes one client at a time, so each guest is connected to once.
+        # A port takes one client at a time, so there is one connection for each guest.
         self._guests: dict[str, Guest] = {}
 
     async def copy_all(self, origins: list[CopyPlace], target: CopyPlace) -> int:
-        """Copy one after the other; return the exit status. What fails for one alone does not keep back others."""
+        """Copy the sources in turn; return the exit status. A failure does not stop the remaining ones."""
         from phoenix_ga.client import GuestRefused, GuestTimeout, TransferIncomplete
 
-        worst = 0
+        status = 0
         async with contextlib.AsyncExitStack() as stack:
             for place in (*origins, target):
                 if place.known is not None and place.guest not in self._guests:
-                    connected = await stack.enter_async_context(self._connect(place.known))
-                    self._guests[place.guest] = connected
-            below = await self._is_directory(target)
-            if len(origins) > 1 and not below:
-                raise NotADirectoryError(ENOTDIR, "is no directory, to which several could be copied", target.word)
+                    with about_guest(place.known.name):
+                        self._guests[place.guest] = await stack.enter_async_context(self._connect(place.known))
+            into = await self._is_directory(target)
+            if len(origins) > 1 and not into:
+                raise target.problem(ENOTDIR, "not a directory, but there are several sources")
             for origin in origins:
                 try:
-                    await self._copy(origin, target.inside(origin.name) if below else target)
+                    await self._copy(origin, target, into)
                 except GuestTimeout:
                     raise
                 except (GuestRefused, TransferIncomplete, OSError) as error:
-                    if len(origins) == 1 and not isinstance(error, TransferIncomplete):
-                        raise
-                    worst, text = explain(error)
                     if isinstance(error, TransferIncomplete):
-                        text = error.reason
                         for line in error.missing:
                             complain(f"{origin.word}: {line}")
-                    complain(text)
-        return worst
+                        error.text = error.reason
+                    elif len(origins) == 1:
+                        raise
+                    status = report(error)
+        return status
 
-    async def _copy(self, origin: CopyPlace, target: CopyPlace) -> None:
+    async def _copy(self, origin: CopyPlace, target: CopyPlace, into: bool) -> None:
         start = time.perf_counter()
-        with self._display.part(origin.name or origin.word) as progress:
-            if self._form.recursive and await self._is_directory(origin):
+        is_tree = self._form.recursive and await self._is_directory(origin)
+        if into:
+            target = target.inside(origin.name)
+        elif target.path.endswith("/") and not is_tree:
+            raise target.problem(ENOENT, os.strerror(ENOENT))
+        with self._display.part(origin.name or origin.word) as progress, self._side(origin, target):
+            if is_tree:
                 tree = await self._copy_tree(origin, target, progress)
                 values: dict[str, Any] = {"bytes": tree.size, "notes": list(tree.notes)}
                 if not self._display.json:
@@ -141,37 +173,53 @@ class Copier:
     async def _copy_file(self, origin: CopyPlace, target: CopyPlace, progress: Progress | None) -> Transferred:
         from phoenix_ga.client import copy_between
 
-        there, here = self._guest(origin), self._guest(target)
+        source, sink = self._guest(origin), self._guest(target)
         keywords: dict[str, Any] = {"verify": self._form.verify, "progress": progress}
         try:
-            if there is None:
-                assert here is not None
-                return await here.put(origin.path, target.path, resume=self._form.resume, **keywords)
-            if here is None:
-                return await there.get(origin.path, target.path, resume=self._form.resume, **keywords)
-            return await copy_between(there, origin.path, here, target.path, **keywords)
+            if source is None:
+                assert sink is not None
+                return await sink.put(origin.path, target.path, resume=self._form.resume, **keywords)
+            if sink is None:
+                return await source.get(origin.path, target.path, resume=self._form.resume, **keywords)
+            return await copy_between(source, origin.path, sink, target.path, **keywords)
         except IsADirectoryError:
             if not await self._is_directory(origin):
                 raise
-            text = "is a directory; -r copies it with all that is in it"
-            raise IsADirectoryError(EISDIR, text, origin.word) from None
+            raise origin.problem(EISDIR, "is a directory; use -r to copy it") from None
 
     async def _copy_tree(self, origin: CopyPlace, target: CopyPlace, progress: Progress | None) -> TransferredTree:
         from phoenix_ga.client import copy_tree_between
 
-        there, here = self._guest(origin), self._guest(target)
-        if there is not None and here is not None:
+        source, sink = self._guest(origin), self._guest(target)
+        if source is not None and sink is not None:
             if origin.guest == target.guest and _is_below(target.path, origin.path):
-                raise click.UsageError(f"{target.path} is inside of {origin.path}.")
-            return await copy_tree_between(there, origin.path, here, target.path, progress=progress, **self._kept)
-        if there is not None:
-            return await there.get_tree(origin.path, target.path, progress=progress, **self._kept)
-        assert here is not None
-        return await here.put_tree(origin.path, target.path, progress=progress, **self._kept)
+                raise click.UsageError(f"{target.path} is inside {origin.path}.")
+            return await copy_tree_between(source, origin.path, sink, target.path, progress=progress, **self._kept)
+        if source is not None:
+            return await source.get_tree(origin.path, target.path, progress=progress, **self._kept)
+        assert sink is not None
+        return await sink.put_tree(origin.path, target.path, progress=progress, **self._kept)
+
+    @contextlib.contextmanager
+    def _side(self, origin: CopyPlace, target: CopyPlace) -> Iterator[None]:
+        """Note the guest that an error is about: the one that was read from, or the one that was written to."""
+        from phoenix_ga.client import GuestError
+
+        try:
+            yield
+        except GuestError as error:
+            reading = error.request is not None and error.request.execute in _READING
+            place = origin if target.known is None or (reading and origin.known is not None) else target
+            if place.known is not None:
+                vars(error).setdefault("guest", place.known.name)
+            raise
 
     async def _is_directory(self, place: CopyPlace) -> bool:
         guest = self._guest(place)
-        return os.path.isdir(place.path) if guest is None else await _is_directory(guest, place.path)
+        if guest is None or place.known is None:
+            return os.path.isdir(place.path)
+        with about_guest(place.known.name):
+            return await _is_directory(guest, place.path)
 
     def _guest(self, place: CopyPlace) -> Guest | None:
         return None if place.endpoint is None else self._guests[place.guest]
@@ -181,7 +229,7 @@ async def _is_directory(guest: Guest, path: str) -> bool:
     from phoenix_ga.client import GuestRefused
 
     try:
-        # With a dot behind it, a symbolic link to a directory is followed.
+        # The dot makes the guest follow a symbolic link to a directory.
         return (await guest.file_stat(path.rstrip("/") + "/.")).is_directory
     except GuestRefused as error:
         if not isinstance(error, (FileNotFoundError, NotADirectoryError)):

@@ -1,25 +1,40 @@
-"""What md5sum and sha256sum share"""
+"""What `md5sum` and `sha256sum` have in common."""
 
 from __future__ import annotations
 
 import stat
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from phoenix_ga.cli.context import Options
+from phoenix_ga.cli.each_path import each_path
+from phoenix_ga.cli.file_status import mode_of
 from phoenix_ga.cli.output import escape
 
 if TYPE_CHECKING:
     from phoenix_ga.client import Guest
 
-# What a guest reads at the least, in bytes a second, and how long it may take at the most, in seconds.
-_DIGEST_SPEED = 10_000_000
+# The slowest disk of a guest, in bytes a second, and the longest time limit, in seconds.
+_SLOW_DISK = 10_000_000
+_TIMEOUT_MAX = 86400.0
 
 
-_DIGEST_TIME_MAX = 86400.0
+def print_digests(
+    options: Options, paths: tuple[str, ...], algorithm: str, compute: Callable[[Guest, str], Awaitable[str]]
+) -> int:
+    """Print the digest of each file; return the exit status."""
+
+    async def work(guest: Guest, path: str) -> str:
+        return await compute(await _with_timeout_for(options, guest, path), path)
+
+    def describe(path: str, digest: str) -> tuple[dict[str, Any], str]:
+        return {"path": path, algorithm: digest}, f"{escape(digest)}  {escape(path)}"
+
+    return each_path(options, paths, work, describe)
 
 
-async def with_digest_timeout(options: Options, guest: Guest, path: str) -> Guest:
-    """Return the guest with a time-out that is long enough to read the file, unless the user gave one."""
+async def _with_timeout_for(options: Options, guest: Guest, path: str) -> Guest:
+    """Return the guest with enough time to read the file, unless --timeout was given."""
     from phoenix_ga.client import GuestRefused
 
     if options.timeout is not None:
@@ -27,17 +42,13 @@ async def with_digest_timeout(options: Options, guest: Guest, path: str) -> Gues
     try:
         status = await guest.file_stat(path, follow=True)
     except GuestRefused:
-        # What is asked for will be refused as well, or needs no permission for this.
+        # The digest will be refused as well, or does not need this permission.
         return guest
-    return guest.with_timeout(digest_timeout(status.size, stat.S_ISBLK(status.mode & 0o177777)))
+    return guest.with_timeout(digest_timeout(status.size, stat.S_ISBLK(mode_of(status))))
 
 
 def digest_timeout(size: int, is_device: bool) -> float:
-    """Return how long a slow guest may read a file, in seconds. is_device: its size, in bytes, is unknown."""
+    """Return a time limit in seconds for reading a file of `size` bytes, or a device of unknown size."""
     from phoenix_ga.client import CALL_TIMEOUT
 
-    return _DIGEST_TIME_MAX if is_device else min(CALL_TIMEOUT + max(size, 0) / _DIGEST_SPEED, _DIGEST_TIME_MAX)
-
-
-def digest_result(algorithm: str, path: str, digest: str) -> tuple[dict[str, Any], str]:
-    return {"path": path, algorithm: digest}, f"{escape(digest)}  {escape(path)}"
+    return _TIMEOUT_MAX if is_device else min(CALL_TIMEOUT + max(size, 0) / _SLOW_DISK, _TIMEOUT_MAX)

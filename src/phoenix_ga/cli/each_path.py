@@ -1,4 +1,4 @@
-"""Do something with each GUEST:/PATH"""
+"""Running a verb on each GUEST:/PATH, and printing the results."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from phoenix_ga.cli.context import Options
 from phoenix_ga.cli.each_guest import always_ok
-from phoenix_ga.cli.errors import complain, explain
+from phoenix_ga.cli.errors import about_guest, report
 from phoenix_ga.cli.fanout import fan_out
 from phoenix_ga.cli.guest_printer import GuestPrinter
-from phoenix_ga.cli.paths import Place, guest_path
+from phoenix_ga.cli.paths import GuestPath, guest_path
 from phoenix_ga.cli.running import run
 from phoenix_ga.cli.selection import is_plain, select, select_one, socket_of
 from phoenix_ga.cli.summary import DONE, Outcome, ended, outcome_of
@@ -30,15 +30,19 @@ def each_path(
     describe: Callable[[str, Result], tuple[Any, str]],
     judge: Callable[[Result], int] = always_ok,
 ) -> int:
-    """Do `work` with the path of each word, and show the results; return the exit status, that of the last failure.
+    """Run `work` with each path and print the results.
 
-    describe: turns a path and the result for it into a value for JSON and a text for readers. judge: returns
-    the status that a result stands for. What fails for one path does not hold back the others; those of a
-    guest that does not answer are left out. Each guest is connected to once. Of several guests, the highest
-    status is returned.
+    A failure does not stop the remaining paths, unless the guest does not answer.
+
+    Args:
+        describe: Returns a value for JSON and a text for a path and its result.
+        judge: Returns the exit status for a result.
+
+    Returns:
+        The exit status of the last failure; of several guests the highest.
     """
     places = [guest_path(word) for word in words]
-    if all(is_plain(guest) for guest, _ in places):
+    if all(is_plain(guests) for guests, _ in places):
 
         async def show(guest: Guest, path: str) -> int:
             result = await work(guest, path)
@@ -47,49 +51,48 @@ def each_path(
 
         return run(each_place(options, places, show))
 
-    async def tell(guest: Guest, path: str, printer: GuestPrinter) -> int:
+    async def print_result(guest: Guest, path: str, printer: GuestPrinter) -> int:
         result = await work(guest, path)
         await printer.result(*describe(path, result))
         return judge(result)
 
-    return on_several(options, places, tell)
+    return on_several(options, places, print_result)
 
 
 async def each_place(
-    options: Options, places: list[Place], work: Callable[[Guest, str], Coroutine[Any, Any, int]]
+    options: Options, places: list[GuestPath], work: Callable[[Guest, str], Coroutine[Any, Any, int]]
 ) -> int:
-    """Do `work` with each path, one after the other; return the last status that is not 0."""
+    """Run `work` with each path in turn, with one connection for each guest; return the last failure's status."""
     from phoenix_ga.client import GuestError, GuestRefused
 
     guests = {words: select_one(words) for words, _ in places}
-    alone = len(places) == 1
     connected: dict[str, Guest] = {}
-    silent: set[str] = set()
-    worst = 0
+    unreachable: set[str] = set()
+    status = 0
     async with AsyncExitStack() as stack:
         for words, path in places:
-            socket = socket_of(guests[words])
-            if socket in silent:
+            known = guests[words]
+            socket = socket_of(known)
+            if socket in unreachable:
                 continue
             try:
-                if socket not in connected:
-                    connected[socket] = await stack.enter_async_context(options.connect_to(guests[words]))
-                status = await work(connected[socket], path)
+                with about_guest(known.name):
+                    if socket not in connected:
+                        connected[socket] = await stack.enter_async_context(options.connect_to(known))
+                    status = await work(connected[socket], path) or status
             except GuestError as error:
-                if alone:
+                if len(places) == 1:
                     raise
                 if not isinstance(error, GuestRefused):
-                    silent.add(socket)
-                status, text = explain(error)
-                complain(text)
-            worst = status or worst
-    return worst
+                    unreachable.add(socket)
+                status = report(error)
+    return status
 
 
 def on_several(
-    options: Options, places: list[Place], work: Callable[[Guest, str, GuestPrinter], Coroutine[Any, Any, int]]
+    options: Options, places: list[GuestPath], work: Callable[[Guest, str, GuestPrinter], Coroutine[Any, Any, int]]
 ) -> int:
-    """Do `work` with all paths of each guest, and with several guests at once; return the highest status."""
+    """Run `work` with all paths of each guest, the guests in parallel; return the highest exit status."""
     from phoenix_ga.client import GuestRefused
 
     guests: dict[str, KnownGuest] = {}

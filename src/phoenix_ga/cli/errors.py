@@ -1,26 +1,57 @@
-"""What errors become: one line on stderr, and the documented exit status."""
+"""How errors are reported: a line on stderr (a JSON object with --json) and a documented exit status."""
 
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Final
+from typing import Any, Final
 
 import click
 
-from phoenix_ga.cli.output import escape
+from phoenix_ga.cli.output import escape, to_json
 
 REFUSED = 1
 USAGE = 2
 TIMED_OUT = 124
 NO_LINK = 125
 
-# The guest that a task has to do with, where it is one of several; empty else.
+# The guest that a task works on, if there are several; else empty.
 current_guest: Final[ContextVar[str]] = ContextVar("current_guest", default="")
+# Whether errors are printed as JSON.
+json_errors: Final[ContextVar[bool]] = ContextVar("json_errors", default=False)
+
+
+class GuestProblem(OSError):
+    """phoenixctl itself found that an object of the guest is missing or unsuitable."""
+
+
+@contextmanager
+def about_guest(name: str) -> Iterator[None]:
+    """Note the guest's name on exceptions that leave the block, for `report`."""
+    try:
+        yield
+    except Exception as error:
+        vars(error).setdefault("guest", name)
+        raise
+
+
+@contextmanager
+def exit_status_by_errno(statuses: dict[int, int]) -> Iterator[None]:
+    """Choose the exit status for a refusal in the block by its errno."""
+    from phoenix_ga.client import GuestRefused
+
+    try:
+        yield
+    except GuestRefused as error:
+        if error.code in statuses:
+            vars(error)["status"] = statuses[error.code]
+        raise
 
 
 def explain(error: Exception) -> tuple[int, str]:
-    """Return the exit status and the message of an error. One that is none of ours is said to be so."""
+    """Return the exit status for an error and its message, without the guest's name."""
     from phoenix_ga.client import (
         EndpointError,
         GuestError,
@@ -33,29 +64,42 @@ def explain(error: Exception) -> tuple[int, str]:
     if isinstance(error, EndpointError):
         return USAGE, str(error)
     if isinstance(error, GuestRefused):
-        # The guest speaks of its commands, and not of our verbs.
+        # The guest names its own commands, not our verbs.
         hint = "; run phoenixctl thaw" if error.code == errno.EBUSY and "fs-unfreeze" in error.text else ""
-        return REFUSED, f"the guest refused: {error}{hint}"
+        return vars(error).get("status", REFUSED), f"{error.text}{hint}"
     if isinstance(error, GuestTimeout):
-        return TIMED_OUT, f"{error}; give it more time with --timeout" if error.request else str(error)
-    if isinstance(error, (StreamBroken, TransferIncomplete)):
-        return REFUSED, str(error)
+        return TIMED_OUT, f"{error.text}; use --timeout to wait longer" if error.request else error.text
     if isinstance(error, GuestError):
-        return NO_LINK, str(error)
+        return REFUSED if isinstance(error, (StreamBroken, TransferIncomplete)) else NO_LINK, error.text
     if isinstance(error, OSError):
-        if isinstance(error.filename, (str, bytes)):
-            name = error.filename if isinstance(error.filename, str) else error.filename.decode(errors="replace")
-            return REFUSED, f"{name}: {error.strerror}"
-        return REFUSED, error.strerror or str(error)
+        name = error.filename.decode(errors="replace") if isinstance(error.filename, bytes) else error.filename
+        text = error.strerror or str(error)
+        if not isinstance(name, str):
+            return REFUSED, text
+        return REFUSED, f"{name}: {text}" if isinstance(error, GuestProblem) else f"this host: {name}: {text}"
     return REFUSED, f"internal error, please report it: {type(error).__name__}: {error}"
 
 
-def complain(text: str) -> None:
-    """Show a line on stderr, with the name of the guest where it is one of several."""
-    name = current_guest.get()
-    click.echo(f"phoenixctl: {escape(with_name(name, text) if name else text)}", err=True)
+def report(error: Exception) -> int:
+    """Print an error with the name of its guest; return the exit status."""
+    from phoenix_ga.client import GuestError
+
+    status, text = explain(error)
+    complain(text, status, vars(error).get("guest", "") if isinstance(error, (GuestError, GuestProblem)) else "")
+    return status
 
 
-def with_name(name: str, text: str) -> str:
-    """Return a message that begins with the name of its guest, once."""
-    return text if text.startswith(f"{name}: ") else f"{name}: {text}"
+def complain(text: str, status: int | None = None, guest: str = "") -> None:
+    """Print an error on stderr, or a note if it has no exit status."""
+    guest = guest or current_guest.get()
+    if json_errors.get():
+        value: dict[str, Any] = {"guest": guest} if guest else {}
+        value.update({"note": text} if status is None else {"error": {"text": text, "status": status}})
+        click.echo(to_json(value), err=True)
+    else:
+        click.echo(f"phoenixctl: {escape(with_name(guest, text))}", err=True)
+
+
+def with_name(guest: str, text: str) -> str:
+    """Prefix a message with the name of its guest, unless it begins with it."""
+    return text if not guest or text.startswith(f"{guest.removeprefix('unix:')}: ") else f"{guest}: {text}"

@@ -1,13 +1,16 @@
-"""One verb on several guests at once."""
+"""Running a verb on several guests in parallel."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
+import click
+
 from phoenix_ga.cli.context import Options
 from phoenix_ga.cli.errors import complain, current_guest
 from phoenix_ga.cli.guest_printer import GuestPrinter, SharedOutput
+from phoenix_ga.cli.output import to_json
 from phoenix_ga.cli.running import run
 from phoenix_ga.cli.summary import Outcome, Summary, outcome_of
 
@@ -16,25 +19,37 @@ if TYPE_CHECKING:
 
 Work = Callable[["KnownGuest", GuestPrinter], Awaitable[Outcome]]
 
-# What this process has open besides its guests.
+# File descriptors reserved for everything but connections.
 _DESCRIPTORS: Final = 64
 
 
 def fan_out(options: Options, guests: Sequence[KnownGuest], work: Work) -> int:
-    """Do `work` with each guest, `parallel` at once, and sum up on stderr; return the highest status.
+    """Run `work` on each guest, `options.parallel` at once, and print a summary on stderr.
 
-    Ctrl-C cancels what is under way, and sums up as well; raises KeyboardInterrupt then. Raises
-    BrokenPipeError where nobody reads stdout any more.
+    A signal cancels what is running; the summary is printed then too.
+
+    Returns:
+        The highest exit status.
+
+    Raises:
+        BrokenPipeError: If stdout was closed by its reader.
     """
     summary = Summary(len(guests))
+
+    def sum_up() -> None:
+        if options.json:
+            click.echo(to_json({"summary": summary.as_json()}), err=True)
+        else:
+            complain(str(summary))
+
     try:
-        run(_on_all(guests, work, _with_room(options.parallel), SharedOutput(options.json), summary))
+        run(_on_all(guests, work, _raise_file_limit(options.parallel), SharedOutput(options.json), summary))
     except BrokenPipeError:
         raise
     except BaseException:
-        complain(str(summary))
+        sum_up()
         raise
-    complain(str(summary))
+    sum_up()
     return summary.status
 
 
@@ -56,7 +71,7 @@ async def _on_all(
         for task in done:
             task.result()
     finally:
-        # Once each: gather would come back with the first that is cancelled, while others clean up.
+        # Not gather: it returns when the first task is cancelled, while others still clean up.
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
@@ -65,23 +80,23 @@ async def _on_all(
 async def _on_one(guest: KnownGuest, work: Work, printer: GuestPrinter, summary: Summary) -> None:
     import asyncio
 
+    from phoenix_ga.client import GuestError
+
     try:
         summary.add(guest.name, await work(guest, printer))
     except asyncio.CancelledError:
-        summary.add(guest.name, Outcome(what="interrupted"))
+        summary.add(guest.name, Outcome(phrase="interrupted"))
         raise
     except Exception as error:
-        from phoenix_ga.client import GuestError
-
-        # A guest may refuse with the number of this error as well.
+        # A guest may refuse with EPIPE; that is not our stdout.
         if isinstance(error, BrokenPipeError) and not isinstance(error, GuestError):
             raise
         summary.add(guest.name, outcome_of(error))
         await printer.error(error)
 
 
-def _with_room(parallel: int) -> int:
-    """Return how many guests may be connected to at once, so that descriptors are left for all else."""
+def _raise_file_limit(parallel: int) -> int:
+    """Raise the limit of open files if necessary; return how many connections it allows."""
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -1,4 +1,4 @@
-"""What ls and stat share"""
+"""The status of a file of the guest, as `ls` and `stat` show it."""
 
 from __future__ import annotations
 
@@ -8,26 +8,30 @@ if TYPE_CHECKING:
     from phoenix_ga.client import FileStatus
 
 
-# The bits of a mode that are a file type or permissions; a guest may send more.
-MODE_BITS = 0o177777
+def mode_of(status: FileStatus) -> int:
+    """Return type and permissions. A guest may send more bits than the stat module accepts."""
+    return status.mode & 0o177777
 
 
 def status_to_json(path: str, status: FileStatus) -> dict[str, Any]:
+    """Return all that is known as a value for JSON."""
     from dataclasses import asdict
 
     return {"path": path, **asdict(status)}
 
 
 def owner_of(status: FileStatus) -> str:
+    """Return the owner's name, or the number if it has none."""
     return status.user or str(status.uid)
 
 
 def group_of(status: FileStatus) -> str:
+    """Return the group's name, or the number if it has none."""
     return status.group or str(status.gid)
 
 
 def device_numbers(number: int) -> tuple[int, int]:
-    """Return major and minor as makedev(3) of glibc puts them together; of any number."""
+    """Return major and minor number, as makedev(3) of glibc encodes them."""
     major = (number >> 8) & 0xFFF | (number >> 32) & ~0xFFF & 0xFFFFFFFF
     minor = number & 0xFF | (number >> 12) & ~0xFF & 0xFFFFFFFF
     return major, minor

@@ -1,4 +1,4 @@
-"""Permissions as chmod(1) takes them: octal, or symbolic such as `u=rw,go-w`."""
+"""Permissions in the syntax of chmod(1): octal, or symbolic such as `u=rw,go-w`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import click
 
-# What `+w` without a letter before it leaves alone; the agent has no umask of its own to ask for.
+# Bits that `+w` without a leading letter does not change; the umask in the guest is not known.
 UMASK = 0o022
 _ALL = 0o7777
 _SET_ID = 0o6000
@@ -21,8 +21,10 @@ _DIGITS_MAX = 5
 
 @dataclass(frozen=True)
 class _Change:
-    """affected: the bits that `who` allows, 0 where nobody was named. copied: the bits to copy from, or 0.
-    mentioned: the bits that a directory changes even where they are set-ID bits."""
+    """One change. affected: the bits that the letters before the operator select, 0 without letters.
+
+    copied: the bits to copy from, or 0. mentioned: the bits that also change on a directory if they are set-ID bits.
+    """
 
     operator: str
     affected: int
@@ -55,14 +57,14 @@ class Mode:
 
     @classmethod
     def parse(cls, text: str) -> Mode:
-        """Return the change that a word means. Raises click.UsageError."""
+        """Parse a mode. Raises click.UsageError."""
         if re.fullmatch(r"[0-7]+", text):
             return cls((_octal(text),))
         changes = []
         for clause in text.split(","):
             match = _CLAUSE.fullmatch(clause)
             if match is None:
-                raise click.UsageError(f"{text!r} is no mode; write one such as 644, u=rw,go=r or a+x.")
+                raise click.UsageError(f"{text!r} is not a mode such as 644, u=rw,go=r or a+x.")
             affected = 0
             for letter in match[1]:
                 affected |= _WHO[letter]
@@ -70,7 +72,7 @@ class Mode:
         return cls(tuple(changes))
 
     def apply(self, mode: int, is_directory: bool) -> int:
-        """Return the permission bits of what has `mode` now."""
+        """Return the new permission bits of a file that has `mode`."""
         for change in self.changes:
             mode = change.apply(mode, is_directory)
         return mode & _ALL
@@ -79,8 +81,8 @@ class Mode:
 def _octal(text: str) -> _Change:
     value = int(text, 8)
     if value > _ALL:
-        raise click.UsageError(f"{text!r} is no mode: the highest is 7777.")
-    # Four digits leave the set-ID bits of a directory, as chmod(1) does.
+        raise click.UsageError(f"{text!r} is not a mode: the highest is 7777.")
+    # As with chmod(1), four digits or less keep the set-ID bits of a directory.
     mentioned = _ALL if len(text) >= _DIGITS_MAX else value & _SET_ID | 0o1777
     return _Change("=", _ALL, value, mentioned)
 

@@ -1,4 +1,4 @@
-"""Text for terminals and for other programs. What a guest says is never trusted to a terminal."""
+"""Text for terminals and for programs. Whatever a guest sends is escaped before a terminal sees it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import click
 
 
 def escape(text: str) -> str:
-    """Return `text` with all that is not printable, control characters above all, as escapes."""
+    """Return `text` with all characters escaped that are not printable."""
     if text.isprintable():
         return text
     return "".join(character if character.isprintable() else _escaped(character) for character in text)
@@ -25,7 +25,7 @@ def _escaped(character: str) -> str:
 
 
 def to_json(value: Any, indent: int | None = None) -> str:
-    """Return `value` as JSON text in ASCII, in which no control character is left."""
+    """Return `value` as JSON in ASCII without control characters."""
     return json.dumps(value, indent=indent).replace("\x7f", "\\u007f")
 
 
@@ -38,7 +38,7 @@ def table(rows: Sequence[Sequence[str]], indent: str = "  ") -> str:
 
 
 def size(count: float) -> str:
-    """Return a number of bytes for readers, such as `1.5 GiB`."""
+    """Return a number of bytes such as `1.5 GiB`."""
     for unit in ("B", "KiB", "MiB", "GiB"):
         if count < 1024:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
@@ -46,8 +46,18 @@ def size(count: float) -> str:
     return f"{count:.1f} TiB"
 
 
+def short_size(count: float) -> str:
+    """Return a number of bytes as `ls -h` shows it, such as `1.5G`."""
+    units = iter("KMGTPE")
+    unit = ""
+    while count >= 1024:
+        count /= 1024
+        unit = next(units)
+    return f"{count:.1f}{unit}" if unit and count < 10 else f"{count:.0f}{unit}"
+
+
 def moment(seconds: int, form: str = "%Y-%m-%d %H:%M") -> str:
-    """Return a time since the epoch for readers, in this host's zone; the bare number where it is none."""
+    """Return seconds since the epoch as a local time, or the bare number if it is out of range."""
     try:
         return time.strftime(form, time.localtime(seconds))
     except (OverflowError, ValueError, OSError):
@@ -55,10 +65,12 @@ def moment(seconds: int, form: str = "%Y-%m-%d %H:%M") -> str:
 
 
 def duration(seconds: int) -> str:
-    """Return a time for readers, such as `3 days 04:05`."""
+    """Return a duration such as `3 days 4 h` or `56 min`."""
     days, rest = divmod(seconds, 86400)
     hours, rest = divmod(rest, 3600)
-    return f"{days} days {hours:02d}:{rest // 60:02d}" if days else f"{hours:02d}:{rest // 60:02d}"
+    if days:
+        return f"{days} day{'s' * (days != 1)} {hours} h"
+    return f"{hours} h {rest // 60} min" if hours else f"{rest // 60} min"
 
 
 def heading(text: str) -> str:

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import click
 
-from phoenix_ga.cli.path_completion import complete_guest_path
+from phoenix_ga.cli.completion import complete_guest_path
 
-Place = tuple[str, str]
-
+# The words that select guests, and the path in them.
+GuestPath = tuple[str, str]
 
 PATHS = click.argument("paths", metavar="GUEST:/PATH...", nargs=-1, required=True, shell_complete=complete_guest_path)
 
 
-def split_guest_path(word: str) -> Place | None:
-    """Return the words for guests and the path of GUEST:PATH, or None where `word` is a local path.
+def split_guest_path(word: str) -> GuestPath | None:
+    """Return the two parts of GUEST:/PATH, or None if `word` is a local path.
 
-    The path is absolute, so the first `:/` that does not stand behind an endpoint's kind is where it begins:
-    what an endpoint is made of cannot hold `:/`, and the path can hold anything.
+    The path is absolute, so it begins at the first `:/` that does not follow the kind of an endpoint: no endpoint
+    contains `:/`.
     """
     from phoenix_ga.client.endpoints import KINDS
 
@@ -25,13 +25,16 @@ def split_guest_path(word: str) -> Place | None:
         split = word.find(":/", split + 1)
     kind, colon, _ = word.partition(":")
     if colon and kind in KINDS and split <= len(kind) + 1:
-        raise click.UsageError(f"{word} names no file; write {kind}:ADDRESS:/PATH/IN/THE/GUEST.")
+        raise click.UsageError(f"{word}: the path in the guest must be absolute: {kind}:ADDRESS:/PATH.")
     return (word[:split], word[split + 1 :]) if split > 0 else None
 
 
-def guest_path(word: str) -> Place:
-    """Return the words for guests and the path of GUEST:/PATH. Raises UsageError."""
+def guest_path(word: str) -> GuestPath:
+    """Return the two parts of GUEST:/PATH. Raises UsageError if it has another form."""
     found = split_guest_path(word)
     if found is None:
+        guest, colon, _ = word.partition(":")
+        if colon and guest:
+            raise click.UsageError(f"{word}: the path in the guest must be absolute: {guest}:/PATH.")
         raise click.UsageError(f"{word} is not of the form GUEST:/PATH.")
     return found

@@ -1,4 +1,4 @@
-"""phoenixctl: the entry of the program, its global options, and what errors become."""
+"""phoenixctl as a click program: its verbs, its global options, and its exit status."""
 
 from __future__ import annotations
 
@@ -11,14 +11,19 @@ import click
 
 from phoenix_ga import __version__
 from phoenix_ga.cli import verbs
-from phoenix_ga.cli.context import COMPLETION_VARIABLE, PARALLEL, Options
-from phoenix_ga.cli.errors import USAGE, complain, explain
+from phoenix_ga.cli.context import COMPLETION_VARIABLE, Options
+from phoenix_ga.cli.errors import USAGE, complain, json_errors, report
+from phoenix_ga.cli.verb import global_options
 
 INTERRUPTED = 130
 
 
 class VerbGroup(click.Group):
-    """The verbs, a module of `verbs/` each, loaded when named; errors are one line and end in an exit status."""
+    """The verbs: each is a module of `verbs/` with a click command called `command`, loaded when it is named."""
+
+    def __init__(self, *args: Any, **attributes: Any) -> None:
+        super().__init__(*args, **{"no_args_is_help": False, **attributes})
+        self.params[:0] = global_options()
 
     def list_commands(self, context: click.Context) -> list[str]:
         files = os.listdir(os.path.dirname(verbs.__file__))
@@ -39,32 +44,43 @@ class VerbGroup(click.Group):
         loaded = ((name, self.get_command(context, name)) for name in self.list_commands(context))
         return {name: command for name, command in loaded if command is not None}
 
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        return super().make_context(*args, **{"obj": Options(), **extra})
+
+    def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
+        # click does this too, but differently in each version.
+        if not args and not context.resilient_parsing:
+            click.echo(context.get_help(), err=True, color=context.color)
+            context.exit(USAGE)
+        return super().parse_args(context, args)
+
     def main(self, *args: Any, **extra: Any) -> NoReturn:
         if COMPLETION_VARIABLE in os.environ:
             from phoenix_ga.cli import bash_completion
 
             bash_completion.register()
+        json_errors.set(False)
         extra.update(standalone_mode=False, prog_name="phoenixctl")
         for stream in (sys.stdout, sys.stderr):
-            # A name that the locale cannot show is still shown somehow.
+            # Escape what the locale cannot encode.
             if hasattr(stream, "reconfigure"):
                 stream.reconfigure(errors="backslashreplace")
         try:
             status = super().main(*args, **extra)
         except click.UsageError as error:
-            where = error.ctx.command_path if error.ctx is not None else "phoenixctl"
-            # Of choices, click puts each on a line of its own.
-            complain(f"{' '.join(error.format_message().split())} Try '{where} --help'.")
+            command = error.ctx.command_path if error.ctx is not None else "phoenixctl"
+            # click puts each of several choices on a line of its own.
+            complain(f"{' '.join(error.format_message().split())} Try '{command} --help'.", USAGE)
             sys.exit(USAGE)
         except click.ClickException as error:
-            complain(error.format_message())
-            sys.exit(max(error.exit_code, USAGE))
+            complain(error.format_message(), USAGE)
+            sys.exit(USAGE)
         except (KeyboardInterrupt, click.Abort):
             sys.exit(INTERRUPTED)
         except Exception as error:
             if isinstance(error, BrokenPipeError):
-                _leave_quietly()
-            status = _report(error)
+                _exit_after_broken_pipe()
+            status = report(error)
         sys.exit(status if isinstance(status, int) else 0)
 
     def invoke(self, context: click.Context) -> Any:
@@ -73,18 +89,12 @@ class VerbGroup(click.Group):
         try:
             return super().invoke(context)
         except GuestError as error:
-            # A guest may refuse with EPIPE, which click takes for its own output's.
-            return _report(error)
+            # A guest may refuse with EPIPE, which click would take for a closed stdout.
+            return report(error)
 
 
-def _report(error: Exception) -> int:
-    status, text = explain(error)
-    complain(text)
-    return status
-
-
-def _leave_quietly() -> NoReturn:
-    """End as a program does whose reader has gone, without a complaint at exit."""
+def _exit_after_broken_pipe() -> NoReturn:
+    """Exit as a program that SIGPIPE ended, without a complaint when Python flushes stdout."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(128 + 13)
 
@@ -93,54 +103,42 @@ def _leave_quietly() -> NoReturn:
     cls=VerbGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="""\b
-GUEST says which guest, or where it is:
-  NAME              one of those that `phoenixctl guests` lists
-  unix:PATH         the Unix socket of its port
-  PATH              the same; it must have a slash in it
-  vsock:CID[:PORT]  an agent that listens on vsock; on port 8383 where none is given
-  pty:PATH          the terminal of its port
-  tcp:HOST:PORT     only with --allow-tcp
+GUEST is one of:
+  NAME              a guest that `phoenixctl guests` lists
+  unix:PATH         the Unix socket of the guest's port
+  PATH              the same; PATH must contain a slash
+  vsock:CID[:PORT]  an agent that listens on vsock; the default port is 8383
+  pty:PATH          the pseudo-terminal of the guest's port
+  tcp:HOST:PORT     TCP; requires --allow-tcp
 
 \b
-Most verbs take several guests at once, and put the name before each line:
-  A,B         a list
-  'web*'      all whose names match; in quotes, or the shell takes it for files
-  @GROUP      a group of the configuration
+Most verbs accept several guests and print the guest's name before each line:
+  A,B               a list
+  'web*'            a pattern; quote it, or the shell expands it to file names
+  @GROUP            a group of the configuration
 
 \b
 Exit status:
-  0    done
-  1    the guest refused, a local file could not be read or written, or some of a directory is missing
-  2    wrong usage
-  124  no answer in time
-  125  no connection, the link was lost, or the guest broke the protocol
-  126, 127, 128 and more, or any: that of the program, with exec and shell
-  130  interrupted by Ctrl-C
-Of several guests it is the highest.
+  0          success
+  1          the guest refused, a local file failed, or a directory was copied only in part
+  2          usage error
+  124        no answer within the time limit
+  125        no connection, connection lost, or protocol violation
+  126, 127   exec: the program cannot be executed, or was not found
+  128+N      exec, shell: signal N ended the program; phoenixctl: signal N ended it
+  130        interrupted by Ctrl-C
+  any        exec, shell and attach: the exit status of the program
+With several guests, the exit status is the highest of all.
+
+\b
+With --json, an error is a JSON object on stderr:
+  {"guest": NAME, "error": {"text": TEXT, "status": EXIT STATUS}}
 
 \b
 Example:
   $ phoenixctl ping -c 1 unix:/run/web1.sock
 """,
 )
-@click.option(
-    "--timeout", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="Wait so long for each answer."
-)
-@click.option(
-    "--parallel",
-    type=click.IntRange(min=1),
-    default=PARALLEL,
-    show_default=True,
-    metavar="N",
-    help="Talk to so many guests at once, where GUEST is several.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print results as JSON, one value a line.")
-@click.option("-v", "--verbose", is_flag=True, help="Show on stderr what goes over the wire.")
-@click.option("--allow-tcp", is_flag=True, help="Take tcp:HOST:PORT, which nothing protects on its way.")
 @click.version_option(__version__, prog_name="phoenixctl", message="%(prog)s %(version)s")
-@click.pass_context
-def program(
-    context: click.Context, timeout: float | None, parallel: int, as_json: bool, verbose: bool, allow_tcp: bool
-) -> None:
-    """Talk to the Phoenix guest agent in virtual machines on this host."""
-    context.obj = Options(timeout, as_json, verbose, parallel, allow_tcp)
+def program() -> None:
+    """Control virtual machines through the Phoenix guest agent in them."""

@@ -1,4 +1,4 @@
-"""Progress of a copy"""
+"""The progress of a copy on a terminal, in one line."""
 
 from __future__ import annotations
 
@@ -6,18 +6,22 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, Optional
+from typing import TYPE_CHECKING, Any, Optional
 
 import click
 
-from phoenix_ga.cli.context import Options
-from phoenix_ga.cli.output import escape, size
+from phoenix_ga.cli.output import duration, escape, size
+
+if TYPE_CHECKING:
+    from phoenix_ga.cli.context import Options
 
 Progress = Callable[[int, Optional[int]], None]
 
+_NAME_MAX = 30
+
 
 class ProgressDisplay:
-    """Shows how far a copy is, where somebody looks at a terminal, and at the end how fast it was."""
+    """Shows the progress if stderr is a terminal, and the average speed at the end."""
 
     def __init__(self, options: Options, shown: bool = True) -> None:
         self.json = options.json
@@ -25,19 +29,19 @@ class ProgressDisplay:
         self._bar: Any = None
         self._task: Any = None
         self._start = time.perf_counter()
-        # Of the parts that are done, in bytes; and how many there are.
+        # Bytes of all sources so far, and the number of finished sources.
         self._done = 0
         self._parts = 0
 
     def __enter__(self) -> ProgressDisplay:
         if self._shown:
             from rich.console import Console
-            from rich.progress import BarColumn, DownloadColumn, TimeRemainingColumn, TransferSpeedColumn
+            from rich.progress import BarColumn, TextColumn
             from rich.progress import Progress as Bar
 
-            columns = BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()
+            columns = TextColumn("{task.fields[name]}", markup=False), BarColumn(), TextColumn("{task.fields[state]}")
             self._bar = Bar(*columns, console=Console(stderr=True))
-            self._task = self._bar.add_task("", total=None)
+            self._task = self._bar.add_task("", total=None, name="", state="")
             self._bar.start()
         return self
 
@@ -51,18 +55,30 @@ class ProgressDisplay:
 
     @contextlib.contextmanager
     def part(self, name: str) -> Iterator[Progress | None]:
-        """Show one of the sources; the bar goes on from where those before it ended."""
+        """Show the progress of one source within the block; yield the function that takes it."""
         if self._bar is None:
             yield None
             return
-        from rich.text import Text
-
-        self._bar.console.print(Text(escape(name)))
-        before = self._done
+        before, start = self._done, time.perf_counter()
+        shown = escape(name)
+        if len(shown) > _NAME_MAX:
+            shown = f"{shown[: _NAME_MAX - 3]}..."
+        self._bar.update(self._task, name=shown, state="", completed=0, total=None)
 
         def show(done: int, total: int | None) -> None:
             self._done = before + done
-            self._bar.update(self._task, completed=self._done, total=None if total is None else before + total)
+            state = _describe(done, total, time.perf_counter() - start)
+            self._bar.update(self._task, completed=done, total=total, state=state)
 
         yield show
         self._parts += 1
+
+
+def _describe(done: int, total: int | None, seconds: float) -> str:
+    rate = done / max(seconds, 1e-6)
+    text = f"{size(done)}{f' of {size(total)}' if total else ''}  {size(rate)}/s"
+    return f"{text}  {_time_left((total - done) / rate)} left" if total and done and total > done else text
+
+
+def _time_left(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 100 else duration(round(seconds))

@@ -1,8 +1,7 @@
-"""Standard input and output beside an event loop, whatever they are: a file, a pipe or a terminal.
+"""Standard input and output for an event loop, whether file, pipe or terminal.
 
-Reading or writing them may block for ever, so that is done in a thread that does not keep the program
-from ending. Whoever started us may have them in non-blocking mode, and a mode that is shared with other
-programs is not ours to change: there the thread waits for the file descriptor.
+Reads and writes may block for ever, so a daemon thread does them, which does not keep the process alive. If stdio is
+in non-blocking mode, the thread polls: the mode is shared with other processes, and is not ours to change.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ class _Thread:
         threading.Thread(target=self._work, daemon=True).start()
 
     async def run(self, call: Callable[..., Result], *arguments: Any) -> Result:
-        """Return what `call` returns; raise what it raises. Cancelled, it forgets the result."""
+        """Return what `call` returns, or raise what it raises. If cancelled, the result is dropped."""
         import asyncio
 
         loop = asyncio.get_running_loop()
@@ -43,9 +42,9 @@ class _Thread:
             try:
                 result = call(*arguments)
             except BaseException as error:
-                self._tell(loop, done, done.set_exception, error)
+                self._settle(loop, done, done.set_exception, error)
             else:
-                self._tell(loop, done, done.set_result, result)
+                self._settle(loop, done, done.set_result, result)
 
         self._calls.put(work)
         return await done
@@ -55,24 +54,24 @@ class _Thread:
             self._calls.get()()
 
     @staticmethod
-    def _tell(
+    def _settle(
         loop: asyncio.AbstractEventLoop, done: asyncio.Future[Any], settle: Callable[[Any], None], value: Any
     ) -> None:
         try:
             loop.call_soon_threadsafe(lambda: None if done.done() else settle(value))
         except RuntimeError:
-            pass  # The loop is closed: nobody waits any more.
+            pass  # The loop is closed.
 
 
 class Input:
-    """What comes on a file descriptor."""
+    """A file descriptor to read from."""
 
     def __init__(self, fd: int = STDIN) -> None:
         self._fd = fd
         self._thread = _Thread()
 
     async def read(self) -> bytes:
-        """Return what comes, none at the end. Raises OSError."""
+        """Return available data; empty at the end. Raises OSError."""
         return await self._thread.run(self._read)
 
     def _read(self) -> bytes:
@@ -80,18 +79,18 @@ class Input:
             try:
                 return os.read(self._fd, _READ_SIZE)
             except BlockingIOError:
-                _wait(self._fd, select.POLLIN)
+                _poll(self._fd, select.POLLIN)
 
 
 class Output:
-    """What goes to a file descriptor."""
+    """A file descriptor to write to."""
 
     def __init__(self, fd: int = STDOUT) -> None:
         self._fd = fd
         self._thread = _Thread()
 
     async def write(self, data: bytes) -> None:
-        """Write all of `data`. Raises OSError, BrokenPipeError where nobody reads any more."""
+        """Write all of `data`. Raises OSError, BrokenPipeError if the reader has gone."""
         await self._thread.run(self._write, data)
 
     def _write(self, data: bytes) -> None:
@@ -100,10 +99,10 @@ class Output:
             try:
                 rest = rest[os.write(self._fd, rest) :]
             except BlockingIOError:
-                _wait(self._fd, select.POLLOUT)
+                _poll(self._fd, select.POLLOUT)
 
 
-def _wait(fd: int, events: int) -> None:
-    waiting = select.poll()
-    waiting.register(fd, events)
-    waiting.poll()
+def _poll(fd: int, events: int) -> None:
+    poll = select.poll()
+    poll.register(fd, events)
+    poll.poll()

@@ -1,30 +1,31 @@
-"""What became of a verb on several guests: how many are done, and which are not, and why."""
+"""How a verb ended on several guests: how many are done, and which are not, and why."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from phoenix_ga.cli.errors import explain
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one guest. status: as phoenixctl would end with. what: in words, empty where it is done."""
+    """How the verb ended on one guest: its exit status, and a phrase for the summary if it is not done."""
 
     status: int = 0
-    what: str = ""
+    phrase: str = ""
 
 
 DONE = Outcome()
 
 
 def ended(status: int) -> Outcome:
-    """Return what became of a guest whose result stands for `status`."""
+    """Return the outcome for a result with this exit status."""
     return Outcome(status, f"ended with {status}") if status else DONE
 
 
 def outcome_of(error: Exception) -> Outcome:
-    """Return what became of a guest that met `error`."""
+    """Return the outcome for an error."""
     from phoenix_ga.client import (
         ConnectFailed,
         EndpointError,
@@ -34,7 +35,7 @@ def outcome_of(error: Exception) -> Outcome:
         ProtocolViolation,
     )
 
-    kinds: tuple[tuple[type[Exception], str], ...] = (
+    phrases: tuple[tuple[type[Exception], str], ...] = (
         (EndpointError, "cannot be reached that way"),
         (GuestRefused, "refused"),
         (GuestTimeout, "timed out"),
@@ -45,11 +46,11 @@ def outcome_of(error: Exception) -> Outcome:
     status, _ = explain(error)
     if isinstance(error, GuestTimeout) and error.garbage:
         return Outcome(status, "sent garbage")
-    return Outcome(status, next((what for kind, what in kinds if isinstance(error, kind)), "failed"))
+    return Outcome(status, next((phrase for kind, phrase in phrases if isinstance(error, kind)), "failed"))
 
 
 class Summary:
-    """Counts what became of guests. total: how many there are. status: the highest so far."""
+    """Counts the outcomes. status: the highest exit status so far."""
 
     def __init__(self, total: int) -> None:
         self.status = 0
@@ -58,17 +59,24 @@ class Summary:
         self._others: dict[str, list[str]] = {}
 
     def add(self, name: str, outcome: Outcome) -> None:
-        """Count a guest."""
+        """Count the outcome of a guest."""
         self.status = max(self.status, outcome.status)
-        if outcome.what:
-            self._others.setdefault(outcome.what, []).append(name)
+        if outcome.phrase:
+            self._others.setdefault(outcome.phrase, []).append(name)
         else:
             self._done += 1
 
+    def as_json(self) -> dict[str, Any]:
+        """Return the counts, and the guests by phrase."""
+        others = {phrase: sorted(names) for phrase, names in sorted(self._others.items())}
+        return {"done": self._done, "total": self._total, "others": others}
+
     def __str__(self) -> str:
         parts = [f"{self._done} of {self._total} done"]
-        parts += [f"{len(names)} {what}: {', '.join(sorted(names))}" for what, names in sorted(self._others.items())]
+        parts += [
+            f"{len(names)} {phrase}: {', '.join(sorted(names))}" for phrase, names in sorted(self._others.items())
+        ]
         left = self._total - self._done - sum(map(len, self._others.values()))
         if left:
-            parts.append(f"{left} not asked")
+            parts.append(f"{left} not contacted")
         return "; ".join(parts)

@@ -1,4 +1,4 @@
-"""The terminal of the user, as far as a program in the guest takes it over."""
+"""The user's terminal, for programs in the guest."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from phoenix_ga.cli.stdio import STDIN, STDOUT
 
 
 def size() -> tuple[int, int]:
-    """Return rows and columns of the terminal; 24 and 80 where there is none."""
+    """Return rows and columns of the terminal, or 24 and 80 without one."""
     for fd in (STDOUT, STDIN):
         try:
             columns, rows = os.get_terminal_size(fd)
@@ -25,10 +25,7 @@ def size() -> tuple[int, int]:
 
 @contextmanager
 def raw() -> Iterator[None]:
-    """Let the program in the guest see each key; afterwards the terminal is as it was before."""
-    if not os.isatty(STDIN):
-        yield
-        return
+    """Pass every key through unprocessed within the block; restore the terminal afterwards."""
     before = termios.tcgetattr(STDIN)
     tty.setraw(STDIN, termios.TCSADRAIN)
     try:

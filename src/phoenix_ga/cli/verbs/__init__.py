@@ -1,1 +1,1 @@
-"""The verbs of phoenixctl: a file each, which defines the click command `command`."""
+"""The verbs of phoenixctl: each module defines the click command of one, called `command`."""

@@ -6,27 +6,29 @@ from typing import TYPE_CHECKING
 
 import click
 
+from phoenix_ga.cli.completion import complete_detached, complete_guest
 from phoenix_ga.cli.context import Options
 from phoenix_ga.cli.each_guest import ask
-from phoenix_ga.cli.path_completion import complete_guest
+from phoenix_ga.cli.verb import verb
 
 if TYPE_CHECKING:
     from phoenix_ga.client import Guest
 
 
-@click.command(
+@verb(
+    short_help="Attach to a detached program.",
     epilog="""\b
-What the program wrote meanwhile comes first. The exit status, and Ctrl-C, are as with exec; a second
-Ctrl-C within a second leaves the program running.
+Output that the program wrote in the meantime is printed first. Exit status and Ctrl-C are as
+with exec, but a second Ctrl-C within a second leaves the program running.
 
 \b
 Example:
   $ phoenixctl attach unix:/run/web1.sock 4711
-"""
+""",
 )
 @click.argument("guest", shell_complete=complete_guest)
-@click.argument("pid", type=click.IntRange(min=1))
-@click.option("-i", "--interactive", is_flag=True, help="Give it this program's standard input.")
+@click.argument("pid", type=click.IntRange(min=1), shell_complete=complete_detached)
+@click.option("-i", "--interactive", is_flag=True, help="Forward stdin to the program.")
 @click.pass_obj
 def command(options: Options, guest: str, pid: int, interactive: bool) -> int:
     """Attach to a program that was started with exec --detach."""

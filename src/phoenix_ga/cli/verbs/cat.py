@@ -7,36 +7,37 @@ from typing import TYPE_CHECKING
 
 import click
 
+from phoenix_ga.cli import stdio
 from phoenix_ga.cli.context import Options
 from phoenix_ga.cli.each_path import each_place, on_several
 from phoenix_ga.cli.guest_printer import GuestPrinter, LineSplitter
 from phoenix_ga.cli.paths import PATHS, guest_path
 from phoenix_ga.cli.running import run
 from phoenix_ga.cli.selection import is_plain
+from phoenix_ga.cli.verb import verb
 
 if TYPE_CHECKING:
     from phoenix_ga.client import Guest
 
 
-@click.command(
+@verb(
+    short_help="Print files of the guest.",
     epilog="""\b
-Of several guests, each line has the name of its guest before it, and control characters are
-shown as escapes.
+The content is written as it is. With several guests, each line gets the guest's name, and
+control characters are escaped.
 
 \b
 Examples:
   $ phoenixctl cat unix:/run/web1.sock:/etc/hosts unix:/run/web2.sock:/etc/hosts
   $ phoenixctl cat 'web*:/etc/hostname'
-"""
+""",
 )
 @PATHS
 @click.pass_obj
 def command(options: Options, paths: tuple[str, ...]) -> int:
-    """Write what is in paths of the guest to stdout, as it is."""
-    from phoenix_ga.cli import stdio
-
+    """Print files of the guest to stdout."""
     places = [guest_path(word) for word in paths]
-    if all(is_plain(guest) for guest, _ in places):
+    if all(is_plain(guests) for guests, _ in places):
         output = stdio.Output()
 
         async def write(guest: Guest, path: str) -> int:
@@ -56,7 +57,9 @@ def command(options: Options, paths: tuple[str, ...]) -> int:
     return on_several(options, places, print_lines)
 
 
-async def _read(guest: Guest, path: str, take: Callable[[bytes], Awaitable[None]]) -> None:
+async def _read(guest: Guest, path: str, write: Callable[[bytes], Awaitable[None]]) -> None:
+    from phoenix_ga.cli.streams import read_in_time
+
     async with (await guest.file_get(path, digest=False)).stream as stream:
-        while data := await stream.read():
-            await take(data)
+        while data := await read_in_time(guest, stream):
+            await write(data)

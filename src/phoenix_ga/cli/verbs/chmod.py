@@ -8,25 +8,25 @@ import click
 
 from phoenix_ga.cli.context import Options
 from phoenix_ga.cli.each_path import each_path
+from phoenix_ga.cli.guest_program import run_on_each_path
 from phoenix_ga.cli.modes import Mode
 from phoenix_ga.cli.paths import PATHS
-from phoenix_ga.cli.recursion import done, run_in_guest
+from phoenix_ga.cli.verb import verb
 
 if TYPE_CHECKING:
     from phoenix_ga.client import Guest
 
 
-@click.command(
+@verb(
     short_help="Change permissions of files of the guest.",
     context_settings={"ignore_unknown_options": True},
     epilog="""\b
 MODE is octal, such as 644, or symbolic as with chmod(1): clauses such as u=rw, go-w, a+X or
-g=u, with commas between them. One that names nobody, such as +w, means all but what a umask
-of 022 leaves out. Symbolic links are followed.
+g=u, separated by commas. Without u, g, o or a, a clause such as +w respects a umask of 022.
+Symbolic links are followed.
 
 \b
-With -R, chmod(1) of the guest does it, which nobody there can lead astray with links: the
-agent has to allow exec.
+With -R, chmod(1) of the guest is run, so the agent must allow exec.
 
 \b
 Examples:
@@ -36,13 +36,13 @@ Examples:
 )
 @click.argument("mode", metavar="MODE")
 @PATHS
-@click.option("-R", "--recursive", is_flag=True, help="All that is below as well.")
+@click.option("-R", "--recursive", is_flag=True, help="Change everything below a directory as well.")
 @click.pass_obj
 def command(options: Options, mode: str, paths: tuple[str, ...], recursive: bool) -> int:
     """Change the permissions of files and directories of the guest, as chmod(1) does."""
     change = Mode.parse(mode)
     if recursive:
-        return run_in_guest(options, ("chmod", "-R", "--", mode), paths, mode=mode)
+        return run_on_each_path(options, ("chmod", "-R", "--", mode), paths, mode=mode)
 
     async def work(guest: Guest, path: str) -> int:
         status = await guest.file_stat(path, follow=True)
@@ -50,4 +50,4 @@ def command(options: Options, mode: str, paths: tuple[str, ...], recursive: bool
         await guest.file_chmod(path, permissions)
         return permissions
 
-    return each_path(options, paths, work, lambda path, now: done(path, mode=f"{now:04o}"))
+    return each_path(options, paths, work, lambda path, now: ({"path": path, "mode": f"{now:04o}"}, ""))

@@ -8,20 +8,22 @@ import click
 
 from phoenix_ga.cli.context import Options
 from phoenix_ga.cli.each_path import each_path
+from phoenix_ga.cli.guest_program import run_on_each_path
 from phoenix_ga.cli.paths import PATHS
-from phoenix_ga.cli.recursion import done, run_in_guest
+from phoenix_ga.cli.verb import verb
 
 if TYPE_CHECKING:
     from phoenix_ga.client import Guest
 
 
-@click.command(
+@verb(
     short_help="Change owners of files of the guest.",
     epilog="""\b
-OWNER and GROUP are names as the guest knows them, or numbers. Symbolic links are followed.
+OWNER and GROUP are names that the guest knows, or numbers. Symbolic links are followed.
 
 \b
-With -R, chown(1) of the guest does it, as with chmod; links below are changed themselves.
+With -R, chown(1) of the guest is run, so the agent must allow exec; symbolic links below the
+directory are changed themselves.
 
 \b
 Examples:
@@ -31,17 +33,17 @@ Examples:
 )
 @click.argument("owner", metavar="[OWNER][:GROUP]")
 @PATHS
-@click.option("-R", "--recursive", is_flag=True, help="All that is below as well.")
+@click.option("-R", "--recursive", is_flag=True, help="Change everything below a directory as well.")
 @click.pass_obj
 def command(options: Options, owner: str, paths: tuple[str, ...], recursive: bool) -> int:
     """Change owner and group of files and directories of the guest, as chown(1) does."""
     user, colon, group = owner.partition(":")
     if "/" in owner or not (user or group) or (colon and not group):
-        raise click.UsageError(f"{owner!r} is no owner; write OWNER, OWNER:GROUP or :GROUP.")
+        raise click.UsageError(f"{owner!r} is not of the form OWNER, OWNER:GROUP or :GROUP.")
     if recursive:
-        return run_in_guest(options, ("chown", "-R", "--", owner), paths, user=user, group=group)
+        return run_on_each_path(options, ("chown", "-R", "--", owner), paths, user=user, group=group)
 
     async def work(guest: Guest, path: str) -> None:
         await guest.file_chown(path, -1, -1, user, group)
 
-    return each_path(options, paths, work, lambda path, _: done(path, user=user, group=group))
+    return each_path(options, paths, work, lambda path, _: ({"path": path, "user": user, "group": group}, ""))

@@ -6,18 +6,22 @@ from typing import TYPE_CHECKING
 
 import click
 
+from phoenix_ga.cli.completion import complete_guest
 from phoenix_ga.cli.context import Options
 from phoenix_ga.cli.each_guest import each_guest
 from phoenix_ga.cli.output import escape
-from phoenix_ga.cli.path_completion import complete_guest
+from phoenix_ga.cli.verb import verb
 
 if TYPE_CHECKING:
     from phoenix_ga.client import Guest
 
 
-@click.command(
+@verb(
     short_help="List the commands of the agent.",
     epilog="""\b
+Run a command with `raw`.
+
+\b
 Example:
   $ phoenixctl commands unix:/run/web1.sock
 """,
@@ -25,7 +29,7 @@ Example:
 @click.argument("guest", shell_complete=complete_guest)
 @click.pass_obj
 def command(options: Options, guest: str) -> int:
-    """List the commands that the agent would run now, under its policy."""
+    """List the commands that the agent currently accepts, according to its policy."""
 
     async def work(connected: Guest) -> tuple[str, ...]:
         return await connected.get_commands()

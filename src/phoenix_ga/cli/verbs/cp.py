@@ -7,35 +7,35 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from phoenix_ga.cli.completion import complete_path
 from phoenix_ga.cli.context import Options
 from phoenix_ga.cli.copying import Copier, CopyOptions, CopyPlace
 from phoenix_ga.cli.fanout import fan_out
 from phoenix_ga.cli.guest_printer import GuestPrinter
-from phoenix_ga.cli.path_completion import complete_path
 from phoenix_ga.cli.progress import ProgressDisplay
 from phoenix_ga.cli.running import run
 from phoenix_ga.cli.selection import is_plain, select
 from phoenix_ga.cli.summary import Outcome, ended
+from phoenix_ga.cli.verb import verb
 
 if TYPE_CHECKING:
     from phoenix_ga.client.discovery import KnownGuest
 
 
-@click.command(
-    short_help="Copy files and directories from guests, or to them.",
+@verb(
+    short_help="Copy files and directories from and to guests.",
     epilog="""\b
-SRC and DST are GUEST:PATH, with an absolute PATH in the guest, or local files: what has no
-`:/` in it is local. At least one of them is in a guest. A destination that is a directory
-gets a copy of the same name, else it becomes the copy. The permission bits are kept, and the
-holes of single files. Each file appears at the destination whole, or not at all.
+SRC and DST are GUEST:/PATH or local paths; at least one is in a guest. If DST is an existing
+directory, the copy gets the name of SRC in it. Each file appears whole or not at all, with the
+permission bits of SRC. Holes of single files are kept.
 
 \b
-With --resume, what has come of a file is kept where the copy breaks off, beside the destination as
-`.NAME.PART.phoenix-part`, and the next copy of the same unchanged file goes on from there.
+With --resume, an interrupted copy is kept as .NAME.PART.phoenix-part beside DST, and the next
+copy of the same unchanged file continues it.
 
 \b
-With -r, times and links are kept as well. What a guest sends never gets outside of DST:
-links that lead out of it, devices and FIFOs are left out here, and named on stderr.
+With -r, times and links are kept as well. Nothing is written outside DST: links that lead out
+of it, devices and FIFOs from a guest are skipped, and listed on stderr.
 
 \b
 Examples:
@@ -47,13 +47,11 @@ Examples:
 )
 @click.argument("sources", metavar="SRC...", nargs=-1, required=True, shell_complete=complete_path)
 @click.argument("destination", metavar="DST", shell_complete=complete_path)
-@click.option("-r", "-R", "--recursive", is_flag=True, help="Copy directories with all that is in them.")
-@click.option("--owners", is_flag=True, help="With -r, keep the numeric owners, where the receiver is root.")
-@click.option("--set-id", is_flag=True, help="With -r, keep set-user-ID and set-group-ID bits.")
-@click.option(
-    "--resume", is_flag=True, help="Go on where a copy of the same file stopped; keep what came if this one does."
-)
-@click.option("--no-verify", is_flag=True, help="Do not compare the SHA-256 of both sides of single files.")
+@click.option("-r", "-R", "--recursive", is_flag=True, help="Copy directories recursively.")
+@click.option("--owners", is_flag=True, help="With -r: keep numeric owners if the receiver is root.")
+@click.option("--set-id", is_flag=True, help="With -r: keep set-user-ID and set-group-ID bits.")
+@click.option("--resume", is_flag=True, help="Continue an interrupted copy; keep the part if interrupted.")
+@click.option("--no-verify", is_flag=True, help="Do not verify the SHA-256 of single files.")
 @click.pass_obj
 def command(
     options: Options,
@@ -65,26 +63,26 @@ def command(
     resume: bool,
     no_verify: bool,
 ) -> int:
-    """Copy files and directories from guests, to them, or between them, as scp does."""
+    """Copy files and directories from guests, to guests, or between guests, as scp(1) does."""
     origins = [CopyPlace.parse(word) for word in sources]
     target = CopyPlace.parse(destination)
-    # One without a name should not be found when others have been copied.
+    # Check all names before anything is copied.
     names = [origin.name for origin in origins]
     for name, origin in zip(names, origins):
         if not (name or recursive):
-            raise click.UsageError(f"{origin.word} is a directory; -r copies it with all that is in it.")
+            raise click.UsageError(f"{origin.word} is a directory; use -r to copy it.")
         if origin.endpoint is None and target.endpoint is None:
-            raise click.UsageError("One of SRC and DST must be GUEST:/PATH; cp(1) copies local files.")
+            raise click.UsageError("SRC or DST must be GUEST:/PATH; use cp(1) for local copies.")
     if resume and (recursive or no_verify):
-        raise click.UsageError("--resume is for single files, and verifies them: leave out -r and --no-verify.")
+        raise click.UsageError("--resume works for single, verified files: omit -r and --no-verify.")
     if resume and target.endpoint is not None and any(origin.endpoint is not None for origin in origins):
-        raise click.UsageError("--resume is for copies from a guest or to one, not between guests.")
+        raise click.UsageError("--resume does not work between guests.")
     form = CopyOptions(recursive, owners, set_id, resume, not no_verify)
     if any(origin.endpoint is not None and not is_plain(origin.endpoint) for origin in origins):
-        raise click.UsageError("Copies from several guests would take each other's place; copy from one at a time.")
+        raise click.UsageError("SRC must be a single guest, because copies from several would overwrite each other.")
     if target.endpoint is not None and not is_plain(target.endpoint):
         if any(origin.endpoint is not None for origin in origins):
-            raise click.UsageError("What goes to several guests comes from this host; copy it here first.")
+            raise click.UsageError("Only local files can be copied to several guests.")
         return _copy_to_several(options, form, origins, target)
 
     origins, target = [origin.resolved() for origin in origins], target.resolved()
@@ -99,7 +97,7 @@ def command(
 
 def _copy_to_several(options: Options, form: CopyOptions, origins: list[CopyPlace], target: CopyPlace) -> int:
     assert target.endpoint is not None
-    # A bar for each would be in the way of the others.
+    # The progress bars of several guests would overwrite each other.
     display = ProgressDisplay(options, shown=False)
 
     async def on_one(known: KnownGuest, printer: GuestPrinter) -> Outcome:

@@ -4,45 +4,52 @@ from __future__ import annotations
 
 import click
 
+from phoenix_ga.cli.completion import complete_guest
 from phoenix_ga.cli.context import Options
-from phoenix_ga.cli.path_completion import complete_guest
 from phoenix_ga.cli.programs import (
     DIRECTORY,
     ENVIRONMENT,
     USER,
     Program,
     parse_environment,
+    require_terminal,
     run_program,
     run_program_on_several,
 )
 from phoenix_ga.cli.selection import is_plain
+from phoenix_ga.cli.verb import ProgramVerb, verb
 
 
-@click.command(
-    "exec",
+@verb(
+    ProgramVerb,
+    short_help="Run a program in the guest.",
     epilog="""\b
-Its output goes to stdout and stderr as it comes. The exit status is that of the program, or 128
-and the number of the signal that ended it, 127 where there is no such program, and 126 where it
-can't be executed. Ctrl-C is sent to the program; a second one within a second ends phoenixctl,
-and the program with it, unless it is detached.
+The first word after GUEST is the program; options for exec go before it. No shell interprets
+the arguments.
 
 \b
-On several guests each line has the name of its guest before it, and control characters are shown
-as escapes; the exit status is the highest. Ctrl-C ends all the programs. There is no input.
+Ctrl-C is sent to the program. A second Ctrl-C within a second ends phoenixctl, and also the
+program unless it was detached. With -it, all keys go to the program; ~. at the start of a line
+disconnects.
+
+\b
+The exit status is that of the program; 128+N if signal N ended it; 127 if the program was not
+found; 126 if it cannot be executed. With several guests, there is no input, each line of
+output gets the guest's name, and the exit status is the highest.
 
 \b
 Examples:
-  $ phoenixctl exec unix:/run/web1.sock -- systemctl status nginx
-  $ phoenixctl exec 'web*,db1' -- systemctl is-active nginx
-  $ phoenixctl exec -i unix:/run/web1.sock -- sh -c 'cat > /tmp/list' < list
-  $ phoenixctl exec -it -u postgres unix:/run/web1.sock -- psql
+  $ phoenixctl exec unix:/run/web1.sock systemctl status nginx
+  $ phoenixctl exec 'web*,db1' systemctl is-active nginx
+  $ phoenixctl exec -i unix:/run/web1.sock sh -c 'cat > /tmp/list' < list
+  $ phoenixctl exec -it -u postgres unix:/run/web1.sock psql
 """,
 )
 @click.argument("guest", shell_complete=complete_guest)
-@click.argument("argv", metavar="-- PROGRAM [ARG]...", nargs=-1, required=True, type=click.UNPROCESSED)
-@click.option("-i", "--interactive", is_flag=True, help="Give it this program's standard input.")
-@click.option("-t", "--tty", is_flag=True, help="Give it a terminal.")
-@click.option("-d", "--detach", is_flag=True, help="Print its process ID, and leave it running for `attach`.")
+@click.argument("argv", metavar="PROGRAM [ARG]...", nargs=-1, required=True, type=click.UNPROCESSED)
+@click.option("-i", "--interactive", is_flag=True, help="Forward stdin to the program.")
+@click.option("-t", "--tty", is_flag=True, help="Give the program a terminal.")
+@click.option("-d", "--detach", is_flag=True, help="Print the process ID and leave it running; see attach.")
 @USER
 @DIRECTORY
 @ENVIRONMENT
@@ -58,10 +65,12 @@ def command(
     directory: str,
     environment: tuple[str, ...],
 ) -> int:
-    """Run a program in the guest."""
+    """Run a program in the guest, with its output on stdout and stderr."""
     if detach and interactive:
-        raise click.UsageError("With --detach nobody is there to give input; `attach -i` can do so later.")
-    started = Program(argv, tty, user, directory, parse_environment(environment), detach)
+        raise click.UsageError("--detach and --interactive exclude each other; attach -i gives input later.")
+    if interactive and tty:
+        require_terminal("exec -it")
+    program = Program(argv, tty, user, directory, parse_environment(environment), detach)
     if interactive or tty or is_plain(guest):
-        return run_program(options, guest, started, interactive)
-    return run_program_on_several(options, guest, started)
+        return run_program(options, guest, program, interactive)
+    return run_program_on_several(options, guest, program)

@@ -8,51 +8,61 @@ from typing import TYPE_CHECKING
 import click
 
 from phoenix_ga.cli.address import parse_forward
+from phoenix_ga.cli.completion import complete_guest
 from phoenix_ga.cli.context import Options
 from phoenix_ga.cli.each_guest import ask
 from phoenix_ga.cli.output import escape
+from phoenix_ga.cli.verb import verb
 
 if TYPE_CHECKING:
     from phoenix_ga.client import Guest
 
 
-@click.command(
+@verb(
+    short_help="Forward ports between this host and the guest.",
     epilog="""\b
-A forward is [ADDRESS:]PORT:HOST:PORT as with ssh(1): first where to listen (127.0.0.1 where no
-ADDRESS is given, * for all), then where to connect. The path of a Unix socket may stand on either
-side, and an IPv6 address in brackets. Ctrl-C ends it.
+FORWARD says where to listen and where to connect:
+  8080                            port 8080 on both sides
+  8080:80                         listen on 8080, connect to 80
+  [ADDRESS:]8080:HOST:80          as with ssh(1); HOST as the connecting side sees it
+  0:80                            listen on any free port, which is printed
+ADDRESS is 127.0.0.1 by default, * for all addresses; HOST is 127.0.0.1 by default. IPv6
+addresses are in brackets. The path of a Unix socket can replace ADDRESS:PORT and HOST:PORT.
+
+\b
+The addresses are printed on stderr. Ctrl-C ends all forwards.
 
 \b
 Examples:
-  $ phoenixctl forward unix:/run/web1.sock -L 8080:127.0.0.1:80
+  $ phoenixctl forward unix:/run/web1.sock 8080:80
   $ phoenixctl forward unix:/run/web1.sock -L /tmp/db.sock:/run/postgresql/.s.PGSQL.5432
   $ phoenixctl forward unix:/run/web1.sock -R 3128:proxy.example.org:3128
-"""
+""",
 )
-@click.argument("endpoint", metavar="GUEST")
+@click.argument("guest", shell_complete=complete_guest)
 @click.argument("forwards", metavar="[FORWARD]...", nargs=-1)
-@click.option("-L", "local", multiple=True, metavar="FORWARD", help="Listen here, and connect in the guest.")
-@click.option("-R", "remote", multiple=True, metavar="FORWARD", help="Listen in the guest, and connect here.")
+@click.option("-L", "local", multiple=True, metavar="FORWARD", help="Listen on this host, connect in the guest.")
+@click.option("-R", "remote", multiple=True, metavar="FORWARD", help="Listen in the guest, connect from this host.")
 @click.pass_obj
 def command(
-    options: Options, endpoint: str, forwards: tuple[str, ...], local: tuple[str, ...], remote: tuple[str, ...]
+    options: Options, guest: str, forwards: tuple[str, ...], local: tuple[str, ...], remote: tuple[str, ...]
 ) -> None:
-    """Make sockets of the guest appear on this host (-L, or no option), or the other way round (-R)."""
-    ours = [parse_forward(word) for word in (*forwards, *local)]
-    theirs = [parse_forward(word) for word in remote]
-    if not ours and not theirs:
-        raise click.UsageError("What is to be forwarded? Give at least one FORWARD, -L or -R.")
+    """Forward ports and Unix sockets of the guest to this host (-L, the default), or the reverse (-R)."""
+    to_guest = [parse_forward(word) for word in (*forwards, *local)]
+    to_host = [parse_forward(word) for word in remote]
+    if not to_guest and not to_host:
+        raise click.UsageError("Missing argument: give at least one FORWARD, -L or -R.")
 
-    async def work(guest: Guest) -> None:
+    async def work(connected: Guest) -> None:
         from phoenix_ga.cli.relay import listen_here, listen_there
 
-        async with AsyncExitStack() as listening:
-            for source, target in ours:
-                where = await listening.enter_async_context(listen_here(guest, source, target))
-                click.echo(f"{escape(where)} -> {target} in the guest", err=True)
-            for source, target in theirs:
-                where = await listening.enter_async_context(listen_there(guest, source, target))
-                click.echo(f"{escape(where)} in the guest -> {target}", err=True)
-            await guest.wait_closed()
+        async with AsyncExitStack() as stack:
+            for source, target in to_guest:
+                address = await stack.enter_async_context(listen_here(connected, source, target))
+                click.echo(f"{escape(address)} -> {target} in the guest", err=True)
+            for source, target in to_host:
+                address = await stack.enter_async_context(listen_there(connected, source, target))
+                click.echo(f"{escape(address)} in the guest -> {target}", err=True)
+            await connected.wait_closed()
 
-    ask(options, endpoint, work)
+    ask(options, guest, work)

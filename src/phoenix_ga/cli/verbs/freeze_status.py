@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
 
+from phoenix_ga.cli.completion import complete_guest
 from phoenix_ga.cli.context import Options
 from phoenix_ga.cli.each_guest import each_guest
-from phoenix_ga.cli.path_completion import complete_guest
+from phoenix_ga.cli.verb import verb
 
 if TYPE_CHECKING:
     from phoenix_ga.client import FreezeDetails, Guest
 
-# How a freeze may have ended that nobody thawed.
+# Why a freeze ended without a thaw.
 _REASONS = {
-    "deadline": ", because its deadline came before a thaw",
-    "died": ", because the agent in it died meanwhile",
+    "deadline": ", automatically after the time limit of the freeze",
+    "died": ", because the agent was killed while frozen",
 }
 
 
-@click.command(
-    short_help="Tell whether filesystems are frozen.",
+@verb(
+    short_help="Show whether filesystems are frozen.",
     epilog="""\b
-Prints `frozen`, `thawed`, or why a freeze ended though nobody thawed; the exit status is 0 for all.
+Prints `frozen`, or `thawed` and why if no client thawed. The exit status is 0 in both cases.
 
 \b
 Example:
@@ -34,7 +34,8 @@ Example:
 @click.argument("guest", shell_complete=complete_guest)
 @click.pass_obj
 def command(options: Options, guest: str) -> int:
-    """Tell whether the filesystems of the guest are frozen."""
+    """Show whether the filesystems of the guest are frozen."""
+    from dataclasses import asdict
 
     async def work(connected: Guest) -> FreezeDetails:
         return await connected.get_freeze_details()
@@ -44,5 +45,5 @@ def command(options: Options, guest: str) -> int:
 
 def _describe(details: FreezeDetails) -> str:
     if details.frozen:
-        return "frozen" + ("" if details.remaining is None else f", until thaw or for {details.remaining} s")
+        return "frozen" + ("" if details.remaining is None else f", automatic thaw in {details.remaining} s")
     return "thawed" + _REASONS.get(details.ended, "")

@@ -1,4 +1,4 @@
-"""The verb `guests`."""
+"""`phoenixctl guests`"""
 
 from __future__ import annotations
 
@@ -6,38 +6,39 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from phoenix_ga.cli.completion import complete_guest
 from phoenix_ga.cli.context import Options
 from phoenix_ga.cli.errors import REFUSED, complain
 from phoenix_ga.cli.output import duration, escape, heading, table
-from phoenix_ga.cli.path_completion import complete_guest
 from phoenix_ga.cli.running import run
+from phoenix_ga.cli.verb import verb
 
 if TYPE_CHECKING:
     from phoenix_ga.client.discovery import KnownGuest
     from phoenix_ga.client.probe import GuestState
 
 
-@click.command(
+@verb(
     short_help="List the guests of this host.",
     epilog="""\b
-Guests are found, with no configuration, among
-  the domains of libvirt, the guests of Proxmox VE and the QEMU processes of this host;
-and in ~/.config/phoenix/config.toml and /etc/phoenix/config.toml:
+Guests are discovered automatically:
+  the domains of libvirt, the guests of Proxmox VE, and running QEMU processes.
+More can be configured in ~/.config/phoenix/config.toml and /etc/phoenix/config.toml:
   [guests]
   web1 = "unix:/run/web1.sock"
   [groups]
   front = ["web*", "cache1"]
 
 \b
-Each has a state:
-  answers  by the agent of the dialect that is shown
-  silent   nothing answers in time
+State of a guest:
+  answers  the agent answers; its dialect and version are shown
+  silent   no answer in time
   busy     another client has the port, such as libvirt
-  gone     there is nobody at its endpoint
-  strange  whoever is there is no agent
+  gone     nothing listens on the endpoint
+  strange  what answers is not an agent
 
 \b
-Ends with status 1 where one that was named does not answer; without names, where none was found.
+The exit status is 1 if a GUEST does not answer; without GUEST, if none was found.
 
 \b
 Example:
@@ -45,10 +46,10 @@ Example:
 """,
 )
 @click.argument("words", metavar="[GUEST]...", nargs=-1, shell_complete=complete_guest)
-@click.option("-q", "--quiet", is_flag=True, help="Ask nobody; print the names that are known.")
+@click.option("-q", "--quiet", is_flag=True, help="Print the names only, without contacting the guests.")
 @click.pass_obj
 def command(options: Options, words: tuple[str, ...], quiet: bool) -> int:
-    """List the guests that this host knows, or those that are named, and how they are."""
+    """List the guests of this host and their state."""
     from phoenix_ga.client.discovery import known_guests, select_guests
     from phoenix_ga.client.probe import ANSWERS
 
@@ -64,7 +65,7 @@ def command(options: Options, words: tuple[str, ...], quiet: bool) -> int:
     elif states:
         options.show(None, _as_text(states))
     else:
-        complain("no guests were found; see phoenixctl guests --help for where they are looked for")
+        complain("no guests found; see phoenixctl guests --help")
     failed = any(state.state != ANSWERS for state in states) if words else not states
     return REFUSED if failed else 0
 

@@ -1,4 +1,4 @@
-"""The verb `ip`: the network of the guest, in the words and tables of iproute2."""
+"""`phoenixctl ip`"""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from phoenix_ga.cli import ip_syntax
+from phoenix_ga.cli.completion import complete_guest, complete_ip
 from phoenix_ga.cli.context import Options
 from phoenix_ga.cli.each_guest import each_guest
+from phoenix_ga.cli.errors import GuestProblem
 from phoenix_ga.cli.ip_syntax import ADD, ADDRESS, LINK, ROUTE, SHOW, IpRequest
 from phoenix_ga.cli.output import escape
-from phoenix_ga.cli.path_completion import complete_guest
+from phoenix_ga.cli.verb import verb
 from phoenix_ga.wire.commands import AF_INET, AF_INET6, AF_UNSPEC
 
 if TYPE_CHECKING:
@@ -26,11 +28,11 @@ _ETHERNET_LENGTH = 17
 _SCOPES = {number: name for name, number in ip_syntax.SCOPES.items() if name != "universe"}
 
 
-@click.command(
+@verb(
     short_help="Show and change the network of the guest.",
     options_metavar="[-4|-6]",
     epilog="""\b
-OBJECT and COMMAND are those of ip(8), or what they begin with; without COMMAND it is show:
+OBJECT and COMMAND are those of ip(8) and can be abbreviated; the default COMMAND is show:
   address [show [INTERFACE] [up]]
   address add|delete ADDRESS/LENGTH dev INTERFACE
   link [show [INTERFACE] [up]]
@@ -38,8 +40,8 @@ OBJECT and COMMAND are those of ip(8), or what they begin with; without COMMAND 
   route [show [DESTINATION] [dev INTERFACE]]
   route add|delete DESTINATION [via ADDRESS] [dev INTERFACE] [src ADDRESS] [scope SCOPE]
 
-Routes are those of the main table, of IPv4 unless -6 is there. Changes last until the guest is
-booted again.
+Only the main routing table is used, for IPv4 unless -6 is given. Changes are lost when the
+guest reboots.
 
 \b
 Examples:
@@ -50,52 +52,52 @@ Examples:
   $ phoenixctl ip -6 unix:/run/web1.sock route
 """,
 )
-@click.option("-4", "ipv4", is_flag=True, help="IPv4 alone.")
-@click.option("-6", "ipv6", is_flag=True, help="IPv6 alone.")
+@click.option("-4", "ipv4", is_flag=True, help="IPv4 only.")
+@click.option("-6", "ipv6", is_flag=True, help="IPv6 only.")
 @click.argument("guest", shell_complete=complete_guest)
-@click.argument("words", nargs=-1, metavar="OBJECT [COMMAND [WORD]...]")
+@click.argument("words", nargs=-1, metavar="OBJECT [COMMAND [WORD]...]", shell_complete=complete_ip)
 @click.pass_obj
 def command(options: Options, guest: str, words: tuple[str, ...], ipv4: bool, ipv6: bool) -> int:
-    """Show and change addresses, interfaces and routes of the guest, in the words of ip(8)."""
+    """Show and change addresses, interfaces and routes of the guest, as ip(8) does."""
     if ipv4 and ipv6:
         raise click.UsageError("-4 and -6 exclude each other.")
-    asked = ip_syntax.parse(words, AF_INET if ipv4 else AF_INET6 if ipv6 else AF_UNSPEC)
+    request = ip_syntax.parse(words, AF_INET if ipv4 else AF_INET6 if ipv6 else AF_UNSPEC)
 
     async def work(connected: Guest) -> tuple[list[dict[str, Any]] | None, str]:
-        if asked.command != SHOW:
-            await _change(connected, asked)
+        if request.command != SHOW:
+            await _change(connected, request)
             return None, ""
-        if asked.thing == ROUTE:
-            return _shown_routes(_matching(await connected.get_route_list(asked.family), asked), asked.family)
-        return _shown_interfaces(await connected.get_netifaces(), asked)
+        if request.thing == ROUTE:
+            return _shown_routes(_matching(await connected.get_route_list(request.family), request), request.family)
+        return _shown_interfaces(await connected.get_netifaces(), request)
 
     return each_guest(options, guest, work, lambda found: found)
 
 
-async def _change(guest: Guest, asked: IpRequest) -> None:
-    if asked.thing == LINK:
-        assert asked.device is not None
-        await (guest.net_iface_up(asked.device) if asked.up else guest.net_iface_down(asked.device))
+async def _change(guest: Guest, request: IpRequest) -> None:
+    if request.thing == LINK:
+        assert request.device is not None
+        await (guest.net_iface_up(request.device) if request.up else guest.net_iface_down(request.device))
         return
-    assert asked.target is not None
-    if asked.thing == ADDRESS:
-        assert asked.device is not None
-        change = guest.ipaddr_add if asked.command == ADD else guest.ipaddr_del
-        await change(asked.target, asked.device)
+    assert request.target is not None
+    if request.thing == ADDRESS:
+        assert request.device is not None
+        change = guest.ipaddr_add if request.command == ADD else guest.ipaddr_del
+        await change(request.target, request.device)
         return
-    if asked.command == ADD:
-        device = asked.device or _next_hop(await guest.get_netifaces(), asked.gateway)
-        await guest.route_add(device, asked.target, asked.source, asked.gateway, asked.scope)
+    if request.command == ADD:
+        device = request.device or _next_hop(await guest.get_netifaces(), request.gateway)
+        await guest.route_add(device, request.target, request.source, request.gateway, request.scope)
         return
-    if asked.device is None:
-        asked = _route_to_delete(await guest.get_route_list(asked.family), asked)
-    assert asked.device is not None
-    assert asked.target is not None
-    await guest.route_del(asked.device, asked.target, asked.source, asked.gateway, asked.scope)
+    if request.device is None:
+        request = _route_to_delete(await guest.get_route_list(request.family), request)
+    assert request.device is not None
+    assert request.target is not None
+    await guest.route_del(request.device, request.target, request.source, request.gateway, request.scope)
 
 
 def _next_hop(interfaces: tuple[NetworkInterface, ...], gateway: str) -> str:
-    """Return the interface in whose network the gateway is. Raises OSError (ENETUNREACH)."""
+    """Return the interface whose network contains the gateway. Raises GuestProblem (ENETUNREACH)."""
     address = ipaddress.ip_address(gateway)
     lengths: dict[str, int] = {}
     for interface in interfaces:
@@ -104,7 +106,7 @@ def _next_hop(interfaces: tuple[NetworkInterface, ...], gateway: str) -> str:
             if network is not None and address in network:
                 lengths[interface.name] = max(network.prefixlen, lengths.get(interface.name, 0))
     if not lengths or address.is_link_local:
-        raise OSError(ENETUNREACH, "is in no network of the guest; say dev INTERFACE as well", gateway)
+        raise GuestProblem(ENETUNREACH, "not in any network of the guest; add dev INTERFACE", gateway)
     return max(lengths, key=lambda name: lengths[name])
 
 
@@ -115,22 +117,22 @@ def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
         return None
 
 
-def _route_to_delete(routes: tuple[Route, ...], asked: IpRequest) -> IpRequest:
-    """Return what is asked for with the interface of the first route that it fits. Raises OSError (ESRCH)."""
-    found = _matching(routes, asked)
+def _route_to_delete(routes: tuple[Route, ...], request: IpRequest) -> IpRequest:
+    """Return the request with the interface of the first route that matches. Raises GuestProblem (ESRCH)."""
+    found = _matching(routes, request)
     if not found:
-        raise OSError(ESRCH, "there is no such route", asked.target)
-    return replace(asked, device=found[0].interface)
+        raise GuestProblem(ESRCH, "no such route", request.target)
+    return replace(request, device=found[0].interface)
 
 
-def _matching(routes: tuple[Route, ...], asked: IpRequest) -> list[Route]:
+def _matching(routes: tuple[Route, ...], request: IpRequest) -> list[Route]:
     return [
         route
         for route in routes
-        if asked.device in (None, route.interface)
-        and asked.target in (None, _destination(route, asked.family))
-        and (not asked.gateway or asked.gateway == route.gateway)
-        and (not asked.source or asked.source == route.source)
+        if request.device in (None, route.interface)
+        and request.target in (None, _destination(route, request.family))
+        and (not request.gateway or request.gateway == route.gateway)
+        and (not request.source or request.source == route.source)
     ]
 
 
@@ -165,25 +167,27 @@ def _shown_routes(routes: list[Route], family: int) -> tuple[list[dict[str, Any]
     return values, "\n".join(map(escape, lines))
 
 
-def _shown_interfaces(interfaces: tuple[NetworkInterface, ...], asked: IpRequest) -> tuple[list[dict[str, Any]], str]:
-    shown = [interface for interface in interfaces if asked.device in (None, interface.name)]
-    if asked.device is not None and not shown:
-        raise OSError(ENODEV, "there is no such interface", asked.device)
-    if asked.up:
+def _shown_interfaces(
+    interfaces: tuple[NetworkInterface, ...], request: IpRequest
+) -> tuple[list[dict[str, Any]], str]:
+    shown = [interface for interface in interfaces if request.device in (None, interface.name)]
+    if request.device is not None and not shown:
+        raise GuestProblem(ENODEV, "no such interface", request.device)
+    if request.up:
         shown = [interface for interface in shown if "up" in interface.flags]
     values = []
     lines = []
     for interface in shown:
         value = _interface(interface)
-        if asked.thing == ADDRESS:
+        if request.thing == ADDRESS:
             addresses = [_address(text) for text in interface.addresses]
             value["addr_info"] = [
-                each for each in addresses if not asked.family or each["family"] == _FAMILIES[asked.family]
+                each for each in addresses if not request.family or each["family"] == _FAMILIES[request.family]
             ]
-            if asked.family and not value["addr_info"]:
+            if request.family and not value["addr_info"]:
                 continue
         values.append(value)
-        lines += _lines(value, with_link=asked.thing == LINK or not asked.family)
+        lines += _lines(value, with_link=request.thing == LINK or not request.family)
     return values, "\n".join(map(escape, lines))
 
 
@@ -195,7 +199,7 @@ def _interface(interface: NetworkInterface) -> dict[str, Any]:
     return {
         "ifindex": interface.index,
         "ifname": interface.name,
-        # As ip(8) has it, what it is comes before how it is.
+        # ip(8) prints UP last.
         "flags": [_FLAGS.get(flag, flag.upper()) for flag in sorted(interface.flags, key=lambda flag: flag == "up")],
         "link_type": kind,
         "address": interface.hardware_address,

@@ -12,24 +12,23 @@ import click
 
 from phoenix_ga.cli.context import Options
 from phoenix_ga.cli.each_path import each_path
-from phoenix_ga.cli.errors import REFUSED, complain, explain
-from phoenix_ga.cli.file_status import MODE_BITS, device_numbers, group_of, owner_of, status_to_json
-from phoenix_ga.cli.output import escape, moment
+from phoenix_ga.cli.errors import REFUSED, GuestProblem, about_guest, report
+from phoenix_ga.cli.file_status import device_numbers, group_of, mode_of, owner_of, status_to_json
+from phoenix_ga.cli.output import escape, moment, short_size
 from phoenix_ga.cli.paths import PATHS
+from phoenix_ga.cli.verb import verb
 
 if TYPE_CHECKING:
     from phoenix_ga.client import FileStatus, Guest
 
-# A guest may show a tree that has no end.
+# A malicious guest may show an endless tree.
 _ENTRIES_MAX = 500_000
-
-
 _PATH_MAX = 4096
 
 
 @dataclass(frozen=True)
-class _Form:
-    """What is asked for of a listing."""
+class _Format:
+    """The options of a listing. itself: list directories themselves. titled: print the names of directories."""
 
     names_only: bool
     hidden: bool
@@ -38,68 +37,70 @@ class _Form:
     order: str
     reverse: bool
     numeric: bool
+    human: bool
     titled: bool
 
 
 @dataclass(frozen=True)
 class _Listed:
-    """The entries of a directory, or where `path` is None what was asked for itself."""
+    """The listing of a directory, or of the path itself."""
 
-    path: str | None
     text: str
     values: list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
 class _Listing:
-    """All that was asked for of one path. troubled: some of it could not be read."""
+    """The listing of a path. failed: a part of it could not be read."""
 
     parts: list[_Listed]
-    troubled: bool
+    failed: bool
 
 
-@click.command(
+@verb(
     short_help="List directories of the guest.",
+    context_settings={"help_option_names": ["--help"]},
     epilog="""\b
-The listing is that of `ls -l`, with times of this host's zone. A symbolic link that is named
-is followed where it leads to a directory, unless -d is there. What can't be read is named on
-stderr, and the exit status is 1 then.
+The format is that of `ls -l`, with times in the time zone of this host. A symbolic link to a
+directory is followed if it is an argument, unless -d is given. Directories that cannot be read
+are reported on stderr, and the exit status is 1.
 
 \b
 Examples:
   $ phoenixctl ls unix:/run/web1.sock:/etc
-  $ phoenixctl ls -atr unix:/run/web1.sock:/var/log
+  $ phoenixctl ls -ahtr unix:/run/web1.sock:/var/log
 """,
 )
 @PATHS
-@click.option("-a", "-A", "--all", "hidden", is_flag=True, help="Names that begin with a dot as well.")
-@click.option("-d", "--directory", "itself", is_flag=True, help="Directories themselves, not what is in them.")
-@click.option("-R", "--recursive", is_flag=True, help="All that is below as well.")
-@click.option("-S", "order", flag_value="size", help="Sort by size, the largest first.")
-@click.option("-t", "order", flag_value="time", help="Sort by the time of the last change, the newest first.")
+@click.option("-a", "-A", "--all", "hidden", is_flag=True, help="Include names that begin with a dot.")
+@click.option("-d", "--directory", "itself", is_flag=True, help="List directories themselves, not their contents.")
+@click.option("-h", "--human-readable", "human", is_flag=True, help="Print sizes such as 1.5K or 23M.")
+@click.option("-l", "long", is_flag=True, help="Long format; this is the default.")
+@click.option("-n", "--numeric", is_flag=True, help="Print numeric owners and groups.")
+@click.option("-r", "--reverse", is_flag=True, help="Reverse the order.")
+@click.option("-R", "--recursive", is_flag=True, help="List subdirectories recursively.")
+@click.option("-S", "order", flag_value="size", help="Sort by size, largest first.")
+@click.option("-t", "order", flag_value="time", help="Sort by modification time, newest first.")
 @click.option("-U", "order", flag_value="none", help="Do not sort.")
-@click.option("-r", "--reverse", is_flag=True, help="Sort the other way round.")
-@click.option("-n", "--numeric", is_flag=True, help="Numbers of owners and groups instead of names.")
-@click.option("-1", "names_only", is_flag=True, help="Names alone, one a line.")
-@click.option("-l", "long", is_flag=True, help="The long form; it is what comes without it, too.")
+@click.option("-1", "names_only", is_flag=True, help="Print names only, one a line.")
 @click.pass_obj
 def command(options: Options, /, paths: tuple[str, ...], order: str | None, long: bool, **flags: bool) -> int:
-    """List files and directories of the guest, in the form of `ls -l`."""
-    form = _Form(order=order or "name", titled=len(paths) > 1 or flags["recursive"], **flags)
+    """List files and directories of the guest, as `ls -l` does."""
+    form = _Format(order=order or "name", titled=len(paths) > 1 or flags["recursive"], **flags)
 
     async def work(guest: Guest, path: str) -> _Listing:
-        troubles: list[str] = []
-        parts = [listed async for listed in _list(guest, path, form, troubles)]
-        return _Listing(parts, bool(troubles))
+        unreadable: list[str] = []
+        parts = [listed async for listed in _list(guest, path, form, unreadable)]
+        return _Listing(parts, bool(unreadable))
 
     def describe(path: str, found: _Listing) -> tuple[dict[str, Any], str]:
         text = ("\n\n" if form.titled else "\n").join(listed.text for listed in found.parts)
         return {"path": path, "entries": [value for listed in found.parts for value in listed.values]}, text
 
-    return each_path(options, paths, work, describe, lambda found: REFUSED if found.troubled else 0)
+    return each_path(options, paths, work, describe, lambda found: REFUSED if found.failed else 0)
 
 
-async def _list(guest: Guest, path: str, form: _Form, troubles: list[str]) -> AsyncIterator[_Listed]:
+async def _list(guest: Guest, path: str, form: _Format, unreadable: list[str]) -> AsyncIterator[_Listed]:
     from phoenix_ga.client import GuestRefused
 
     status = await guest.file_stat(path, names=True)
@@ -111,16 +112,17 @@ async def _list(guest: Guest, path: str, form: _Form, troubles: list[str]) -> As
     while waiting:
         directory = waiting.pop()
         try:
-            entries = await guest.directory_list(directory, names=True)
+            with about_guest(guest.name):
+                entries = await guest.directory_list(directory, names=True)
         except GuestRefused as error:
             if directory is path:
                 raise
-            troubles.append(directory)
-            complain(explain(error)[1])
+            unreadable.append(directory)
+            report(error)
             continue
         left -= len(entries) + 1
         if left < 0:
-            raise OSError(E2BIG, f"more than {_ENTRIES_MAX} entries; list a directory below it", path)
+            raise GuestProblem(E2BIG, f"more than {_ENTRIES_MAX} entries; list a subdirectory", path)
         shown = _sorted([entry for entry in entries if form.hidden or not entry.name.startswith(".")], form)
         named = [(f"{directory.rstrip('/')}/{entry.name}", entry) for entry in shown]
         yield _listed(directory, named, form)
@@ -129,7 +131,7 @@ async def _list(guest: Guest, path: str, form: _Form, troubles: list[str]) -> As
 
 
 async def _leads_to_directory(guest: Guest, path: str, status: FileStatus) -> bool:
-    if not stat.S_ISLNK(status.mode & MODE_BITS):
+    if not stat.S_ISLNK(mode_of(status)):
         return status.is_directory
     from phoenix_ga.client import GuestRefused
 
@@ -140,13 +142,13 @@ async def _leads_to_directory(guest: Guest, path: str, status: FileStatus) -> bo
 
 
 def _may_enter(path: str, entry: FileStatus) -> bool:
-    # A guest that shows a directory in itself for ever has shown enough where no path is longer.
+    # A directory that contains itself ends at the longest path.
     if not entry.is_directory or len(path) > _PATH_MAX:
         return False
     return "/" not in entry.name and entry.name not in ("", ".", "..")
 
 
-def _sorted(entries: list[FileStatus], form: _Form) -> list[FileStatus]:
+def _sorted(entries: list[FileStatus], form: _Format) -> list[FileStatus]:
     keys: dict[str, Callable[[FileStatus], Any]] = {
         "name": lambda entry: entry.name,
         "size": lambda entry: (-entry.size, entry.name),
@@ -157,7 +159,7 @@ def _sorted(entries: list[FileStatus], form: _Form) -> list[FileStatus]:
     return entries[::-1] if form.reverse else entries
 
 
-def _listed(directory: str | None, named: Sequence[tuple[str, FileStatus]], form: _Form) -> _Listed:
+def _listed(directory: str | None, named: Sequence[tuple[str, FileStatus]], form: _Format) -> _Listed:
     shown = [(path if directory is None else entry.name, entry) for path, entry in named]
     lines = [_name(name, entry, form) for name, entry in shown]
     if not form.names_only:
@@ -165,16 +167,17 @@ def _listed(directory: str | None, named: Sequence[tuple[str, FileStatus]], form
         widths = [max(map(len, column)) for column in zip(*columns)]
         lines = [" ".join([*_aligned(cells, widths), name]) for cells, name in zip(columns, lines)]
         if directory is not None:
-            lines.insert(0, f"total {sum(entry.blocks for _, entry in shown) // 2}")
+            blocks = sum(entry.blocks for _, entry in shown)
+            lines.insert(0, f"total {short_size(blocks * 512) if form.human else blocks // 2}")
     if directory is not None and form.titled:
         lines.insert(0, f"{escape(directory)}:")
-    return _Listed(directory, "\n".join(lines), [status_to_json(path, entry) for path, entry in named])
+    return _Listed("\n".join(lines), [status_to_json(path, entry) for path, entry in named])
 
 
-def _columns(entry: FileStatus, form: _Form) -> list[str]:
-    mode = entry.mode & MODE_BITS
+def _columns(entry: FileStatus, form: _Format) -> list[str]:
+    mode = mode_of(entry)
     user, group = (str(entry.uid), str(entry.gid)) if form.numeric else (owner_of(entry), group_of(entry))
-    size = str(entry.size)
+    size = short_size(entry.size) if form.human else str(entry.size)
     if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
         size = ", ".join(map(str, device_numbers(entry.special_device)))
     return [
@@ -188,15 +191,14 @@ def _columns(entry: FileStatus, form: _Form) -> list[str]:
 
 
 def _aligned(cells: Sequence[str], widths: Sequence[int]) -> list[str]:
-    # The owners to the left, as text; the numbers to the right.
     return [
         cell.ljust(width) if number in (0, 2, 3) else cell.rjust(width)
         for number, (cell, width) in enumerate(zip(cells, widths))
     ]
 
 
-def _name(name: str, entry: FileStatus, form: _Form) -> str:
-    mode = entry.mode & MODE_BITS
+def _name(name: str, entry: FileStatus, form: _Format) -> str:
+    mode = mode_of(entry)
     text = escape(name)
     if stat.S_ISDIR(mode):
         text = click.style(text, fg="blue", bold=True)

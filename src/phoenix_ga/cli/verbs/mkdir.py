@@ -10,23 +10,21 @@ from phoenix_ga.cli.context import Options
 from phoenix_ga.cli.each_path import each_path
 from phoenix_ga.cli.modes import Mode
 from phoenix_ga.cli.paths import PATHS
-from phoenix_ga.cli.recursion import done
+from phoenix_ga.cli.verb import verb
 
 if TYPE_CHECKING:
     from phoenix_ga.client import Guest
 
-# A new directory's permissions where nothing else is asked for, and what a symbolic mode starts from.
-_DIRECTORY_MODE = 0o755
+_DEFAULT = 0o755
+# Where a symbolic mode starts from.
+_START = 0o777
 
 
-_DIRECTORY_MODE_MAX = 0o777
-
-
-@click.command(
+@verb(
     short_help="Make directories in the guest.",
     epilog="""\b
-MODE is octal or symbolic, as with chmod; symbolic ones start from a=rwx. It is set exactly,
-whatever the umask of the guest, and is that of the last directory; parents get 755.
+MODE is octal or symbolic, as with chmod; a symbolic mode starts from a=rwx. The umask of the
+guest is ignored. MODE applies to the last directory only; missing parents get 755.
 
 \b
 Examples:
@@ -35,16 +33,14 @@ Examples:
 """,
 )
 @PATHS
-@click.option("-p", "--parents", is_flag=True, help="Make missing parents; a directory that is there is fine.")
-@click.option("-m", "--mode", metavar="MODE", help="Permissions of the new directory. Default: 755.")
+@click.option("-p", "--parents", is_flag=True, help="Make missing parents; accept an existing directory.")
+@click.option("-m", "--mode", metavar="MODE", help="Permissions of the directory. Default: 755.")
 @click.pass_obj
 def command(options: Options, paths: tuple[str, ...], parents: bool, mode: str | None) -> int:
     """Make directories in the guest, as mkdir(1) does."""
-    permissions = _DIRECTORY_MODE
-    if mode is not None:
-        permissions = Mode.parse(mode).apply(_DIRECTORY_MODE_MAX, True)
+    permissions = _DEFAULT if mode is None else Mode.parse(mode).apply(_START, True)
 
     async def work(guest: Guest, path: str) -> None:
         await guest.directory_create(path, permissions, parents)
 
-    return each_path(options, paths, work, lambda path, _: done(path))
+    return each_path(options, paths, work, lambda path, _: ({"path": path}, ""))

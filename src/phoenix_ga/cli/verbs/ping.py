@@ -1,4 +1,4 @@
-"""The verb `ping`."""
+"""`phoenixctl ping`"""
 
 from __future__ import annotations
 
@@ -9,31 +9,32 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from phoenix_ga.cli.completion import complete_guest
 from phoenix_ga.cli.context import Options
 from phoenix_ga.cli.each_guest import ask
 from phoenix_ga.cli.errors import TIMED_OUT
 from phoenix_ga.cli.fanout import fan_out
 from phoenix_ga.cli.guest_printer import GuestPrinter
 from phoenix_ga.cli.output import escape
-from phoenix_ga.cli.path_completion import complete_guest
 from phoenix_ga.cli.selection import is_plain, select
 from phoenix_ga.cli.summary import DONE, Outcome, outcome_of
+from phoenix_ga.cli.verb import verb
 
 if TYPE_CHECKING:
     from phoenix_ga.client import Guest, GuestTimeout
     from phoenix_ga.client.discovery import KnownGuest
 
-# Enough for the percentile; a ping that runs for days must not grow.
+# The latest times, for the percentile; bounded, because a ping may run for days.
 _TIMES_KEPT = 100_000
-# How long each of several guests may take to connect, and to answer, in seconds.
-_PATIENCE = 2.5
+# With several guests: time limit for connecting and for each answer, in seconds.
+_TIMEOUT = 2.5
 
 
 class _Statistics:
-    """What came of the requests so far. Times are in milliseconds."""
+    """Counts and round-trip times, in milliseconds."""
 
     def __init__(self) -> None:
-        self.asked = 0
+        self.sent = 0
         self.answered = 0
         self.total = 0.0
         self.minimum = float("inf")
@@ -48,13 +49,13 @@ class _Statistics:
         self._times.append(milliseconds)
 
     def include(self, other: _Statistics) -> None:
-        """Add what another one holds."""
-        self.asked += other.asked
+        """Add the counts and times of another one."""
+        self.sent += other.sent
         for milliseconds in other._times:
             self.add(milliseconds)
 
     def as_json(self) -> dict[str, float]:
-        counts: dict[str, float] = {"asked": self.asked, "answered": self.answered}
+        counts: dict[str, float] = {"sent": self.sent, "answered": self.answered}
         if self.answered:
             ordered = sorted(self._times)
             counts.update(
@@ -67,22 +68,22 @@ class _Statistics:
 
     def as_text(self) -> str:
         counts = self.as_json()
-        lost = 100 * (self.asked - self.answered) / self.asked if self.asked else 0
-        text = f"{self.asked} asked, {self.answered} answered, {lost:.0f}% lost"
+        lost = 100 * (self.sent - self.answered) / self.sent if self.sent else 0
+        text = f"{self.sent} sent, {self.answered} answered, {lost:.0f}% lost"
         if self.answered:
             names = ("minimum_ms", "average_ms", "maximum_ms", "p99_ms")
             text += "\nround trip min/avg/max/p99 = " + "/".join(f"{counts[name]:.3f}" for name in names) + " ms"
         return text
 
 
-@click.command(
-    short_help="Ask the agent whether it is there.",
+@verb(
+    short_help="Check that the agent is alive.",
     epilog="""\b
-Ends with status 124 where no request at all was answered; Ctrl-C is the ordinary end.
+Pings until Ctrl-C, or -c times. The exit status is 0 if any request was answered, else 124.
 
 \b
-Several guests are asked once each, unless -c is there, and get 2.5 seconds each, unless --timeout
-is there.
+Several guests are pinged once each, or -c times, with 2.5 seconds for each answer unless
+--timeout is given.
 
 \b
 Examples:
@@ -99,31 +100,31 @@ Examples:
     default=1.0,
     show_default=True,
     metavar="SECONDS",
-    help="Wait so long between two requests.",
+    help="Time between two requests.",
 )
 @click.pass_obj
 def command(options: Options, guest: str, count: int | None, interval: float) -> int:
-    """Ask the agent whether it is there, again and again, and tell how long it took."""
+    """Check that the agent is alive, and measure the round-trip time."""
     if not is_plain(guest):
         return _ping_several(options, guest, count or 1, interval)
     statistics = _Statistics()
-    began = False
+    connected = False
 
     async def show(value: dict[str, Any], text: str) -> None:
         options.show(value, text)
 
-    async def work(connected: Guest) -> None:
-        nonlocal began
-        began = True
-        await _ask_on(connected, f"answer from {escape(guest)}: ", statistics, count, interval, show)
+    async def work(there: Guest) -> None:
+        nonlocal connected
+        connected = True
+        await _ping(there, f"answer from {escape(guest)}: ", statistics, count, interval, show)
 
     try:
         ask(options, guest, work)
     except KeyboardInterrupt:
-        if not began:
+        if not connected:
             raise
     finally:
-        if began:
+        if connected:
             options.show({"statistics": statistics.as_json()}, f"--- {escape(guest)} ---\n{statistics.as_text()}")
     return 0 if statistics.answered else TIMED_OUT
 
@@ -132,12 +133,12 @@ def _ping_several(options: Options, guests: str, count: int, interval: float) ->
     statistics = _Statistics()
 
     async def on_one(known: KnownGuest, printer: GuestPrinter) -> Outcome:
-        async with options.connect_among(known, _PATIENCE) as connected:
-            patient = connected.with_timeout(options.timeout or _PATIENCE)
+        async with options.connect_among(known, _TIMEOUT) as connected:
+            timed = connected.with_timeout(options.timeout or _TIMEOUT)
             own = _Statistics()
-            silence = await _ask_on(patient, "", own, count, interval, printer.result)
+            timeout = await _ping(timed, "", own, count, interval, printer.result)
         statistics.include(own)
-        return DONE if own.answered or silence is None else outcome_of(silence)
+        return DONE if own.answered or timeout is None else outcome_of(timeout)
 
     try:
         return fan_out(options, select(guests), on_one)
@@ -145,7 +146,7 @@ def _ping_several(options: Options, guests: str, count: int, interval: float) ->
         options.show({"statistics": statistics.as_json()}, f"--- {escape(guests)} ---\n{statistics.as_text()}")
 
 
-async def _ask_on(
+async def _ping(
     guest: Guest,
     prefix: str,
     statistics: _Statistics,
@@ -153,20 +154,20 @@ async def _ask_on(
     interval: float,
     show: Callable[[dict[str, Any], str], Awaitable[None]],
 ) -> GuestTimeout | None:
-    """Ask, `count` times or for ever; return the last time-out."""
+    """Send `count` requests, or requests without end; return the last timeout."""
     import asyncio
 
     from phoenix_ga.client import GuestTimeout
 
-    silence = None
+    timeout = None
     while True:
-        number = statistics.asked + 1
-        statistics.asked = number
+        number = statistics.sent + 1
+        statistics.sent = number
         start = time.perf_counter()
         try:
             version = await guest.ping()
         except GuestTimeout as error:
-            silence = error
+            timeout = error
             await show({"number": number, "error": error.text}, f"number={number} {error.text}")
         else:
             milliseconds = (time.perf_counter() - start) * 1000
@@ -176,6 +177,6 @@ async def _ask_on(
                 f"{prefix}version={escape(version)} number={number} time={milliseconds:.3f} ms",
             )
         if number == count:
-            return silence
+            return timeout
         rest = interval - (time.perf_counter() - start)
         await asyncio.sleep(max(rest, 0))

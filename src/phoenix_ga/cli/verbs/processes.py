@@ -7,19 +7,20 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from phoenix_ga.cli.completion import complete_guest
 from phoenix_ga.cli.context import Options
 from phoenix_ga.cli.each_guest import each_guest
 from phoenix_ga.cli.output import moment, table
-from phoenix_ga.cli.path_completion import complete_guest
+from phoenix_ga.cli.verb import verb
 
 if TYPE_CHECKING:
     from phoenix_ga.client import Guest, ProcessInformation
 
 
-@click.command(
+@verb(
     short_help="List the programs that exec started.",
     epilog="""\b
-A program that has ended is listed until somebody attaches to it, or for an hour.
+A detached program that has ended is listed for an hour, or until a client attaches to it.
 
 \b
 Example:

@@ -1,4 +1,4 @@
-"""The verb `raw`: any command, its arguments as they stand in its declaration."""
+"""`phoenixctl raw`"""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from phoenix_ga.cli.completion import complete_guest
 from phoenix_ga.cli.context import Options
 from phoenix_ga.cli.each_guest import each_guest
-from phoenix_ga.cli.output import escape, to_json
-from phoenix_ga.cli.path_completion import complete_guest
+from phoenix_ga.cli.errors import REFUSED, USAGE, about_guest, complain
+from phoenix_ga.cli.output import to_json
+from phoenix_ga.cli.selection import select_one
+from phoenix_ga.cli.verb import verb
 from phoenix_ga.wire.commands import BY_NAME
 from phoenix_ga.wire.declaration import TYPE_NAMES, Argument
 from phoenix_ga.wire.messages import NO_TAG, MessageError, Request, decode_request
@@ -21,8 +24,7 @@ if TYPE_CHECKING:
 
     from phoenix_ga.client import Guest, SyncGuest
 
-_REFUSED = 1
-_USAGE = 2
+_EXAMPLES = {int: "420 or 0o644", bool: "true or false", list: '["ls", "-l"]', dict: '{"LANG": "C"}'}
 _BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
@@ -49,16 +51,20 @@ def _complete_argument(context: click.Context, parameter: click.Parameter, text:
     ]
 
 
-@click.command(
+@verb(
     short_help="Run any command of the agent.",
     epilog="""\b
-An argument that the command declares as an integer may be written in octal, such as 0o644;
-a boolean is true or false. An argument of a command that phoenixctl does not know is taken
-as JSON where it is JSON, else as a string.
+VALUE is written as its declared type requires:
+  string            the text itself
+  integer           420, 0o644 or 0x1a4
+  boolean           true or false
+  array, object     JSON, such as '["ls", "-l"]'
+If this phoenixctl does not know the command: JSON if it is valid, else a string.
 
-With `-` for COMMAND, requests are read from stdin, one JSON object a line, and are run in
-turn. Each gets a line of JSON: {"return": VALUE} or {"error": {"text": TEXT, "code": ERRNO}},
-with the tag of the request where it had one.
+\b
+With `-` for COMMAND, requests are read from stdin, one JSON object a line, and run in turn.
+The answer to each is a line of JSON: {"return": VALUE} or {"error": {"text": TEXT, "code":
+ERRNO}}, with the tag of the request if it had one.
 
 \b
 Examples:
@@ -71,11 +77,12 @@ Examples:
 @click.argument("arguments", nargs=-1, metavar="[NAME=VALUE]...", shell_complete=_complete_argument)
 @click.pass_obj
 def command(options: Options, guest: str, command: str, arguments: tuple[str, ...]) -> int:
-    """Run any command of the agent, and print what it returns as JSON."""
+    """Run any command of the agent, and print the result as JSON."""
     if command == "-":
         if arguments:
-            raise click.UsageError("With - the arguments stand in the requests.")
-        with options.connect_sync(guest) as connected:
+            raise click.UsageError("With -, the arguments are part of the requests.")
+        known = select_one(guest)
+        with about_guest(known.name), options.connect_sync(known) as connected:
             return _run_lines(connected)
     values = parse_arguments(command, arguments)
 
@@ -86,7 +93,7 @@ def command(options: Options, guest: str, command: str, arguments: tuple[str, ..
 
 
 def parse_arguments(command: str, words: tuple[str, ...]) -> dict[str, Any]:
-    """Return the arguments that words of the form NAME=VALUE mean. Raises click.UsageError."""
+    """Parse words of the form NAME=VALUE. Raises click.UsageError."""
     declaration = BY_NAME.get(command)
     declared = {argument.name: argument for argument in declaration.arguments} if declaration is not None else {}
     values: dict[str, Any] = {}
@@ -101,28 +108,32 @@ def parse_arguments(command: str, words: tuple[str, ...]) -> dict[str, Any]:
         elif name in declared:
             values[name] = _parse(declared[name], text)
         else:
-            takes = ", ".join(declared) or "none"
-            raise click.UsageError(f"{command} has no argument {name!r}; it takes: {takes}.")
+            accepted = ", ".join(declared) or "none"
+            raise click.UsageError(f"{command} has no argument {name!r}; it accepts: {accepted}.")
     for name, argument in declared.items():
         if argument.required and name not in values:
             raise click.UsageError(f"{command} needs {name}=VALUE: {argument.help}")
     return values
 
 
-def _parse(argument: Argument, text: str) -> str | int | bool:
+def _parse(argument: Argument, text: str) -> Any:
     if argument.kind is str:
         return text
-    if argument.kind is bool:
-        if text.lower() in _BOOLEANS:
-            return _BOOLEANS[text.lower()]
-    else:
-        try:
-            return int(text, 0)
-        except ValueError:
-            pass
-    wanted = TYPE_NAMES[argument.kind]
-    example = "true or false" if argument.kind is bool else "such as 420 or 0o644"
-    raise click.UsageError(f"{argument.name}={text} is not of type {wanted}, {example}.")
+    value: Any = None
+    try:
+        if argument.kind is int:
+            value = int(text, 0)
+        elif argument.kind is bool:
+            value = _BOOLEANS.get(text.lower())
+        else:
+            value = json.loads(text)
+            argument.check(value)
+    except ValueError:
+        value = None
+    if value is None:
+        wanted, example = TYPE_NAMES[argument.kind], _EXAMPLES[argument.kind]
+        raise click.UsageError(f"{argument.name}={text} is not of type {wanted}, such as {example}.")
+    return value
 
 
 def _guess(text: str) -> Any:
@@ -133,7 +144,7 @@ def _guess(text: str) -> Any:
 
 
 def _run_lines(guest: SyncGuest) -> int:
-    """Run the requests on stdin; return the exit status."""
+    """Run the requests from stdin; return the exit status."""
     status = 0
     for number, line in enumerate(sys.stdin.buffer, 1):
         if not line.strip():
@@ -141,12 +152,12 @@ def _run_lines(guest: SyncGuest) -> int:
         try:
             request = decode_request(line)
         except MessageError as error:
-            click.echo(f"phoenixctl: line {number}: {escape(str(error))}", err=True)
-            status = _USAGE
+            complain(f"line {number}: {error}", USAGE)
+            status = USAGE
             continue
         answer = _answer(guest, request)
         if "error" in answer:
-            status = status or _REFUSED
+            status = status or REFUSED
         click.echo(to_json(answer))
         sys.stdout.flush()
     return status

@@ -7,26 +7,30 @@ from typing import TYPE_CHECKING
 import click
 
 from phoenix_ga.cli.context import Options
-from phoenix_ga.cli.digest import digest_result, with_digest_timeout
-from phoenix_ga.cli.each_path import each_path
+from phoenix_ga.cli.digest import print_digests
 from phoenix_ga.cli.paths import PATHS
+from phoenix_ga.cli.verb import verb
 
 if TYPE_CHECKING:
     from phoenix_ga.client import Guest
 
 
-@click.command(
+@verb(
+    short_help="Print SHA-256 digests of files of the guest.",
     epilog="""\b
+The guest computes the digest; the file is not transferred.
+
+\b
 Example:
   $ phoenixctl sha256sum unix:/run/web1.sock:/bin/ls
-"""
+""",
 )
 @PATHS
 @click.pass_obj
 def command(options: Options, paths: tuple[str, ...]) -> int:
-    """Print the SHA-256 of paths of the guest, which computes them."""
+    """Print SHA-256 digests of files of the guest, as sha256sum(1) does."""
 
-    async def work(guest: Guest, path: str) -> str:
-        return await (await with_digest_timeout(options, guest, path)).get_file_sha256sum(path)
+    async def compute(guest: Guest, path: str) -> str:
+        return await guest.get_file_sha256sum(path)
 
-    return each_path(options, paths, work, lambda path, digest: digest_result("sha256", path, digest))
+    return print_digests(options, paths, "sha256", compute)

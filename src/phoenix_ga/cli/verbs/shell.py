@@ -4,19 +4,32 @@ from __future__ import annotations
 
 import click
 
+from phoenix_ga.cli.completion import complete_guest
 from phoenix_ga.cli.context import Options
-from phoenix_ga.cli.path_completion import complete_guest
-from phoenix_ga.cli.programs import DIRECTORY, ENVIRONMENT, USER, Program, parse_environment, run_program
+from phoenix_ga.cli.programs import (
+    DIRECTORY,
+    ENVIRONMENT,
+    USER,
+    Program,
+    parse_environment,
+    require_terminal,
+    run_program,
+)
+from phoenix_ga.cli.verb import verb
 
 
-@click.command(
+@verb(
+    short_help="Open a login shell in the guest.",
     epilog="""\b
-Leaving the shell gives its exit status. The terminal is as before afterwards, whatever happens.
+The exit status is that of the shell. These escape sequences work at the start of a line:
+  ~.  disconnect, even if the guest does not respond
+  ~~  send a ~
+  ~?  show help
 
 \b
 Example:
   $ phoenixctl shell unix:/run/web1.sock
-"""
+""",
 )
 @click.argument("guest", shell_complete=complete_guest)
 @USER
@@ -24,6 +37,7 @@ Example:
 @ENVIRONMENT
 @click.pass_obj
 def command(options: Options, guest: str, user: str, directory: str, environment: tuple[str, ...]) -> int:
-    """Open a login shell in the guest, on this terminal."""
-    started = Program((), True, user, directory, parse_environment(environment))
-    return run_program(options, guest, started, interactive=True)
+    """Open a login shell in the guest on this terminal."""
+    require_terminal("shell")
+    program = Program((), True, user, directory, parse_environment(environment))
+    return run_program(options, guest, program, interactive=True)

@@ -8,12 +8,17 @@ import sys
 
 import click
 
+from phoenix_ga.cli.completion import complete_guest
+from phoenix_ga.cli.selection import select
+from phoenix_ga.cli.verb import verb
 
-@click.command(
-    "ssh-config",
+
+@verb(
+    short_help="Print a configuration for ssh.",
     epilog="""\b
-Put it into ~/.ssh/config, or into a file that is included there; then `ssh NAME.phoenix`, scp,
-sftp, rsync and git reach the guest with no network.
+GUEST is the name of a guest, a list, a pattern or a group; NAME=GUEST gives a guest another
+name. Append the output to ~/.ssh/config, or to a file that it includes. Then ssh, scp, sftp,
+rsync and git reach the guest as NAME.phoenix, without a network.
 
 \b
 Example:
@@ -21,18 +26,25 @@ Example:
   $ ssh root@web1.phoenix
 """,
 )
-@click.argument("guests", metavar="NAME=GUEST...", nargs=-1, required=True)
+@click.argument("guests", metavar="[NAME=]GUEST...", nargs=-1, required=True, shell_complete=complete_guest)
 @click.option("-u", "--user", default="", metavar="USER", help="Log in as this user of the guest.")
-@click.option("-p", "--port", default=22, show_default=True, help="The port of sshd in the guest.")
+@click.option("-p", "--port", default=22, show_default=True, help="Port of sshd in the guest.")
 def command(guests: tuple[str, ...], user: str, port: int) -> None:
     """Print a configuration with which ssh(1) reaches guests through their agents."""
-    for word in guests:
-        name, equals, endpoint = word.partition("=")
-        if not equals or not re.fullmatch(r"[\w.-]+", name) or not endpoint:
-            raise click.UsageError(f"{word!r} is not of the form NAME=GUEST.")
-        program = f"{shlex.quote(sys.executable)} -m phoenix_ga.cli"
-        # ssh expands what begins with a percent sign.
-        command = f"{program} proxy {shlex.quote(endpoint)} 127.0.0.1:{port}".replace("%", "%%")
+    program = f"{shlex.quote(sys.executable)} -m phoenix_ga.cli"
+    for name, guest in [pair for word in guests for pair in _named(word)]:
+        # ssh expands percent signs.
+        command = f"{program} proxy {shlex.quote(guest)} 127.0.0.1:{port}".replace("%", "%%")
         click.echo(f"Host {name}.phoenix\n    HostKeyAlias {name}.phoenix\n    ProxyCommand {command}")
         if user:
             click.echo(f"    User {user}")
+
+
+def _named(word: str) -> list[tuple[str, str]]:
+    """Return the guests that a word stands for, as pairs of name and GUEST."""
+    name, equals, guest = word.partition("=")
+    pairs = [(name, guest)] if equals else [(known.name, known.name) for known in select(word)]
+    for name, guest in pairs:
+        if not guest or not re.fullmatch(r"[\w.@-]+", name):
+            raise click.UsageError(f"{word!r} has no usable name; write NAME=GUEST.")
+    return pairs

@@ -9,9 +9,10 @@ import click
 
 from phoenix_ga.cli.context import Options
 from phoenix_ga.cli.each_path import each_path
-from phoenix_ga.cli.file_status import MODE_BITS, device_numbers, group_of, owner_of, status_to_json
+from phoenix_ga.cli.file_status import device_numbers, group_of, mode_of, owner_of, status_to_json
 from phoenix_ga.cli.output import escape, moment
 from phoenix_ga.cli.paths import PATHS
+from phoenix_ga.cli.verb import verb
 
 if TYPE_CHECKING:
     from phoenix_ga.client import FileStatus, Guest
@@ -27,8 +28,8 @@ _KINDS = (
 )
 
 
-@click.command(
-    short_help="Tell all that is known of files of the guest.",
+@verb(
+    short_help="Show the status of files of the guest.",
     epilog="""\b
 Example:
   $ phoenixctl stat unix:/run/web1.sock:/etc/hosts
@@ -38,7 +39,7 @@ Example:
 @click.option("-L", "--dereference", is_flag=True, help="Follow symbolic links.")
 @click.pass_obj
 def command(options: Options, paths: tuple[str, ...], dereference: bool) -> int:
-    """Tell all that is known of files and directories of the guest, as stat(1) does."""
+    """Show type, size, owners, permissions and times of files of the guest, as stat(1) does."""
 
     async def work(guest: Guest, path: str) -> FileStatus:
         return await guest.file_stat(path, dereference, names=True)
@@ -49,7 +50,7 @@ def command(options: Options, paths: tuple[str, ...], dereference: bool) -> int:
 
 
 def _as_text(path: str, status: FileStatus) -> str:
-    mode = status.mode & MODE_BITS
+    mode = mode_of(status)
     kind = next((name for test, name in _KINDS if test(mode)), "unknown")
     link = f" -> {escape(status.target)}" if status.target else ""
     device = ",".join(map(str, device_numbers(status.device)))

@@ -6,46 +6,47 @@ from typing import IO, TYPE_CHECKING
 
 import click
 
+from phoenix_ga.cli import stdio
+from phoenix_ga.cli.completion import complete_guest_path
 from phoenix_ga.cli.context import Options
 from phoenix_ga.cli.each_guest import ask
 from phoenix_ga.cli.fanout import fan_out
 from phoenix_ga.cli.guest_printer import GuestPrinter
-from phoenix_ga.cli.path_completion import complete_guest_path
 from phoenix_ga.cli.paths import guest_path
 from phoenix_ga.cli.running import run
 from phoenix_ga.cli.selection import is_plain, select
 from phoenix_ga.cli.summary import DONE, Outcome
+from phoenix_ga.cli.verb import verb
 
 if TYPE_CHECKING:
     from phoenix_ga.client import Guest
     from phoenix_ga.client.discovery import KnownGuest
 
 
-@click.command(
+@verb(
+    short_help="Write stdin to a file of the guest.",
     epilog="""\b
-The file appears when stdin has come to its end, whole; until then, and where that fails or is
-interrupted, what was there stays. A file that is replaced keeps its owner. For several guests,
-stdin is kept in a temporary file first.
+The file is replaced as a whole when stdin ends. If that fails or is interrupted, the old file
+stays. A file that exists keeps its owner. For several guests, stdin is first copied to a
+temporary file.
 
 \b
 Example:
   $ generate-config | phoenixctl tee unix:/run/web1.sock:/etc/app.conf > /dev/null
-"""
+""",
 )
 @click.argument("file", metavar="GUEST:/PATH", shell_complete=complete_guest_path)
-@click.option("-m", "--mode", default="644", metavar="MODE", help="Permissions of the file, in octal. Default: 644.")
+@click.option("-m", "--mode", default="644", metavar="MODE", help="Permissions in octal. Default: 644.")
 @click.pass_obj
 def command(options: Options, file: str, mode: str) -> int:
-    """Write stdin to a file of the guest, and to stdout."""
-    from phoenix_ga.cli import stdio
-
+    """Write stdin to a file of the guest and to stdout."""
     words, path = guest_path(file)
     try:
         permissions = int(mode, 8)
     except ValueError:
-        raise click.UsageError(f"{mode!r} is no octal number.") from None
+        raise click.UsageError(f"{mode!r} is not an octal number.") from None
     if not is_plain(words):
-        return _tee_to_several(options, words, path, permissions)
+        return _write_to_several(options, words, path, permissions)
 
     async def work(guest: Guest) -> None:
         source, output = stdio.Input(), stdio.Output()
@@ -58,14 +59,12 @@ def command(options: Options, file: str, mode: str) -> int:
     return 0
 
 
-def _tee_to_several(options: Options, words: str, path: str, permissions: int) -> int:
+def _write_to_several(options: Options, words: str, path: str, permissions: int) -> int:
     import tempfile
-
-    from phoenix_ga.cli import stdio
 
     guests = select(words)
 
-    async def keep(file: IO[bytes]) -> None:
+    async def copy_stdin(file: IO[bytes]) -> None:
         source, output = stdio.Input(), stdio.Output()
         while data := await source.read():
             file.write(data)
@@ -73,7 +72,7 @@ def _tee_to_several(options: Options, words: str, path: str, permissions: int) -
         file.flush()
 
     with tempfile.NamedTemporaryFile() as file:
-        run(keep(file))
+        run(copy_stdin(file))
 
         async def on_one(known: KnownGuest, printer: GuestPrinter) -> Outcome:
             async with options.connect_among(known) as guest:

@@ -6,16 +6,20 @@ from typing import TYPE_CHECKING
 
 import click
 
+from phoenix_ga.cli.completion import complete_guest
 from phoenix_ga.cli.context import Options
 from phoenix_ga.cli.each_guest import each_guest
-from phoenix_ga.cli.path_completion import complete_guest
+from phoenix_ga.cli.verb import verb
 
 if TYPE_CHECKING:
     from phoenix_ga.client import Guest
 
 
-@click.command(
+@verb(
     epilog="""\b
+Succeeds also if nothing is frozen.
+
+\b
 Example:
   $ phoenixctl thaw unix:/run/web1.sock
 """
@@ -23,7 +27,7 @@ Example:
 @click.argument("guest", shell_complete=complete_guest)
 @click.pass_obj
 def command(options: Options, guest: str) -> int:
-    """Thaw the filesystems of the guest. Nothing frozen is fine."""
+    """Thaw the filesystems of the guest."""
 
     async def work(connected: Guest) -> None:
         await connected.fs_unfreeze()
