@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import click
 
-from phoenix_ga.cli.completion import complete_guest_path
-
 # The words that select guests, and the path in them.
 GuestPath = tuple[str, str]
-
-PATHS = click.argument("paths", metavar="GUEST:/PATH...", nargs=-1, required=True, shell_complete=complete_guest_path)
 
 
 def split_guest_path(word: str) -> GuestPath | None:

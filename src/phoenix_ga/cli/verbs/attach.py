@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from phoenix_ga.cli.completion import complete_detached, complete_guest
+from phoenix_ga.cli.arguments import GUEST
+from phoenix_ga.cli.completion import complete_detached
 from phoenix_ga.cli.context import Options
 from phoenix_ga.cli.each_guest import ask
 from phoenix_ga.cli.verb import verb
@@ -26,7 +27,7 @@ Example:
   $ phoenixctl attach unix:/run/web1.sock 4711
 """,
 )
-@click.argument("guest", shell_complete=complete_guest)
+@GUEST
 @click.argument("pid", type=click.IntRange(min=1), shell_complete=complete_detached)
 @click.option("-i", "--interactive", is_flag=True, help="Forward stdin to the program.")
 @click.pass_obj

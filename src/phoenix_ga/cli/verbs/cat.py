@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 import click
 
 from phoenix_ga.cli import stdio
+from phoenix_ga.cli.arguments import PATHS
 from phoenix_ga.cli.context import Options
 from phoenix_ga.cli.each_path import each_place, on_several
 from phoenix_ga.cli.guest_printer import GuestPrinter, LineSplitter
-from phoenix_ga.cli.paths import PATHS, guest_path
+from phoenix_ga.cli.paths import guest_path
 from phoenix_ga.cli.running import run
 from phoenix_ga.cli.selection import is_plain
 from phoenix_ga.cli.verb import verb

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from phoenix_ga.cli.arguments import PATHS
 from phoenix_ga.cli.context import Options
 from phoenix_ga.cli.each_path import each_path
 from phoenix_ga.cli.guest_program import run_on_each_path
 from phoenix_ga.cli.modes import Mode
-from phoenix_ga.cli.paths import PATHS
 from phoenix_ga.cli.verb import verb
 
 if TYPE_CHECKING:

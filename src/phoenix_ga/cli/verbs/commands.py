@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from phoenix_ga.cli.completion import complete_guest
+from phoenix_ga.cli.arguments import GUEST
 from phoenix_ga.cli.context import Options
 from phoenix_ga.cli.each_guest import each_guest
 from phoenix_ga.cli.output import escape
@@ -26,7 +26,7 @@ Example:
   $ phoenixctl commands unix:/run/web1.sock
 """,
 )
-@click.argument("guest", shell_complete=complete_guest)
+@GUEST
 @click.pass_obj
 def command(options: Options, guest: str) -> int:
     """List the commands that the agent currently accepts, according to its policy."""

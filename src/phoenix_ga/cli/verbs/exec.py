@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from phoenix_ga.cli.completion import complete_guest
+from phoenix_ga.cli.arguments import GUEST
 from phoenix_ga.cli.context import Options
 from phoenix_ga.cli.programs import (
     DIRECTORY,
@@ -45,7 +45,7 @@ Examples:
   $ phoenixctl exec -it -u postgres unix:/run/web1.sock psql
 """,
 )
-@click.argument("guest", shell_complete=complete_guest)
+@GUEST
 @click.argument("argv", metavar="PROGRAM [ARG]...", nargs=-1, required=True, type=click.UNPROCESSED)
 @click.option("-i", "--interactive", is_flag=True, help="Forward stdin to the program.")
 @click.option("-t", "--tty", is_flag=True, help="Give the program a terminal.")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from phoenix_ga.cli.address import parse_forward
-from phoenix_ga.cli.completion import complete_guest
+from phoenix_ga.cli.arguments import GUEST
 from phoenix_ga.cli.context import Options
 from phoenix_ga.cli.each_guest import ask
 from phoenix_ga.cli.output import escape
@@ -39,7 +39,7 @@ Examples:
   $ phoenixctl forward unix:/run/web1.sock -R 3128:proxy.example.org:3128
 """,
 )
-@click.argument("guest", shell_complete=complete_guest)
+@GUEST
 @click.argument("forwards", metavar="[FORWARD]...", nargs=-1)
 @click.option("-L", "local", multiple=True, metavar="FORWARD", help="Listen on this host, connect in the guest.")
 @click.option("-R", "remote", multiple=True, metavar="FORWARD", help="Listen in the guest, connect from this host.")

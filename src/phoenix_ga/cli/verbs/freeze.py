@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from phoenix_ga.cli.completion import complete_guest
+from phoenix_ga.cli.arguments import GUEST
 from phoenix_ga.cli.context import Options
 from phoenix_ga.cli.each_guest import each_guest
 from phoenix_ga.cli.errors import complain
@@ -36,7 +36,7 @@ Example:
   $ phoenixctl freeze unix:/run/web1.sock && ./take-snapshot web1; phoenixctl thaw unix:/run/web1.sock
 """,
 )
-@click.argument("guest", shell_complete=complete_guest)
+@GUEST
 @click.option(
     "--auto-thaw",
     type=click.IntRange(min=0),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from phoenix_ga.cli.completion import complete_guest
+from phoenix_ga.cli.arguments import GUEST
 from phoenix_ga.cli.context import Options
 from phoenix_ga.cli.each_guest import each_guest
 from phoenix_ga.cli.output import duration, heading, moment, size, table
@@ -41,7 +41,7 @@ Example:
   $ phoenixctl info unix:/run/web1.sock
 """,
 )
-@click.argument("guest", shell_complete=complete_guest)
+@GUEST
 @click.pass_obj
 def command(options: Options, guest: str) -> int:
     """Describe the guest: agent, operating system, CPUs, memory, addresses, disks and users."""

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from phoenix_ga.cli import ip_syntax
-from phoenix_ga.cli.completion import complete_guest, complete_ip
+from phoenix_ga.cli.arguments import GUEST
+from phoenix_ga.cli.completion import complete_ip
 from phoenix_ga.cli.context import Options
 from phoenix_ga.cli.each_guest import each_guest
 from phoenix_ga.cli.errors import GuestProblem
@@ -54,7 +55,7 @@ Examples:
 )
 @click.option("-4", "ipv4", is_flag=True, help="IPv4 only.")
 @click.option("-6", "ipv6", is_flag=True, help="IPv6 only.")
-@click.argument("guest", shell_complete=complete_guest)
+@GUEST
 @click.argument("words", nargs=-1, metavar="OBJECT [COMMAND [WORD]...]", shell_complete=complete_ip)
 @click.pass_obj
 def command(options: Options, guest: str, words: tuple[str, ...], ipv4: bool, ipv6: bool) -> int:

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from phoenix_ga.cli.arguments import PATHS
 from phoenix_ga.cli.context import Options
 from phoenix_ga.cli.each_path import each_path
 from phoenix_ga.cli.errors import REFUSED, GuestProblem, about_guest, report
 from phoenix_ga.cli.file_status import device_numbers, group_of, mode_of, owner_of, status_to_json
 from phoenix_ga.cli.output import escape, moment, short_size
-from phoenix_ga.cli.paths import PATHS
 from phoenix_ga.cli.verb import verb
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from phoenix_ga.cli.completion import complete_guest
+from phoenix_ga.cli.arguments import GUEST
 from phoenix_ga.cli.context import Options
 from phoenix_ga.cli.each_guest import ask
 from phoenix_ga.cli.errors import TIMED_OUT
@@ -91,7 +91,7 @@ Examples:
   $ phoenixctl ping -c 3 -i 0.2 unix:/run/web1.sock
 """,
 )
-@click.argument("guest", shell_complete=complete_guest)
+@GUEST
 @click.option("-c", "--count", type=click.IntRange(min=1), metavar="N", help="Stop after N requests.")
 @click.option(
     "-i",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from phoenix_ga.cli.completion import complete_guest
+from phoenix_ga.cli.arguments import GUEST
 from phoenix_ga.cli.context import Options
 from phoenix_ga.cli.each_guest import each_guest
 from phoenix_ga.cli.output import moment, table
@@ -27,7 +27,7 @@ Example:
   $ phoenixctl processes unix:/run/web1.sock
 """,
 )
-@click.argument("guest", shell_complete=complete_guest)
+@GUEST
 @click.pass_obj
 def command(options: Options, guest: str) -> int:
     """List the programs that exec started: those that run, and detached ones that have ended."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from phoenix_ga.cli.address import parse_target
-from phoenix_ga.cli.completion import complete_guest
+from phoenix_ga.cli.arguments import GUEST
 from phoenix_ga.cli.context import Options
 from phoenix_ga.cli.each_guest import ask
 from phoenix_ga.cli.verb import verb
@@ -27,7 +27,7 @@ Example:
   $ ssh -o ProxyCommand='phoenixctl proxy unix:/run/web1.sock 127.0.0.1:22' root@web1
 """,
 )
-@click.argument("guest", shell_complete=complete_guest)
+@GUEST
 @click.argument("target")
 @click.pass_obj
 def command(options: Options, guest: str, target: str) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from phoenix_ga.cli.completion import complete_guest
+from phoenix_ga.cli.arguments import GUEST
 from phoenix_ga.cli.context import Options
 from phoenix_ga.cli.each_guest import each_guest
 from phoenix_ga.cli.errors import REFUSED, USAGE, about_guest, complain
@@ -72,7 +72,7 @@ Examples:
   $ echo '{"execute": "ping"}' | phoenixctl raw unix:/run/web1.sock -
 """,
 )
-@click.argument("guest", shell_complete=complete_guest)
+@GUEST
 @click.argument("command", shell_complete=_complete_command)
 @click.argument("arguments", nargs=-1, metavar="[NAME=VALUE]...", shell_complete=_complete_argument)
 @click.pass_obj

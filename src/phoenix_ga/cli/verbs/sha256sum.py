@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from phoenix_ga.cli.arguments import PATHS
 from phoenix_ga.cli.context import Options
 from phoenix_ga.cli.digest import print_digests
-from phoenix_ga.cli.paths import PATHS
 from phoenix_ga.cli.verb import verb
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from phoenix_ga.cli.completion import complete_guest
+from phoenix_ga.cli.arguments import GUEST
 from phoenix_ga.cli.context import Options
 from phoenix_ga.cli.programs import (
     DIRECTORY,
@@ -31,7 +31,7 @@ Example:
   $ phoenixctl shell unix:/run/web1.sock
 """,
 )
-@click.argument("guest", shell_complete=complete_guest)
+@GUEST
 @USER
 @DIRECTORY
 @ENVIRONMENT

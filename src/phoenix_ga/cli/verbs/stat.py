@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from phoenix_ga.cli.arguments import PATHS
 from phoenix_ga.cli.context import Options
 from phoenix_ga.cli.each_path import each_path
 from phoenix_ga.cli.file_status import device_numbers, group_of, mode_of, owner_of, status_to_json
 from phoenix_ga.cli.output import escape, moment
-from phoenix_ga.cli.paths import PATHS
 from phoenix_ga.cli.verb import verb
 
 if TYPE_CHECKING:
