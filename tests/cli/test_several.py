@@ -576,3 +576,11 @@ def test_nobody_who_cleans_up_is_interrupted_because_another_was_faster() -> Non
     with pytest.raises(KeyboardInterrupt):
         fan_out(Options(parallel=3), [KnownGuest(name, f"/{name}", "test") for name in names], work)
     assert cleaned == list(names)
+
+
+def test_the_summary_is_an_object_with_json(host: Host) -> None:
+    host.add("good", get_freeze_status=THAWED)
+    host.add("bad", get_freeze_status=GuestRefused("not today", 1))
+    result = host.run("--json", "freeze-status", "*")
+    others = {"refused": ["bad"]}
+    assert json.loads(result.stderr) == {"summary": {"done": 1, "total": 2, "others": others}}
