@@ -103,21 +103,33 @@ def test_the_wire_has_neither_sockets_nor_a_clock(path: Path) -> None:
     assert not imports(path) & {"socket", "_socket", "select", "time", "os", "asyncio", "threading", "_thread"}
 
 
-def taken_by(package: str, handler: str) -> set[str]:
-    """Return the names of the arguments that a handler takes."""
-    module, _, name = handler.partition(":")
+def taken_by(package: str, function: str) -> tuple[str, ...]:
+    """Return the names of the parameters of a function."""
+    module, _, name = function.partition(":")
     code = getattr(__import__(package + module, fromlist=[name]), name).__code__
-    return set(code.co_varnames[1 : code.co_argcount + code.co_kwonlyargcount])
+    names: tuple[str, ...] = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+    return names
 
 
-def test_every_declared_command_has_its_handler() -> None:
+def test_every_declared_command_has_its_handler_or_its_operation() -> None:
     for command in COMMANDS:
-        names = {argument.name for argument in command.arguments}
-        assert taken_by(NATIVE.handlers, command.handler) == names, command.name
+        assert bool(command.handler) != bool(command.operation), command.name
+        if command.operation:
+            names = {argument.python for argument in command.arguments}
+            assert set(taken_by("phoenix_ga.agent.operations.", command.operation)) == names, command.name
+        else:
+            names = {argument.name for argument in command.arguments}
+            assert set(taken_by(NATIVE.handlers, command.handler)[1:]) == names, command.name
     for guest_command in GUEST_COMMANDS:
         names = {parameter.name.replace("-", "_") for parameter in guest_command.parameters}
-        assert taken_by(QGA.handlers, guest_command.handler) == names, guest_command.name
+        assert set(taken_by(QGA.handlers, guest_command.handler)[1:]) == names, guest_command.name
         assert all(name in BY_NAME for name in guest_command.governed_by), guest_command.name
+
+
+def test_every_generated_method_of_the_client_has_a_name_of_its_own_and_a_result() -> None:
+    methods = [command.method for command in COMMANDS if command.method]
+    assert len(set(methods)) == len(methods)
+    assert all(bool(command.method) == bool(command.result) for command in COMMANDS)
 
 
 def test_every_command_of_the_original_agent_is_there() -> None:

@@ -19,8 +19,10 @@ from pyroute2 import IPRoute, NetlinkError  # type: ignore[import-untyped]
 
 from phoenix_ga.agent.context import Context
 from phoenix_ga.agent.dialects.native import network as commands
+from phoenix_ga.agent.dialects.native.dialect import NATIVE
 from phoenix_ga.agent.linux import netlink, rtnetlink
 from phoenix_ga.agent.operations import network
+from phoenix_ga.wire.commands import BY_NAME
 from tests.network import ip, ip_batch, ip_json
 
 AF_UNSPEC, AF_INET, AF_INET6 = 0, 2, 10
@@ -51,12 +53,16 @@ def netifaces() -> dict[str, dict[str, Any]]:
     return {item["name"]: item for item in commands.get_netifaces(CONTEXT)}
 
 
+def run(command: str, **arguments: Any) -> Any:
+    return NATIVE.handler(BY_NAME[command])(CONTEXT, **arguments)
+
+
 def route_add(ifname: str, dst: str, *, src: str = "", gateway: str = "", scope: int = 0) -> bool:
-    return commands.route_add(CONTEXT, ifname=ifname, dst=dst, src=src, gateway=gateway, scope=scope)
+    return run("route-add", ifname=ifname, dst=dst, src=src, gateway=gateway, scope=scope) is True
 
 
 def route_del(ifname: str, dst: str, *, src: str = "", gateway: str = "", scope: int = 0) -> bool:
-    return commands.route_del(CONTEXT, ifname=ifname, dst=dst, src=src, gateway=gateway, scope=scope)
+    return run("route-del", ifname=ifname, dst=dst, src=src, gateway=gateway, scope=scope) is True
 
 
 def addresses_by_ip() -> dict[str, list[str]]:
@@ -176,18 +182,18 @@ class TestInterfaces:
         assert network._hardware_address(link) == ""
 
     def test_an_interface_goes_up_and_down(self, ethernet: None) -> None:
-        assert commands.net_iface_down(CONTEXT, ifname="eth0") is True
+        assert run("net-iface-down", ifname="eth0") is True
         assert "UP" not in ip_json("link", "show", "eth0")[0]["flags"]
         assert netifaces()["eth0"]["flags"] == "broadcast|multicast"
-        assert commands.net_iface_up(CONTEXT, ifname="eth0") is True
+        assert run("net-iface-up", ifname="eth0") is True
         assert "UP" in ip_json("link", "show", "eth0")[0]["flags"]
         # Once more is fine.
-        assert commands.net_iface_up(CONTEXT, ifname="eth0") is True
+        assert run("net-iface-up", ifname="eth0") is True
 
     @pytest.mark.parametrize("name", ["eth9", "", "an-interface-with-a-long-name", "eth0\0", "\ud800", "e/h"])
     def test_an_interface_that_is_not_there_is_enodev(self, ethernet: None, name: str) -> None:
         with pytest.raises(OSError, match="there is no such interface") as caught:
-            commands.net_iface_up(CONTEXT, ifname=name)
+            run("net-iface-up", ifname=name)
         assert caught.value.errno == errno.ENODEV
 
 
@@ -210,14 +216,14 @@ class TestAddresses:
     def test_an_address_comes_out_as_iproute2_would_have_made_it(
         self, ethernet: None, address: str, broadcast: str | None
     ) -> None:
-        assert commands.ipaddr_add(CONTEXT, ip=address, ifname="eth0") is True
+        assert run("ipaddr-add", ip=address, ifname="eth0") is True
         ours = ip_json("address", "show", "dev", "eth0")[0]["addr_info"]
         assert ours[0].get("broadcast") == broadcast
         routes = routes_by_ip(AF_INET) + routes_by_ip(AF_INET6)
         assert assert_all_see_the_same_addresses()["eth0"] == [address]
         assert_all_see_the_same_routes()
 
-        assert commands.ipaddr_del(CONTEXT, ip=address, ifname="eth0") is True
+        assert run("ipaddr-del", ip=address, ifname="eth0") is True
         assert netifaces()["eth0"]["ips"] == []
 
         ip("address", "add", address, *(["broadcast", "+"] if broadcast else []), "dev", "eth0")
@@ -226,7 +232,7 @@ class TestAddresses:
 
     def test_secondary_addresses_are_all_listed(self, ethernet: None) -> None:
         for address in ("192.0.2.10/24", "192.0.2.11/24", "198.51.100.1/25", "2001:db8::1/64", "2001:db8::2/64"):
-            commands.ipaddr_add(CONTEXT, ip=address, ifname="eth0")
+            run("ipaddr-add", ip=address, ifname="eth0")
         assert len(assert_all_see_the_same_addresses()["eth0"]) == 5
 
     def test_of_a_point_to_point_address_this_end_is_listed_and_can_be_removed(self, ethernet: None) -> None:
@@ -236,7 +242,7 @@ class TestAddresses:
         ours = assert_all_see_the_same_addresses()["tun0"]
         assert ours == ["192.0.2.1/32", "2001:db8::1/128"]
         for address in ours:
-            commands.ipaddr_del(CONTEXT, ip=address, ifname="tun0")
+            run("ipaddr-del", ip=address, ifname="tun0")
         assert netifaces()["tun0"]["ips"] == []
 
     def test_a_thousand_addresses_are_listed_in_order(self, ethernet: None) -> None:
@@ -265,9 +271,8 @@ class TestAddresses:
         self, ethernet: None, command: str, address: str, interface: str, code: int
     ) -> None:
         ip_batch("address add 192.0.2.10/24 dev eth0", "address add 2001:db8::10/64 dev eth0")
-        handler = commands.ipaddr_add if command == "add" else commands.ipaddr_del
         with pytest.raises(OSError, match=f"'{address}' of '{interface}'") as caught:
-            handler(CONTEXT, ip=address, ifname=interface)
+            run(f"ipaddr-{command}", ip=address, ifname=interface)
         assert caught.value.errno == code
         assert ip_refuses("address", command, address, "dev", interface)
         bare, length = address.split("/")
@@ -279,7 +284,7 @@ class TestAddresses:
     )
     def test_what_is_no_address_is_einval_and_named(self, ethernet: None, text: str) -> None:
         with pytest.raises(OSError, match=f"address '{text}'") as caught:
-            commands.ipaddr_add(CONTEXT, ip=text, ifname="eth0")
+            run("ipaddr-add", ip=text, ifname="eth0")
         assert caught.value.errno == errno.EINVAL
 
 

@@ -25,9 +25,9 @@ AF_UNSPEC: Final = 0
 AF_INET: Final = 2
 AF_INET6: Final = 10
 
-_HANDLE = Argument("handle_id", int, "The handle that `file-open` returned.")
+_HANDLE = Argument("handle_id", int, "The handle that `file-open` returned.", python="handle")
 _PATH = "Absolute path in the guest."
-_IFNAME = Argument("ifname", str, "Name of the interface, such as `eth0`.")
+_IFNAME = Argument("ifname", str, "Name of the interface, such as `eth0`.", python="interface")
 _CIDR = Argument("ip", str, "IPv4 or IPv6 address and prefix length, such as `192.0.2.10/24`.")
 
 _WINDOW = Argument(
@@ -90,8 +90,9 @@ _ROUTE_ARGUMENTS = (
         str,
         "Destination prefix, such as `198.51.100.0/24`; without a length, one host; `0.0.0.0/0`, `::/0`, or "
         "`default`, of the family of `gateway` or `src`, else IPv4.",
+        python="destination",
     ),
-    Argument("src", str, "Preferred source address; empty: not given.", default=""),
+    Argument("src", str, "Preferred source address; empty: not given.", default="", python="source"),
     Argument("gateway", str, "Address of the next hop; empty: not given.", default=""),
     Argument(
         "scope",
@@ -105,8 +106,10 @@ _ROUTE_ARGUMENTS = (
 COMMANDS: Final[tuple[Command, ...]] = (
     Command(
         "ping",
-        "agent:ping",
         "Tell that the agent is there.",
+        handler="agent:ping",
+        method="ping",
+        result="str",
         returns="The agent's version, a string.",
         examples=(Example({}, "1.0.0", exact=False),),
         while_frozen=True,
@@ -114,10 +117,10 @@ COMMANDS: Final[tuple[Command, ...]] = (
     ),
     Command(
         "sync",
-        "agent:sync",
         "Start a conversation on a port that may still hold what an earlier client left.\n\n"
         "The answer is preceded by the byte 0xFF, which no JSON text holds: drop everything up to it. "
         "Answers that were due to whoever used the port before are never sent.",
+        handler="agent:sync",
         arguments=(Argument("id", int, "Any number; a random one tells this answer from an older one."),),
         returns="The `id` that was given.",
         examples=(Example({"id": 271828}, 271828),),
@@ -126,8 +129,10 @@ COMMANDS: Final[tuple[Command, ...]] = (
     ),
     Command(
         "get-commands",
-        "agent:get_commands",
         "List the commands that this agent would run now: those that its policy allows.",
+        handler="agent:get_commands",
+        method="commands",
+        result="tuple[str, ...]",
         returns="List of command names, sorted, deprecated names included.",
         examples=(Example({}, ["agent-shutdown", "directory-create"], exact=False),),
         while_frozen=True,
@@ -135,9 +140,11 @@ COMMANDS: Final[tuple[Command, ...]] = (
     ),
     Command(
         "agent-shutdown",
-        "agent:agent_shutdown",
         "Stop the agent. What it acknowledged is finished and frozen filesystems are thawed first; then it "
         "exits with status 0, and a service manager starts it again.",
+        handler="agent:agent_shutdown",
+        method="shutdown_agent",
+        result="None",
         examples=(Example({}, True),),
         changes=True,
         while_frozen=True,
@@ -145,8 +152,10 @@ COMMANDS: Final[tuple[Command, ...]] = (
     ),
     Command(
         "sysinfo",
-        "system:sysinfo",
         "Describe the system: kernel, load, memory, who is logged in, and the disks.",
+        handler="system:sysinfo",
+        method="sysinfo",
+        result="SystemInformation",
         returns="Object with `uname`, `long_bit`, `uptime` (seconds), `loadavg`, `ram` and `swap` (KiB), `users` "
         "(`login_time` in seconds since the epoch) and `disks` (sizes in KiB, of the filesystem that is mounted; "
         "0 where none is). A disk that carries a mounted filesystem through partitions, LVM, LUKS or RAID is "
@@ -187,8 +196,10 @@ COMMANDS: Final[tuple[Command, ...]] = (
     ),
     Command(
         "directory-create",
-        "files:directory_create",
         "Make a directory and the parents that it lacks. An existing directory is fine and stays as it is.",
+        operation="files:make_directory",
+        method="files.mkdir",
+        result="None",
         arguments=(
             Argument("path", str, _PATH),
             Argument(
@@ -220,9 +231,11 @@ COMMANDS: Final[tuple[Command, ...]] = (
     ),
     Command(
         "file-open",
-        "files:file_open",
         "Open a file for `file-read` or `file-write`. Handles outlive the connection that opened them, until "
         "`file-close`. Opening never waits: a FIFO without a peer is opened for reading, and refused for writing.",
+        handler="files:file_open",
+        method="files.open_handle",
+        result="int",
         arguments=(
             Argument("path", str, _PATH),
             Argument(
@@ -259,12 +272,12 @@ COMMANDS: Final[tuple[Command, ...]] = (
     ),
     Command(
         "file-write",
-        "files:file_write",
         "Write to a file that was opened with `w`. With `eof` the data is the last: it is written, brought to the "
         "disk, and the handle is closed. Until then the answer means that the kernel has the data.",
+        handler="files:file_write",
         arguments=(
             _HANDLE,
-            Argument("bufb64", str, "The data, in base64; line breaks in it are fine."),
+            Argument("bufb64", str, "The data, in base64; line breaks in it are fine.", python="data"),
             Argument("eof", bool, "This is the last piece: close the handle.", default=False),
         ),
         errors=(
@@ -280,8 +293,10 @@ COMMANDS: Final[tuple[Command, ...]] = (
     ),
     Command(
         "file-read",
-        "files:file_read",
         "Read on from a file that was opened with `r`. At the end of the file the handle is closed.",
+        handler="files:file_read",
+        method="files.read_handle",
+        result="FilePiece",
         arguments=(
             _HANDLE,
             Argument(
@@ -305,8 +320,10 @@ COMMANDS: Final[tuple[Command, ...]] = (
     ),
     Command(
         "file-close",
-        "files:file_close",
         "Close a handle. A file that was written is on the disk when the answer comes.",
+        handler="files:file_close",
+        method="files.close_handle",
+        result="None",
         arguments=(_HANDLE,),
         errors=(_NO_HANDLE, ("EIO", "the data could not be written; the handle is closed all the same")),
         examples=(Example({"handle_id": 1000}, True, opens=_EXAMPLE_FILE),),
@@ -314,8 +331,10 @@ COMMANDS: Final[tuple[Command, ...]] = (
     ),
     Command(
         "get-file-md5sum",
-        "files:get_file_md5sum",
         "Compute the MD5 digest of a file or a block device, following symbolic links.",
+        handler="files:get_file_md5sum",
+        method="files.md5",
+        result="str",
         arguments=(Argument("path", str, _PATH),),
         returns="The digest in hex.",
         errors=(
@@ -327,8 +346,10 @@ COMMANDS: Final[tuple[Command, ...]] = (
     ),
     Command(
         "get-file-sha256sum",
-        "files:get_file_sha256sum",
         "Compute the SHA-256 digest of a file or a block device, following symbolic links.",
+        handler="files:get_file_sha256sum",
+        method="files.sha256",
+        result="str",
         arguments=(
             Argument("path", str, _PATH),
             Argument("length", int, "How many bytes of it, from the start.", default=INT64_MAX),
@@ -345,8 +366,10 @@ COMMANDS: Final[tuple[Command, ...]] = (
     ),
     Command(
         "file-chown",
-        "files:file_chown",
         "Change owner and group of a file; a symbolic link is followed.",
+        operation="owners:change_owner",
+        method="files.chown",
+        result="None",
         arguments=(
             Argument("path", str, _PATH),
             Argument("uid", int, "Numeric owner; -1: it stays.", default=0, minimum=-1, maximum=ID_MAX),
@@ -363,8 +386,10 @@ COMMANDS: Final[tuple[Command, ...]] = (
     ),
     Command(
         "file-chmod",
-        "files:file_chmod",
         "Change the permissions of a file; a symbolic link is followed.",
+        operation="files:change_mode",
+        method="files.chmod",
+        result="None",
         arguments=(
             Argument("path", str, _PATH),
             Argument("perm", int, "Permissions, in decimal: 420 is 0644.", maximum=PERMISSIONS_MAX),
@@ -375,8 +400,10 @@ COMMANDS: Final[tuple[Command, ...]] = (
     ),
     Command(
         "file-stat",
-        "files:file_stat",
         "Tell what lstat(2) tells of a path: a symbolic link is not followed.",
+        handler="files:file_stat",
+        method="files.stat",
+        result="FileStatus",
         arguments=(
             Argument("path", str, _PATH),
             Argument("follow", bool, "Follow a symbolic link, as stat(2) does.", default=False),
@@ -395,11 +422,19 @@ COMMANDS: Final[tuple[Command, ...]] = (
     ),
     Command(
         "directory-list",
-        "files:directory_list",
         "List a directory, in the order in which the filesystem gives it, without `.` and `..`.",
+        handler="files:directory_list",
+        method="files.list",
+        result="tuple[FileStatus, ...]",
         arguments=(
             Argument("path", str, _PATH),
-            Argument("n", int, "List at most so many entries; 0: all, up to the limit of the agent.", default=0),
+            Argument(
+                "n",
+                int,
+                "List at most so many entries; 0: all, up to the limit of the agent.",
+                default=0,
+                python="limit",
+            ),
             _NAMES,
         ),
         returns="List of the objects of `file-stat`. An entry that vanishes meanwhile is left out.",
@@ -415,8 +450,8 @@ COMMANDS: Final[tuple[Command, ...]] = (
     ),
     Command(
         "file-get",
-        "streams:file_get",
         "Send a regular file or a block device as a stream, at the speed of the port.",
+        handler="streams:file_get",
         arguments=(
             Argument("path", str, _PATH),
             Argument("offset", int, "Where to begin, in bytes.", default=0),
@@ -439,9 +474,9 @@ COMMANDS: Final[tuple[Command, ...]] = (
     ),
     Command(
         "file-put",
-        "streams:file_put",
         "Take a file as a stream. It appears at `path`, in the place of what was there, when all of it has come, "
         "its digest is right, and it is on the disk; until then, and where anything fails, nothing changes.",
+        handler="streams:file_put",
         arguments=(
             Argument("path", str, _PATH + " A symbolic link stays, and what it names is replaced."),
             Argument("perm", int, "Its permissions, in decimal.", default=0o644, maximum=PERMISSIONS_MAX),
@@ -486,9 +521,9 @@ COMMANDS: Final[tuple[Command, ...]] = (
     ),
     Command(
         "directory-get",
-        "streams:directory_get",
         "Send a directory with all that is in it as a tar stream (PAX), made by a process beside the agent. Symbolic "
         "links are not followed. Files that vanish meanwhile and sockets are left out.",
+        handler="streams:directory_get",
         arguments=(Argument("path", str, _PATH), _WINDOW),
         returns="`stream`: its number; `stderr`: that of a stream of text, with a line for each thing that is left "
         "out (`note: NAME: WHY`) or could not be read (`missing: NAME: WHY`), the first hundred. Closing message of "
@@ -499,11 +534,11 @@ COMMANDS: Final[tuple[Command, ...]] = (
     ),
     Command(
         "directory-put",
-        "streams:directory_put",
         "Take a tar stream (PAX), and make what it holds below a directory, which is made where it is missing, with "
         "its parents. Each file appears when it is whole. Nothing outside the directory can be reached: no symbolic "
         "link is followed on the way, and a name with `..` ends it. Directories that are there keep their "
         "permissions.",
+        handler="streams:directory_put",
         arguments=(
             Argument("path", str, _PATH),
             Argument("owners", bool, "Take over the numeric owners, where the agent is root.", default=False),
@@ -529,10 +564,10 @@ COMMANDS: Final[tuple[Command, ...]] = (
     ),
     Command(
         "exec",
-        "streams:execute",
         "Start a program, with streams for its stdin, stdout and stderr, or with a terminal. It is in a session "
         "and a process group of its own. The group gets SIGTERM, or SIGHUP where it has a terminal, when the client "
         "goes away or resets `stream`, and SIGKILL five seconds later, unless it is detached.",
+        handler="streams:execute",
         arguments=(
             Argument(
                 "argv",
@@ -542,7 +577,7 @@ COMMANDS: Final[tuple[Command, ...]] = (
             ),
             Argument("env", dict, "Environment variables, besides HOME, LOGNAME, PATH, SHELL and USER.", default={}),
             Argument("user", str, "Name or number of the user; empty: the agent's own.", default=""),
-            Argument("directory", str, "Working directory; empty: the user's home.", default=""),
+            Argument("directory", str, "Working directory; empty: the user's home.", default="", python="cwd"),
             Argument("terminal", bool, "Give it a pseudo-terminal instead of pipes.", default=False),
             _ROWS,
             _COLUMNS,
@@ -582,9 +617,9 @@ COMMANDS: Final[tuple[Command, ...]] = (
     ),
     Command(
         "exec-attach",
-        "streams:execute_attach",
         "Get the streams of a process that `exec` started with `detach`, once no client has them any more. One "
         "that has ended is kept for an hour, until somebody is told how it ended.",
+        handler="streams:execute_attach",
         arguments=(_PID, _WINDOW),
         returns="As `exec`, and `argv`, as it was started.",
         errors=(
@@ -596,8 +631,10 @@ COMMANDS: Final[tuple[Command, ...]] = (
     ),
     Command(
         "exec-list",
-        "streams:execute_list",
         "List the processes that `exec` started: those that run, and those that ended detached and nobody was told.",
+        handler="streams:execute_list",
+        method="processes.list",
+        result="tuple[ProcessInformation, ...]",
         returns="A list of objects: `pid`; `argv` and `user`, as they were given; `started`, in seconds since the "
         "epoch; `terminal`, whether it has one; `detached`; `attached`, whether a client has its streams; and where "
         "it has ended `status` or `signal`, as in the closing message of `exec`.",
@@ -622,16 +659,20 @@ COMMANDS: Final[tuple[Command, ...]] = (
     ),
     Command(
         "exec-resize",
-        "streams:execute_resize",
         "Tell the terminal of a process that its window has another size.",
+        handler="streams:execute_resize",
+        method="processes.resize",
+        result="None",
         arguments=(_PID, _ROWS, _COLUMNS),
         errors=(_NO_PROCESS, ("ENOTTY", "it has no terminal")),
         examples=(Example({"pid": 4711, "rows": 50, "columns": 132}, True),),
     ),
     Command(
         "exec-signal",
-        "streams:execute_signal",
         "Send a signal to the process group of a process.",
+        handler="streams:execute_signal",
+        method="processes.signal",
+        result="None",
         arguments=(
             _PID,
             Argument("signal", int, "Number of the signal, as signal(7) has it.", minimum=1, maximum=64),
@@ -642,8 +683,8 @@ COMMANDS: Final[tuple[Command, ...]] = (
     ),
     Command(
         "listen",
-        "streams:listen",
         "Listen in the guest, on TCP or a Unix socket, and give each connection a stream.",
+        handler="streams:listen",
         arguments=(
             Argument("host", str, "Address to listen on; empty: 127.0.0.1.", default=""),
             Argument("port", int, "TCP port; 0: any.", default=0, maximum=65535),
@@ -666,8 +707,8 @@ COMMANDS: Final[tuple[Command, ...]] = (
     ),
     Command(
         "connect",
-        "streams:connect",
         "Connect to a TCP port that the guest can reach, or to a Unix socket in the guest.",
+        handler="streams:connect",
         arguments=(
             _HOST,
             _PORT,
@@ -693,12 +734,14 @@ COMMANDS: Final[tuple[Command, ...]] = (
     ),
     Command(
         "fs-freeze",
-        "filesystems:fs_freeze",
         "Sync and freeze every local filesystem on a block device, device-mapper and loop devices included, each "
         "once, a filesystem on a loop file before the one that holds the file. Where one fails, those frozen "
         "already are thawed. Filesystems that cannot be frozen, or that somebody else froze, are left alone and "
         "logged. Until `fs-unfreeze`, only commands that cannot touch a filesystem are served. The guest's own "
         "programs that are to run before a freeze, and after the thaw, do so.",
+        handler="filesystems:fs_freeze",
+        method="filesystems.freeze",
+        result="None",
         arguments=(
             Argument(
                 "timeout",
@@ -707,6 +750,7 @@ COMMANDS: Final[tuple[Command, ...]] = (
                 default=-1,
                 minimum=-1,
                 maximum=31 * 24 * 3600,
+                python="auto_thaw",
             ),
         ),
         errors=(
@@ -723,8 +767,8 @@ COMMANDS: Final[tuple[Command, ...]] = (
     ),
     Command(
         "get-freeze-status",
-        "filesystems:get_freeze_status",
         "Tell whether filesystems are frozen by this agent.",
+        handler="filesystems:get_freeze_status",
         arguments=(Argument("details", bool, "tell more", default=False),),
         returns="`true` when frozen, else `false`. With `details`, an object: `frozen`; `remaining`, the seconds "
         "until the agent thaws by itself, -1 for never; and `ended`, how the last freeze ended: `thawed` for "
@@ -739,9 +783,11 @@ COMMANDS: Final[tuple[Command, ...]] = (
     ),
     Command(
         "fs-unfreeze",
-        "filesystems:fs_unfreeze",
         "Thaw what `fs-freeze` froze, in the reverse order. Nothing frozen is fine. A freeze that is at work is "
         "cancelled. Where some cannot be thawed the others are, and it can be asked again.",
+        handler="filesystems:fs_unfreeze",
+        method="filesystems.thaw",
+        result="None",
         errors=(
             ("EBUSY", "a freeze is stuck in the kernel; what it had frozen is thawed"),
             ("ECHILD", "all is thawed, and a hook has failed"),
@@ -754,8 +800,10 @@ COMMANDS: Final[tuple[Command, ...]] = (
     ),
     Command(
         "get-netifaces",
-        "network:get_netifaces",
         "List the network interfaces and their addresses.",
+        handler="network:get_netifaces",
+        method="network.interfaces",
+        result="tuple[NetworkInterface, ...]",
         returns="List of `index`, `name`, `hwaddr` (empty where there is none), `flags` (words joined by `|`: `up`, "
         "`broadcast`, `loopback`, `pointtopoint`, `multicast`) and `ips` in CIDR form.",
         errors=(_CHANGING,),
@@ -777,8 +825,10 @@ COMMANDS: Final[tuple[Command, ...]] = (
     ),
     Command(
         "ipaddr-add",
-        "network:ipaddr_add",
         "Add an address to an interface. A broadcast address is set where IPv4 has one for the prefix.",
+        operation="network:add_address",
+        method="network.add_address",
+        result="None",
         arguments=(_CIDR, _IFNAME),
         errors=(_NO_INTERFACE, _NO_ADDRESS, ("EEXIST", "the interface has the address")),
         examples=(Example({"ip": "192.0.2.10/24", "ifname": "eth0"}, True),),
@@ -787,8 +837,10 @@ COMMANDS: Final[tuple[Command, ...]] = (
     ),
     Command(
         "net-iface-up",
-        "network:net_iface_up",
         "Set an interface up.",
+        operation="network:set_interface_up",
+        method="network.set_interface_up",
+        result="None",
         arguments=(_IFNAME,),
         errors=(_NO_INTERFACE,),
         examples=(Example({"ifname": "eth0"}, True),),
@@ -796,8 +848,10 @@ COMMANDS: Final[tuple[Command, ...]] = (
     ),
     Command(
         "route-add",
-        "network:route_add",
         "Add a route to the main table.",
+        operation="network:add_route",
+        method="network.add_route",
+        result="None",
         arguments=_ROUTE_ARGUMENTS,
         errors=(
             _NO_INTERFACE,
@@ -812,8 +866,10 @@ COMMANDS: Final[tuple[Command, ...]] = (
     ),
     Command(
         "get-route-list",
-        "network:get_route_list",
         "List the routes of the main table, as `ip route show` and `ip -6 route show` do.",
+        handler="network:get_route_list",
+        method="network.routes",
+        result="tuple[Route, ...]",
         arguments=(
             Argument(
                 "family",
@@ -844,9 +900,11 @@ COMMANDS: Final[tuple[Command, ...]] = (
     ),
     Command(
         "route-del",
-        "network:route_del",
         "Delete a route of the main table: one that has all that is given, `scope` included, which is 253 for an "
         "IPv4 route without a gateway.",
+        operation="network:delete_route",
+        method="network.delete_route",
+        result="None",
         arguments=_ROUTE_ARGUMENTS,
         errors=(_NO_INTERFACE, _NO_ADDRESS, ("ESRCH", "there is no such route")),
         examples=(
@@ -857,8 +915,10 @@ COMMANDS: Final[tuple[Command, ...]] = (
     ),
     Command(
         "ipaddr-del",
-        "network:ipaddr_del",
         "Remove an address from an interface.",
+        operation="network:remove_address",
+        method="network.remove_address",
+        result="None",
         arguments=(_CIDR, _IFNAME),
         errors=(_NO_INTERFACE, _NO_ADDRESS, ("EADDRNOTAVAIL", "the interface does not have the address")),
         examples=(Example({"ip": "192.0.2.10/24", "ifname": "eth0"}, True),),
@@ -867,8 +927,10 @@ COMMANDS: Final[tuple[Command, ...]] = (
     ),
     Command(
         "net-iface-down",
-        "network:net_iface_down",
         "Set an interface down.",
+        operation="network:set_interface_down",
+        method="network.set_interface_down",
+        result="None",
         arguments=(_IFNAME,),
         errors=(_NO_INTERFACE,),
         examples=(Example({"ifname": "eth0"}, True),),

@@ -31,10 +31,11 @@ class Argument:
 
     name: as on the wire. kind: `str`, `int`, `bool`, or `list` or `dict` of `str`. help: its meaning and unit.
     required: it has no default. default: what an absent one means. minimum, maximum: of an
-    integer, inclusive. choices: the values allowed.
+    integer, inclusive. choices: the values allowed. python: the parameter of the client's method and of the
+    operation, if it is not `name`.
     """
 
-    __slots__ = ("choices", "default", "help", "kind", "maximum", "minimum", "name", "required")
+    __slots__ = ("choices", "default", "help", "kind", "maximum", "minimum", "name", "python", "required")
 
     def __init__(
         self,
@@ -46,6 +47,7 @@ class Argument:
         minimum: int = 0,
         maximum: int = INT64_MAX,
         choices: tuple[str | int, ...] = (),
+        python: str = "",
     ) -> None:
         self.name = name
         self.kind = kind
@@ -55,6 +57,7 @@ class Argument:
         self.minimum = minimum
         self.maximum = maximum
         self.choices = choices
+        self.python = python or name
 
     def check(self, value: Any) -> None:
         """Raise ArgumentError where `value` is not one that this argument takes."""
@@ -102,7 +105,12 @@ class Example:
 class Command:
     """One command of the agent: everything there is to know of it but its code.
 
-    handler: "module:function" below the dialect's package. returns: the answer, in words.
+    Exactly one of `operation` and `handler` is given, each as "module:function". operation: below
+    `phoenix_ga.agent.operations`; it is called with the arguments by their Python names, and its result is the
+    answer, `true` for None. handler: below the dialect's package; it is called with the context and the
+    arguments by their wire names.
+    method: the client's method, "group.name", or "name" for one of `Guest` itself; empty if it is written by
+    hand. result: the Python type that this method returns. returns: the answer, in words.
     changes: whether it changes the guest (audit log, read-only policy), or the pair of an
     argument and the value, or the values, with which it does. while_frozen: it cannot touch a frozen filesystem.
     inline: it never blocks, so the loop itself runs it. nowait: the function beside the handler that the loop runs
@@ -122,8 +130,11 @@ class Command:
         "handler",
         "help",
         "inline",
+        "method",
         "name",
         "nowait",
+        "operation",
+        "result",
         "returns",
         "takes_arguments",
         "urgent",
@@ -134,9 +145,12 @@ class Command:
     def __init__(
         self,
         name: str,
-        handler: str,
         help: str,
         *,
+        handler: str = "",
+        operation: str = "",
+        method: str = "",
+        result: str = "",
         arguments: tuple[Argument, ...] = (),
         returns: str = "`true`.",
         errors: tuple[tuple[str, str], ...] = (),
@@ -150,8 +164,11 @@ class Command:
         handle: str = "",
     ) -> None:
         self.name = name
-        self.handler = handler
         self.help = help
+        self.handler = handler
+        self.operation = operation
+        self.method = method
+        self.result = result
         self.arguments = arguments
         self.takes_arguments = bool(arguments)
         self.returns = returns

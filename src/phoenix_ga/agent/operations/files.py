@@ -162,14 +162,9 @@ def digest(path: str, algorithm: str, throttle: Throttle, length: int = INT64_MA
         os.close(fd)
 
 
-def change_owner(path: str, uid: int, gid: int) -> None:
-    """Set owner and group, following symbolic links."""
-    os.chown(encode_path(path), uid, gid)
-
-
-def change_mode(path: str, mode: int) -> None:
+def change_mode(path: str, perm: int) -> None:
     """Set the permissions, following symbolic links."""
-    os.chmod(encode_path(path), mode)
+    os.chmod(encode_path(path), perm)
 
 
 def status(path: str, follow: bool = False) -> os.stat_result:
@@ -190,31 +185,29 @@ def base_name(path: str) -> str:
     return path.rstrip("/").rpartition("/")[2] or path[:1]
 
 
-def make_directory(path: str, mode: int) -> None:
-    """Make a directory with permissions `mode`. Raises OSError (EEXIST, ENOENT)."""
-    name = encode_path(path)
-    os.mkdir(name, mode)
-    _set_special_bits(name, mode)
+def make_directory(path: str, perm: int, parents: bool) -> None:
+    """Make a directory with permissions `perm`.
 
-
-def make_directories(path: str, mode: int) -> None:
-    """Make a directory with permissions `mode`, and the parents that it lacks.
-
-    Raises OSError (EEXIST) where the path is there and no directory; a directory is fine.
+    parents: make the parents that it lacks as well, and take a directory that is there.
+    Raises OSError (EEXIST) where the path is there; with `parents` only if it is no directory.
     """
     name = encode_path(path)
+    if not parents:
+        os.mkdir(name, perm)
+        _set_special_bits(name, perm)
+        return
     try:
-        _make_one(name, mode)
+        _make_one(name, perm)
         return
     except FileNotFoundError:
         if not name:
             raise
-    parents = name.rstrip(b"/").split(b"/")[:-1]
-    for depth in range(1, len(parents) + 1):
-        parent = b"/".join(parents[:depth])
+    above = name.rstrip(b"/").split(b"/")[:-1]
+    for depth in range(1, len(above) + 1):
+        parent = b"/".join(above[:depth])
         if parent:
             _make_one(parent, _PARENT_MODE)
-    _make_one(name, mode)
+    _make_one(name, perm)
 
 
 def _make_one(name: bytes, mode: int) -> None:

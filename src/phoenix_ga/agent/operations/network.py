@@ -163,8 +163,17 @@ def remove_address(ip: str, interface: str) -> None:
         raise _explained(error, f"address {_shown(ip)} of {_shown(interface)}") from None
 
 
-def set_interface(interface: str, *, up: bool) -> None:
-    """Set an interface up or down."""
+def set_interface_up(interface: str) -> None:
+    """Set an interface up."""
+    _set_interface(interface, True)
+
+
+def set_interface_down(interface: str) -> None:
+    """Set an interface down."""
+    _set_interface(interface, False)
+
+
+def _set_interface(interface: str, up: bool) -> None:
     try:
         rtnetlink.set_link_up(_interface_index(interface), up)
     except OSError as error:

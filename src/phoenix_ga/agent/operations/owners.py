@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import grp
+import os
 import pwd
 from errno import EINVAL
+
+from phoenix_ga.agent.operations.files import encode_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,6 +41,14 @@ class Names:
             except KeyError:
                 self._groups[gid] = ""
         return self._groups[gid]
+
+
+def change_owner(path: str, uid: int, gid: int, user: str, group: str) -> None:
+    """Set owner and group of a file, following symbolic links.
+
+    uid, gid: -1 leaves it as it is. user, group: a name in place of the number, unless empty.
+    """
+    os.chown(encode_path(path), user_id(user) if user else uid, group_id(group) if group else gid)
 
 
 def user_id(name: str) -> int:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from typing import Any
+    from collections.abc import Callable, Mapping
+    from typing import Any, Final
 
+    from phoenix_ga.agent.context import Context
     from phoenix_ga.agent.protocol.call import CommandError
     from phoenix_ga.wire.declaration import Command
     from phoenix_ga.wire.messages import Request
 
     Pieces = list[bytes | bytearray | memoryview]
+
+_OPERATIONS: Final = "phoenix_ga.agent.operations."
 
 
 class Dialect:
@@ -37,6 +40,12 @@ class Dialect:
         """
         raise NotImplementedError
 
+    def handler(self, command: Command) -> Callable[..., Any]:
+        """Import and return the handler of a command, or make one that calls its operation."""
+        if command.operation:
+            return _forward(_load(_OPERATIONS, command.operation), command)
+        return _load(self.handlers, command.handler)
+
     def unknown(self, name: str) -> CommandError:
         """Return the error for a command that does not exist."""
         raise NotImplementedError
@@ -48,3 +57,19 @@ class Dialect:
     def encode_error(self, error: Exception, text: str, code: int, command: Command | None, tag: Any) -> bytes:
         """Return the answer that reports `error`, described by `text` and the errno `code` (or NO_CODE)."""
         raise NotImplementedError
+
+
+def _load(package: str, name: str) -> Callable[..., Any]:
+    module_name, _, function = name.partition(":")
+    found: Callable[..., Any] = getattr(__import__(package + module_name, fromlist=(function,)), function)
+    return found
+
+
+def _forward(operation: Callable[..., Any], command: Command) -> Callable[..., Any]:
+    """Return a handler that only calls an operation."""
+
+    def handler(context: Context, **arguments: Any) -> Any:
+        value = operation(**{argument.python: arguments[argument.name] for argument in command.arguments})
+        return True if value is None else value
+
+    return handler

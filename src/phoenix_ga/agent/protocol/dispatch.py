@@ -127,10 +127,9 @@ class Dispatcher:
         """Return the handler of a command; its module is imported on first use."""
         handler = self._handlers.get(command)
         if handler is None:
-            module_name, _, name = command.handler.partition(":")
-            module = __import__(dialect.handlers + module_name, fromlist=(name,))
-            handler = self._handlers[command] = getattr(module, name)
+            handler = self._handlers[command] = dialect.handler(command)
             if command.nowait:
+                module = __import__(handler.__module__, fromlist=(command.nowait,))
                 self._nowait_handlers[command] = getattr(module, command.nowait)
         return handler
 

@@ -77,30 +77,12 @@ def get_file_sha256sum(context: Context, path: str, length: int) -> str:
     return files.digest(path, "sha256", context.throttle, length)
 
 
-def file_chown(context: Context, path: str, uid: int, gid: int, user: str, group: str) -> bool:
-    files.change_owner(path, owners.user_id(user) if user else uid, owners.group_id(group) if group else gid)
-    return True
-
-
-def file_chmod(context: Context, path: str, perm: int) -> bool:
-    files.change_mode(path, perm)
-    return True
-
-
 def file_stat(context: Context, path: str, follow: bool, names: bool) -> dict[str, Any]:
     status = files.status(path, follow)
     entry = _entry(files.base_name(path), status)
     if names:
         entry.update(_names(owners.Names(), path, status))
     return entry
-
-
-def directory_create(context: Context, path: str, perm: int, parents: bool) -> bool:
-    if parents:
-        files.make_directories(path, perm)
-    else:
-        files.make_directory(path, perm)
-    return True
 
 
 def directory_list(context: Context, path: str, n: int, names: bool) -> JsonText:

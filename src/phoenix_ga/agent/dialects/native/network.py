@@ -25,30 +25,6 @@ def get_netifaces(context: Context) -> list[dict[str, Any]]:
     ]
 
 
-def ipaddr_add(context: Context, *, ip: str, ifname: str) -> bool:
-    """Add an address to an interface."""
-    network.add_address(ip, ifname)
-    return True
-
-
-def ipaddr_del(context: Context, *, ip: str, ifname: str) -> bool:
-    """Remove an address from an interface."""
-    network.remove_address(ip, ifname)
-    return True
-
-
-def net_iface_up(context: Context, *, ifname: str) -> bool:
-    """Set an interface up."""
-    network.set_interface(ifname, up=True)
-    return True
-
-
-def net_iface_down(context: Context, *, ifname: str) -> bool:
-    """Set an interface down."""
-    network.set_interface(ifname, up=False)
-    return True
-
-
 def get_route_list(context: Context, *, family: int) -> list[dict[str, Any]]:
     """List the routes of the main table."""
     return [
@@ -61,18 +37,6 @@ def get_route_list(context: Context, *, family: int) -> list[dict[str, Any]]:
         }
         for route in network.routes(family)
     ]
-
-
-def route_add(context: Context, *, ifname: str, dst: str, src: str, gateway: str, scope: int) -> bool:
-    """Add a route to the main table."""
-    network.add_route(ifname, dst, source=src, gateway=gateway, scope=scope)
-    return True
-
-
-def route_del(context: Context, *, ifname: str, dst: str, src: str, gateway: str, scope: int) -> bool:
-    """Delete a route of the main table."""
-    network.delete_route(ifname, dst, source=src, gateway=gateway, scope=scope)
-    return True
 
 
 def _destination(route: network.Route) -> dict[str, str]:

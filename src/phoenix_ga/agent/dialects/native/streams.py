@@ -60,7 +60,7 @@ def directory_put(context: Context, path: str, owners: bool, set_id: bool, windo
     is_new = not os.path.isdir(name)
     if is_new and os.path.lexists(name):
         raise OSError(ENOTDIR, os.strerror(ENOTDIR), path)
-    files.make_directories(path, 0o755)
+    files.make_directory(path, 0o755, parents=True)
     flags = {"new": is_new, "owners": owners, "set-id": set_id}
     process = _start_archiver("put", path, *(flag for flag in flags if flags[flag]))
     return Opened({"window": process.main.window}, {"stream": process.main, "stderr": process.error}, window)

@@ -184,8 +184,8 @@ class GuestCommand(Command):
     ) -> None:
         super().__init__(
             name,
-            handler,
             help,
+            handler=handler,
             changes=changes,
             while_frozen=while_frozen,
             inline=inline,
