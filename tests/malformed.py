@@ -116,6 +116,7 @@ CASES: list[Case] = [
     ("objects nested 100,000 deep", b'{"a":' * 100_000 + b"\n", -1, "nested too deeply"),
     ("a tag nested 100,000 deep", b'{"tag": ' + b"[" * 100_000 + b"]" * 100_000 + b"}\n", -1, "nested too deeply"),
     ("a million elements", b'{"tag": [' + b"0," * 1_000_000 + b"0]}\n", -1, "more than 100000 elements"),
+    ("100,000 objects on a line", b"{}" * 100_000 + b"\n", -1, "more than 1000 objects on one line"),
     ("a line of 100 MiB", b"x" * (100 << 20) + b"\n", EMSGSIZE, "longer than the limit"),
     ("a string of 100 MiB", b'{"execute": "' + b"x" * (100 << 20) + b'"}\n', EMSGSIZE, "longer than the limit"),
     ("a damaged frame", b"\xfb" + b"x" * 20 + b"\n", EBADMSG, "damaged frame header"),

@@ -176,24 +176,6 @@ def test_a_parser_is_idle_only_between_units() -> None:
     assert idle == [True, False, False, True]
 
 
-def test_a_byte_at_a_time_costs_linear_work() -> None:
-    class Counted(bytearray):
-        searched = 0
-
-        def find(self, *arguments: int) -> int:  # type: ignore[override]
-            Counted.searched += 1
-            return super().find(*arguments)
-
-    parser = Parser()
-    parser._buffer = Counted()
-    for _ in range(1000):
-        parser.receive(b"x")
-        assert parser.next_unit() is None
-        assert parser._searched == parser.pending
-    # For the newline, for 0xFF, and for the beginning of an object.
-    assert Counted.searched <= 4000
-
-
 def test_a_reset_forgets_the_half_of_a_unit() -> None:
     parser = Parser()
     parser.receive(frame(b"payload")[:-1])

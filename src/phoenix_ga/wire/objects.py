@@ -1,29 +1,43 @@
-"""Where a JSON object ends that no newline ends: clients of the QEMU Guest Agent need not send one.
+"""Find where a JSON object ends if no newline ends it: clients of the QEMU Guest Agent need not send one.
 
-Looks at each byte once, however many pieces an object comes in. It does not check the text: what
-is no JSON is still a unit, for whoever tells what is wrong with it.
+The text is not validated. Text that is not JSON becomes a unit too, so that it can be answered with an error.
+The work is proportional to the bytes scanned, however many objects there are and in whatever pieces they arrive.
 """
 
 from __future__ import annotations
 
+from phoenix_ga.wire.json_text import ELEMENTS_MAX, JsonError
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Final
+    from typing import Final, Union
+
+    Buffer = Union[bytes, bytearray]
+
+# Objects taken from one line; a client that pipelines sends a few.
+OBJECTS_MAX: Final = 1000
+# Brackets and quotes in such a line: an element has two quotes or brackets, and a name two quotes.
+_MARKS_MAX: Final = 4 * ELEMENTS_MAX
 
 _OPENING: Final = (b"{", b"[")
 _OPENING_BYTES: Final = b"{["
-_NO_BRACKETS: Final = bytes(byte for byte in range(256) if byte not in b"[]{}")
+_BRACKETS: Final = b"[]{}"
+_NO_BRACKETS: Final = bytes(byte for byte in range(256) if byte not in _BRACKETS)
+_NO_MARKS: Final = _NO_BRACKETS.translate(None, b"\"'")
 _QUOTES: Final = (b'"', b"'")
 _APOSTROPHE: Final = 0x27
-_BACKSLASH: Final = 0x5C
 _WHITE: Final = b"\r\n\t "
+# Search one piece at a time: a byte found far ahead would be searched for again after each object.
+_PIECE: Final = 1024
 
 
-class ObjectScan:
-    """Follows the brackets and strings of one JSON text.
+class ObjectScanner:
+    """Tracks the brackets and strings of one JSON text.
 
-    depth: how many brackets are open. in_string: whether it is inside a string. position: of the
-    first byte that was not looked at.
+    Attributes:
+        depth: Number of open brackets.
+        in_string: Whether the last byte scanned is inside a string.
+        position: Index of the first byte that was not scanned.
     """
 
     __slots__ = ("_quote", "_string_start", "depth", "position")
@@ -32,7 +46,7 @@ class ObjectScan:
         self.reset()
 
     def reset(self) -> None:
-        """Begin anew, with the first byte of the buffer."""
+        """Start again at the first byte of the buffer."""
         self.position = 0
         self.depth = 0
         self._quote = b""
@@ -40,74 +54,97 @@ class ObjectScan:
 
     @property
     def in_string(self) -> bool:
-        """Whether the last byte looked at is inside a string."""
         return bool(self._quote)
 
-    def end_string(self) -> None:
-        """Forget that there is a string: a newline has ended it."""
-        self._quote = b""
-
-    def find_end(self, buffer: bytearray, limit: int) -> int:
-        """Return where the text ends whose last bracket closes before `limit`, or -1 where none does yet."""
+    def find_end(self, buffer: Buffer, limit: int) -> int:
+        """Return the index after the bracket that closes the object, or -1 if none before `limit` does."""
         while self.position < limit:
             if self._quote:
                 self._leave_string(buffer, limit)
-            elif not self.depth:
-                # An apostrophe out here is part of what is no JSON anyway.
-                self.position = _first(buffer, _OPENING, self.position, limit) + 1
-                if not self.position:
-                    self.position = limit
-                    return -1
-                self.depth = 1
-            else:
-                quote = _first(buffer, _QUOTES, self.position, limit)
-                end = self._follow_brackets(buffer, limit if quote < 0 else quote)
-                if end >= 0:
-                    return end
-                if quote >= 0:
-                    self._quote = _QUOTES[buffer[quote] == _APOSTROPHE]
-                    self._string_start = self.position = quote + 1
+                continue
+            stop = min(self.position + _PIECE, limit)
+            if not self.depth:
+                # An apostrophe outside an object belongs to text that is not JSON.
+                opening = _first(buffer, _OPENING, self.position, stop)
+                self.depth = int(opening >= 0)
+                self.position = opening + 1 or stop
+                continue
+            quote = _first(buffer, _QUOTES, self.position, stop)
+            end = self._follow_brackets(buffer, stop if quote < 0 else quote)
+            if end >= 0:
+                return end
+            if quote >= 0:
+                self._quote = _QUOTES[buffer[quote] == _APOSTROPHE]
+                self._string_start = self.position = quote + 1
         return -1
 
-    def _leave_string(self, buffer: bytearray, limit: int) -> None:
+    def _leave_string(self, buffer: Buffer, limit: int) -> None:
         quote = buffer.find(self._quote, self.position, limit)
         if quote < 0:
             self.position = limit
             return
         self.position = quote + 1
-        escapes = quote
-        while escapes > self._string_start and buffer[escapes - 1] == _BACKSLASH:
-            escapes -= 1
-        if (quote - escapes) % 2 == 0:
+        if _backslashes(buffer, self._string_start, quote) % 2 == 0:
             self._quote = b""
 
-    def _follow_brackets(self, buffer: bytearray, limit: int) -> int:
-        """Follow the brackets of a piece without strings; return the end of the text, or -1."""
+    def _follow_brackets(self, buffer: Buffer, limit: int) -> int:
+        """Scan bytes outside strings. Return the index after the object, or -1 if it does not end there."""
         brackets = buffer[self.position : limit].translate(None, _NO_BRACKETS)
-        for bracket in brackets:
-            self.position = buffer.index(bracket, self.position) + 1
-            self.depth += 1 if bracket in _OPENING_BYTES else -1
-            if not self.depth:
-                return self.position
+        closing = brackets.count(b"}") + brackets.count(b"]")
+        if closing < self.depth:
+            self.depth += len(brackets) - 2 * closing
+        else:
+            for bracket in brackets:
+                self.position = buffer.index(bracket, self.position) + 1
+                self.depth += 1 if bracket in _OPENING_BYTES else -1
+                if not self.depth:
+                    return self.position
         self.position = limit
         return -1
 
 
-def _first(buffer: bytearray, wanted: tuple[bytes, ...], start: int, limit: int) -> int:
+def _first(buffer: Buffer, wanted: tuple[bytes, ...], start: int, limit: int) -> int:
     """Return the index of the first of two bytes, or -1."""
     found = buffer.find(wanted[0], start, limit)
     other = buffer.find(wanted[1], start, limit if found < 0 else found)
     return found if other < 0 else other
 
 
+def _backslashes(buffer: Buffer, start: int, end: int) -> int:
+    """Return the number of backslashes right before `end`."""
+    first = end
+    while first > start:
+        piece = buffer[max(start, first - _PIECE) : first]
+        others = len(piece.rstrip(b"\\"))
+        first -= len(piece) - others
+        if others:
+            break
+    return end - first
+
+
 def split_objects(line: bytes) -> list[bytes]:
-    """Return the parts of a line, each of which ends where an object does, and what is left of it."""
-    buffer = bytearray(line)
-    scan = ObjectScan()
-    parts = []
+    """Split a line after each object in it.
+
+    Returns:
+        The parts, without white space before them; what follows the last object is one more part.
+
+    Raises:
+        JsonError: if there are more objects, or more brackets and quotes, than any client sends.
+    """
+    if len(line) > _MARKS_MAX and len(line.translate(None, _NO_MARKS)) > _MARKS_MAX:
+        raise JsonError(f"more than {_MARKS_MAX} brackets and quotes on a line of several objects")
+    scanner = ObjectScanner()
+    parts: list[bytes] = []
     start = 0
-    while (end := scan.find_end(buffer, len(buffer))) >= 0:
+    while (end := scanner.find_end(line, len(line))) >= 0:
+        if len(parts) == OBJECTS_MAX:
+            raise too_many_objects()
         parts.append(line[start:end].lstrip(_WHITE))
         start = end
     rest = line[start:].lstrip(_WHITE)
     return [*parts, rest] if rest else parts
+
+
+def too_many_objects() -> JsonError:
+    """Return the error for a line with more than OBJECTS_MAX objects."""
+    return JsonError(f"more than {OBJECTS_MAX} objects on one line")

@@ -11,7 +11,7 @@ from __future__ import annotations
 from errno import EBADMSG, EMSGSIZE, ENOMEM
 
 from phoenix_ga.wire.frames import HEADER_SIZE, MAGIC, PAYLOAD_LIMIT, FrameError, decode_header
-from phoenix_ga.wire.objects import ObjectScan
+from phoenix_ga.wire.objects import ObjectScanner
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 LINE_LIMIT: Final = 64 * 1024 * 1024
 
 RESET_BYTE: Final = b"\xff"
+_MAGIC_BYTE: Final = bytes((MAGIC,))
 _WHITE: Final = b"\r\n\t "
-_WHITE_PIECE: Final = 1024
+_SKIPPED: Final = _WHITE + RESET_BYTE
+_PIECE: Final = 1024
 
 # More newlines than a frame cut short can swallow: after them, any parser is between units.
 RESYNC_PADDING_SIZE: Final = HEADER_SIZE + PAYLOAD_LIMIT
@@ -88,8 +90,8 @@ class Parser:
         "_buffer",
         "_dropping",
         "_exhausted",
+        "_next",
         "_object",
-        "_searched",
         "_view",
         "line_limit",
         "lines_only",
@@ -100,12 +102,12 @@ class Parser:
         self.line_limit = line_limit
         self.lines_only = lines_only
         self.spans_lines = False
-        self._object = ObjectScan()
+        self._object = ObjectScanner()
         self._buffer = bytearray()
         # What was received behind that, and not copied yet; it begins with a frame.
         self._view: memoryview | None = None
-        # So far there is no end of the line: a peer that sends byte by byte costs linear work.
-        self._searched = 0
+        # Where the first of each is, or up to where there is none: no byte is looked at twice for it.
+        self._next = {b"\n": 0, RESET_BYTE: 0, _MAGIC_BYTE: 0}
         self._dropping = False
         self._exhausted = False
 
@@ -133,8 +135,7 @@ class Parser:
         try:
             self._buffer += data
         except MemoryError:
-            self._buffer = bytearray()
-            self._searched = 0
+            self._clear()
             self._dropping = self._exhausted = True
             # Now there is memory; the end of what is dropped may be in this piece.
             self._buffer += data
@@ -147,10 +148,8 @@ class Parser:
 
     def reset(self) -> None:
         """Forget what was received: the peer is another one now."""
-        self._buffer = bytearray()
+        self._clear()
         self._view = None
-        self._object.reset()
-        self._searched = 0
         self._dropping = False
         self._exhausted = False
 
@@ -185,12 +184,9 @@ class Parser:
             first = buffer[0]
             if first == MAGIC:
                 return self._next_frame()
-            if first in _WHITE:
+            if first in _SKIPPED:
                 # A piece at a time: to strip the whole buffer is to copy it.
-                piece = buffer[:_WHITE_PIECE]
-                del buffer[: len(piece) - len(piece.lstrip(_WHITE))]
-            elif first == 0xFF:
-                del buffer[:1]
+                self._forget(_leading(buffer[:_PIECE], _SKIPPED))
             else:
                 end = self._find_end()
                 length = len(buffer) if end < 0 else end
@@ -212,16 +208,22 @@ class Parser:
     def _is_plain(self, end: int) -> bool:
         """Tell whether all up to `end` is one unit, whatever objects are in it."""
         buffer = self._buffer
-        return 0 <= end <= self.line_limit and buffer[end] == 0x0A and buffer.find(MAGIC, 0, end) < 0
+        return 0 <= end <= self.line_limit and buffer[end] == 0x0A and self._find(_MAGIC_BYTE) > end
 
     def _take_line(self, end: int, next: int) -> Line:
         line = Line(bytes(memoryview(self._buffer)[:end]))
         self._forget(next)
         return line
 
+    def _clear(self) -> None:
+        self._buffer = bytearray()
+        self._object.reset()
+        self._next = dict.fromkeys(self._next, 0)
+
     def _forget(self, length: int) -> None:
         del self._buffer[:length]
-        self._searched = 0
+        for wanted, position in self._next.items():
+            self._next[wanted] = position - length if position > length else 0
         self._object.reset()
 
     def _is_space_at(self, newline: int) -> bool:
@@ -230,33 +232,33 @@ class Parser:
             return False
         if self._buffer[newline] == 0xFF:
             return False
-        self._object.position = self._searched = newline + 1
+        stop = newline + _leading(self._buffer[newline : newline + _PIECE], _WHITE)
+        self._object.position = self._next[b"\n"] = stop
         return True
 
     def _find_end(self) -> int:
         """Return the index of the newline or 0xFF that comes first, or -1."""
-        newline = self._buffer.find(b"\n", self._searched)
-        reset = self._buffer.find(RESET_BYTE, self._searched, newline if newline >= 0 else len(self._buffer))
-        if reset >= 0:
-            return reset
-        self._searched = len(self._buffer)
-        return newline
+        end = min(self._find(b"\n"), self._find(RESET_BYTE))
+        return end if end < len(self._buffer) else -1
+
+    def _find(self, wanted: bytes) -> int:
+        """Return the index of the first of the bytes `wanted`, or the length of the buffer."""
+        found = self._buffer.find(wanted, self._next[wanted])
+        position = self._next[wanted] = found if found >= 0 else len(self._buffer)
+        return position
 
     def _drop(self) -> bool:
         """Drop up to the end of what is no unit; tell whether that end has come."""
-        self._searched = 0
         end = self._find_end()
-        self._object.reset()
-        self._searched = 0
         if end < 0:
-            self._buffer.clear()
+            self._clear()
             return False
-        del self._buffer[: end + 1]
+        self._forget(end + 1)
         self._dropping = False
         return True
 
     def _refuse_line(self, length: int) -> Damage:
-        del self._buffer[:length]
+        self._forget(length)
         self._dropping = True
         return Damage(EMSGSIZE, f"line is longer than the limit of {self.line_limit} bytes")
 
@@ -268,17 +270,17 @@ class Parser:
             type, stream, length = decode_header(buffer)
         except FrameError as error:
             # The next newline is the first place where a unit could begin again.
-            del buffer[:1]
+            self._forget(1)
             self._dropping = True
             return Damage(EBADMSG, str(error))
         end = HEADER_SIZE + length
         if len(buffer) < end:
             return None
         if len(buffer) == end:
-            self._buffer = bytearray()
+            self._clear()
             return Frame(type, stream, memoryview(buffer)[HEADER_SIZE:])
         payload = bytes(memoryview(buffer)[HEADER_SIZE:end])
-        del buffer[:end]
+        self._forget(end)
         return Frame(type, stream, payload)
 
     def _frame_in_view(self, view: memoryview) -> Frame | None:
@@ -307,6 +309,11 @@ class Parser:
             except FrameError:
                 return -1
         return start if start < len(data) and data[start] == MAGIC else -1
+
+
+def _leading(piece: bytearray, characters: bytes) -> int:
+    """Return how many bytes of `characters` a piece begins with."""
+    return len(piece) - len(piece.lstrip(characters))
 
 
 def resync_padding() -> bytes:

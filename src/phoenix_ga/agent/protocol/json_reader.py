@@ -7,6 +7,7 @@ qobject/json-lexer.c, json-streamer.c and json-parser.c.
 from __future__ import annotations
 
 from phoenix_ga.wire.json_text import ELEMENTS_MAX
+from phoenix_ga.wire.objects import OBJECTS_MAX, too_many_objects
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,8 +24,8 @@ _LOST: Final = bytes(byte for byte in range(256) if byte not in _RECOVERED)
 _ESCAPES: Final = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", '"': '"', "'": "'", "\\": "\\", "/": "/"}
 _HEXADECIMAL: Final = frozenset("0123456789abcdefABCDEF")
 _KEYWORDS: Final = {"true": True, "false": False, "null": None}
-# In strings, all that needs no second look.
-_PLAIN: Final = bytes(byte for byte in range(0x20, 0xFE) if byte != 0x5C)
+_SEPARATORS: Final = _WHITE + b"\xfe\xff"
+_IN_STRINGS: Final = bytes(range(0x20, 0xFE))
 _NESTING_MAX: Final = 200
 _PIECE: Final = 4096
 
@@ -42,7 +43,18 @@ class ReadError(ValueError):
 
 
 def read_values(line: bytes) -> Iterator[Any]:
-    """Yield each JSON value of a line, and a ReadError for each piece that is none."""
+    """Yield each JSON value of a line, and a ReadError for each piece that is none.
+
+    Raises:
+        JsonError: after OBJECTS_MAX of them.
+    """
+    for count, value in enumerate(_read_values(line)):
+        if count == OBJECTS_MAX:
+            raise too_many_objects()
+        yield value
+
+
+def _read_values(line: bytes) -> Iterator[Any]:
     tokens: list[tuple[str, str]] = []
     braces = brackets = 0
     for count, (kind, text) in enumerate(_tokens(line)):
@@ -73,12 +85,9 @@ def read_values(line: bytes) -> Iterator[Any]:
 def _tokens(line: bytes) -> Iterator[tuple[str, str]]:
     """Yield the kind and the text of each token."""
     position = 0
-    while position < len(line):
-        first = line[position]
-        start = position
-        position += 1
-        if first in _WHITE or first >= 0xFE:
-            continue
+    while (start := _skip(line, position, _SEPARATORS)) < len(line):
+        first = line[start]
+        position = start + 1
         whole = True
         if first in _PUNCTUATION:
             kind = chr(first)
@@ -114,18 +123,20 @@ def _skip(line: bytes, position: int, characters: bytes) -> int:
 def _string_end(line: bytes, position: int, quote: int) -> tuple[int, bool]:
     """Return the index behind a string, and whether it is a whole one."""
     while position < len(line):
-        limit = min(position + _PIECE, len(line))
-        end = line.find(quote, position, limit)
-        piece = line[position : limit if end < 0 else end]
-        rest = piece.lstrip(_PLAIN)
-        position += len(piece) - len(rest)
-        if not rest:
-            if end >= 0:
-                return end + 1, True
-        elif rest[0] == 0x5C:
-            position += 2
-        else:
-            return position + 1, False
+        end = line.find(quote, position, position + _PIECE)
+        piece = line[position : position + _PIECE if end < 0 else end + 1]
+        if b"\\" in piece:
+            # Hide escaped quotes, and keep the length.
+            piece = line[position : position + _PIECE].replace(b"\\\\", b"  ").replace(b"\\%c" % quote, b"  ")
+        end = piece.find(quote)
+        text = piece if end < 0 else piece[:end]
+        rest = text.lstrip(_IN_STRINGS)
+        if rest:
+            return position + len(text) - len(rest) + 1, False
+        if end >= 0:
+            return position + end + 1, True
+        # A backslash at the end escapes the first byte of the next piece.
+        position += len(piece) - (len(piece) == _PIECE and piece.endswith(b"\\"))
     return len(line), False
 
 
@@ -225,8 +236,10 @@ def _number(text: str) -> Any:
 
 def _unescape(text: str) -> str:
     """Return what a string with its quotes stands for. Raises ReadError."""
-    if any("\udc80" <= character <= "\udcff" for character in text):
-        raise ReadError("invalid UTF-8 sequence in string")
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise ReadError("invalid UTF-8 sequence in string") from None
     inner = text[1:-1]
     if "\\" not in inner:
         return inner

@@ -131,9 +131,12 @@ class LineReader:
             raise NotLoadedError(lambda: __import__(_LENIENT))
         from phoenix_ga.agent.protocol.json_reader import ReadError, read_values
 
-        values = list(read_values(line))
-        if self.dialect is self._native and not any(map(_is_guest_request, values)):
-            return self._read_each(line) or [self._failed(str(error), NO_TAG, len(line))]
+        try:
+            values = list(read_values(line))
+            if self.dialect is self._native and not any(map(_is_guest_request, values)):
+                return self._read_each(line) or [self._failed(str(error), NO_TAG, len(line))]
+        except JsonError as refused:
+            return [self._failed(str(refused), NO_TAG, len(line))]
         size = len(line) // len(values) if values else 0
         return [
             self._failed(str(value), NO_TAG, size) if isinstance(value, ReadError) else self._call(value, size)
