@@ -1,4 +1,4 @@
-"""Write the reference of commands from their declarations: `python -m tools.reference [--check]`."""
+"""Write docs/commands.md from the declarations of the commands: `python -m tools.reference [--check]`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 from phoenix_ga.wire.commands import COMMANDS
 from phoenix_ga.wire.declaration import TYPE_NAMES, Argument, Command, Example
@@ -17,27 +18,49 @@ TARGET = Path(__file__).parent.parent / "docs" / "commands.md"
 HEAD = """\
 # Commands
 
-This page is written by `make docs` from the declarations in `src/phoenix_ga/wire/commands.py`.
-The examples are run, in this order, against the agent in a real guest by the tests. Each is a line to
-type into `socat - UNIX-CONNECT:SOCKET` and the answer to it. Values that differ from guest to guest
-are those of one guest; a handle is whatever `file-open` returned.
+Send a request as one line of JSON, and read the answer as one line:
 
-Every command may also be refused: with `EINVAL` for arguments that are missing, unknown or of the wrong
-type, `EPERM` by the guest's policy, `EBUSY` while filesystems are frozen (unless it says below that it is
-served then), `EAGAIN` where too many commands are under way, and -1 where the line is no request or there
-is no such command. [protocol.md](protocol.md) has the form of requests and answers.
+```
+$ echo '{"execute": "ping"}' | socat - UNIX-CONNECT:SOCKET,shut-none
+{"return": "1.0.0"}
+```
+
+[protocol.md](protocol.md) describes requests, answers and streams.
+
+- Each example is a request and its answer. The tests run them against the agent in a real guest, in the order of
+  this page. Values that depend on the guest are those of one guest. A handle is whatever `file-open` returned.
+- Every command can fail with `EINVAL` (an argument is missing, unknown, or of the wrong type or value), `EPERM` (the
+  guest's policy forbids it), `EBUSY` (filesystems are frozen, and the command is not served then), `EAGAIN` (too many
+  commands are running) or -1 (the line is not a request, or the command does not exist). "Errors" lists the others.
+- "Python" is the method of the [client library](client.md), on the object `guest`.
+
+`make docs` generates this page from `src/phoenix_ga/wire/commands/`.
 """
+
+# The methods that are not generated from the declarations.
+METHODS: Final = {
+    "file-write": "files.write_handle",
+    "file-get": "files.get_stream",
+    "file-put": "files.put_stream",
+    "directory-get": "files.get_tree_stream",
+    "directory-put": "files.put_tree_stream",
+    "exec": "exec",
+    "exec-attach": "processes.attach",
+    "listen": "listen",
+    "connect": "connect",
+    "get-freeze-status": "filesystems.status",
+}
 
 
 def render() -> str:
     """Return the page."""
     lines = [HEAD]
-    lines.append("| command | what it does | changes the guest | while frozen |")
+    lines.append("| command | purpose | changes the guest | served while frozen |")
     lines.append("|---|---|---|---|")
     for command in COMMANDS:
         frozen = "yes" if command.while_frozen else ""
-        first = command.help.split(". ")[0].split(".\n")[0].rstrip(".")
-        lines.append(f"| [`{command.name}`](#{command.name}) | {first} | {_changes(command)} | {frozen} |")
+        summary = command.help.split(". ")[0].split(".\n")[0].rstrip(".")
+        lines.append(f"| [`{command.name}`](#{command.name}) | {summary} | {_changes(command)} | {frozen} |")
     for command in COMMANDS:
         lines += ["", *_section(command)]
     return "\n".join(lines) + "\n"
@@ -46,7 +69,7 @@ def render() -> str:
 def _changes(command: Command) -> str:
     if isinstance(command.changes, tuple):
         name, value = command.changes
-        return f"with `{name}` `{value}`"
+        return f"if `{name}` is `{value}`"
     return "yes" if command.changes else ""
 
 
@@ -56,7 +79,7 @@ def _section(command: Command) -> Iterator[str]:
     yield command.help
     if command.aliases:
         yield ""
-        yield f"Old name, deprecated: {', '.join(f'`{alias}`' for alias in command.aliases)}."
+        yield f"Deprecated name: {', '.join(f'`{alias}`' for alias in command.aliases)}."
     if command.arguments:
         yield ""
         yield "| argument | type | default | meaning |"
@@ -67,12 +90,17 @@ def _section(command: Command) -> Iterator[str]:
     yield f"Returns: {command.returns}"
     if command.errors:
         yield ""
-        yield "Errors: " + "; ".join(f"`{name}`: {when}" for name, when in command.errors) + "."
-    yield ""
-    yield "```"
-    for example in command.examples:
-        yield from _example(command, example)
-    yield "```"
+        yield "Errors: " + "; ".join(f"`{name}`: {cause}" for name, cause in command.errors) + "."
+    method = command.method or METHODS.get(command.name)
+    if method:
+        yield ""
+        yield f"Python: `guest.{method}`"
+    if command.examples:
+        yield ""
+        yield "```"
+        for example in command.examples:
+            yield from _example(command, example)
+        yield "```"
 
 
 def _default(argument: Argument) -> str:
@@ -89,7 +117,7 @@ def _example(command: Command, example: Example) -> Iterator[str]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Write docs/commands.md from the declarations of the commands.")
-    parser.add_argument("--check", action="store_true", help="only tell whether it is up to date")
+    parser.add_argument("--check", action="store_true", help="Only check that the page is up to date.")
     if parser.parse_args().check:
         return 0 if TARGET.read_text() == render() else 1
     TARGET.write_text(render())

@@ -313,6 +313,8 @@ def test_a_listing_stops_at_n(client: LineClient, tmp_path: Path) -> None:
     for count in (1, 3, 10, 11):
         answer = client.call("directory-list", path=str(tmp_path / "listed"), n=count)
         assert [entry["name"] for entry in answer] == [entry["name"] for entry in everything[:count]]
+    for count in (0, -1, -(2**63)):
+        assert client.call("directory-list", path=str(tmp_path / "listed"), n=count) == everything
     assert refused(client, "directory-list", path=str(tmp_path / "listed/1"))[0] == "ENOTDIR"
 
 
@@ -323,6 +325,7 @@ def test_a_listing_longer_than_the_limit_is_refused_and_a_part_of_it_is_not(tmp_
     with AgentProcess(tmp_path, "--listing-limit", "10") as agent, agent.connect() as client:
         code, text = refused(client, "directory-list", path=str(tmp_path / "listed"))
         assert (code, "more than 10 entries" in text) == ("E2BIG", True)
+        assert refused(client, "directory-list", path=str(tmp_path / "listed"), n=-1)[0] == "E2BIG"
         assert len(client.call("directory-list", path=str(tmp_path / "listed"), n=10)) == 10
 
 

@@ -82,7 +82,7 @@ def test_another_user_is_another_user_entirely(talk: Talk, endpoint: str) -> Non
         ({"argv": ["/etc/passwd"]}, PermissionError, "/etc/passwd"),
         ({"argv": ["true"], "user": "no-such-user"}, FileNotFoundError, "no user 'no-such-user'"),
         ({"argv": ["true"], "directory": "/no/such"}, FileNotFoundError, "/no/such"),
-        ({"argv": ["true"], "env": {"A=B": "c"}}, OSError, "no name of an environment variable"),
+        ({"argv": ["true"], "env": {"A=B": "c"}}, OSError, "not a valid name of an environment variable"),
     ],
 )
 def test_what_cannot_be_started_says_why(

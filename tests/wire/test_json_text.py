@@ -78,5 +78,5 @@ def test_values_that_json_lacks_are_refused() -> None:
     for value in (math.nan, math.inf):
         with pytest.raises(ValueError, match="not JSON compliant"):
             encode_json(value)
-    with pytest.raises(TypeError, match="bytes has no form in JSON"):
+    with pytest.raises(TypeError, match="bytes cannot be encoded as JSON"):
         encode_json(b"x")

@@ -150,7 +150,7 @@ def test_a_direction_that_does_not_exist_takes_nothing() -> None:
     assert stream.over
     with pytest.raises(StreamViolation):
         stream.receive(Frame(DATA, 1, b""))
-    with pytest.raises(ValueError, match="more than may be sent"):
+    with pytest.raises(ValueError, match="exceed the credit"):
         stream.data_header(1)
 
 
@@ -184,7 +184,7 @@ def test_zeros_without_end_are_not_taken() -> None:
     stream.receive(Frame(SKIP, 1, bytes(8)))
     # No data at all makes no difference.
     stream.receive(Frame(DATA, 1, b""))
-    with pytest.raises(StreamViolation, match="two skips in a row"):
+    with pytest.raises(StreamViolation, match="two SKIP frames in a row"):
         stream.receive(Frame(SKIP, 1, bytes(8)))
 
 

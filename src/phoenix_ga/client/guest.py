@@ -25,9 +25,10 @@ from phoenix_ga.client.streams import GuestStream
 from phoenix_ga.client.transfer import Progress, Transferred, get_file, put_file, relay_file
 from phoenix_ga.client.transport import Transport
 from phoenix_ga.client.trees import DirectoryStream, TransferredTree, get_tree, put_tree, relay_tree
+from phoenix_ga.wire.base64_text import encode_base64
 from phoenix_ga.wire.commands import AF_UNSPEC, READ_COUNT_DEFAULT, WINDOW_DEFAULT
 from phoenix_ga.wire.declaration import INT64_MAX
-from phoenix_ga.wire.messages import Request, encode_base64
+from phoenix_ga.wire.messages import Request
 from phoenix_ga.wire.units import LINE_LIMIT
 
 CONNECT_TIMEOUT: Final = 10.0

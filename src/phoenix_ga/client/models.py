@@ -10,7 +10,7 @@ import stat
 from dataclasses import dataclass
 
 from phoenix_ga.client.shapes import Shape, ShapeError
-from phoenix_ga.wire.messages import decode_base64
+from phoenix_ga.wire.base64_text import decode_base64
 
 
 def _read_time(shape: Shape) -> int:

@@ -1,7 +1,6 @@
-"""How a command is declared, and the argument checks that follow from a declaration.
+"""Declare a command, and check the arguments of a request against its declaration.
 
-The agent checks requests with it; the reference, the completion and the policy names are
-derived from it. Imported in the guest, so it imports nothing.
+The guest imports this module, so it imports nothing itself.
 """
 
 from __future__ import annotations
@@ -23,16 +22,20 @@ TYPE_NAMES: Final[dict[type, str]] = {
 
 
 class ArgumentError(ValueError):
-    """The arguments of a request do not fit the declaration of its command."""
+    """The arguments of a request do not match the declaration of its command."""
 
 
 class Argument:
     """One argument of a command.
 
-    name: as on the wire. kind: `str`, `int`, `bool`, or `list` or `dict` of `str`. help: its meaning and unit.
-    required: it has no default. default: what an absent one means. minimum, maximum: of an
-    integer, inclusive. choices: the values allowed. python: the parameter of the client's method and of the
-    operation, if it is not `name`.
+    Args:
+        name: Name on the wire.
+        kind: `str`, `int`, `bool`, or `list` or `dict` of `str`.
+        help: Meaning and unit.
+        default: Value of an absent argument; None: the argument is required.
+        minimum, maximum: Inclusive range of an integer.
+        choices: Allowed values; empty: all.
+        python: Parameter of the client's method and of the operation, if it is not `name`.
     """
 
     __slots__ = ("choices", "default", "help", "kind", "maximum", "minimum", "name", "python", "required")
@@ -60,8 +63,8 @@ class Argument:
         self.python = python or name
 
     def check(self, value: Any) -> None:
-        """Raise ArgumentError where `value` is not one that this argument takes."""
-        # JSON has no integer type of its own: `true` is no number here, and neither is 1.0.
+        """Raise ArgumentError if `value` has the wrong type or is out of range."""
+        # Nothing is converted: neither `true` nor 1.0 is an integer.
         kind: type = type(value)
         if kind is not self.kind:
             raise ArgumentError(f"argument '{self.name}' must be a{_article(self.kind)}")
@@ -82,15 +85,17 @@ class Argument:
         if type(text) is not str:
             raise ArgumentError(f"argument '{self.name}' must be a{_article(self.kind)}")
         if "\0" in text:
-            raise ArgumentError(f"argument '{self.name}' must not hold a NUL character")
+            raise ArgumentError(f"argument '{self.name}' must not contain a NUL character")
 
 
 class Example:
-    """A request of the command and its answer, for the reference and for the tests that run it.
+    """An example request and its answer. The reference shows it, and the tests run it.
 
-    arguments: of the request. answer: what `return` holds. exact: the answer is always this very
-    value; otherwise it tells the shape (the same members and types). opens: a file that is opened
-    for reading first, whose handle the request uses.
+    Args:
+        arguments: Arguments of the request.
+        answer: Value of `return`.
+        exact: The answer is always equal to `answer`; otherwise, only members and types are the same.
+        opens: File to open for reading first; the request uses its handle.
     """
 
     __slots__ = ("answer", "arguments", "exact", "opens")
@@ -103,21 +108,29 @@ class Example:
 
 
 class Command:
-    """One command of the agent: everything there is to know of it but its code.
+    """The declaration of a command: all of it but its code.
 
-    Exactly one of `operation` and `handler` is given, each as "module:function". operation: below
-    `phoenix_ga.agent.operations`; it is called with the arguments by their Python names, and its result is the
-    answer, `true` for None. handler: below the dialect's package; it is called with the context and the
-    arguments by their wire names.
-    method: the client's method, "group.name", or "name" for one of `Guest` itself; empty if it is written by
-    hand. result: the Python type that this method returns. returns: the answer, in words.
-    changes: whether it changes the guest (audit log, read-only policy), or the pair of an
-    argument and the value, or the values, with which it does. while_frozen: it cannot touch a frozen filesystem.
-    inline: it never blocks, so the loop itself runs it. nowait: the function beside the handler that the loop runs
-    instead, by the rule of the agent's core/nowait.py. answers: its success is answered.
-    urgent: it gets a thread of its own at once, however many commands are stuck. handle: the argument that
-    names a file handle, on which requests run in order. errors: errno name and when, beyond those that
-    every command has.
+    Exactly one of `operation` and `handler` is given, as "module:function".
+
+    Args:
+        help: What it does. The first sentence is its summary.
+        operation: Function below `phoenix_ga.agent.operations`. It is called with the arguments under their
+            Python names. Its result is the answer; None is answered with `true`.
+        handler: Function below the dialect's package. It is called with the context, and the arguments under
+            their wire names.
+        method: The client's generated method: "group.name", or "name" for a method of `Guest`. Empty: the
+            method is written by hand.
+        result: Return type of that method, in Python.
+        returns: The answer, in words.
+        errors: Errno names and their causes, in addition to the errors that all commands share.
+        aliases: Deprecated names.
+        changes: Whether it changes the guest, for the audit log and read-only policies; or an argument and the
+            value, or values, with which it does.
+        while_frozen: It cannot touch a frozen filesystem.
+        inline: It never blocks, so it runs on the event loop.
+        nowait: Function in the handler's module that the event loop runs instead, see the agent's core/nowait.py.
+        urgent: It gets a thread of its own, however many commands are stuck.
+        handle: Argument that holds a file handle; requests on one handle run in order.
     """
 
     __slots__ = (
@@ -140,6 +153,7 @@ class Command:
         "urgent",
         "while_frozen",
     )
+    # Whether success is answered.
     answers = True
 
     def __init__(
@@ -184,13 +198,14 @@ class Command:
 
     @property
     def policy_names(self) -> tuple[str, ...]:
-        """The names that a policy may use for it."""
+        """Names of the command in a policy."""
         return (self.name, *self.aliases)
 
     def bind(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Return every argument by name, defaults filled in.
+        """Return the value of each argument by its wire name.
 
-        Raises ArgumentError on one that is missing, unknown or of the wrong type or range.
+        Raises:
+            ArgumentError: if an argument is missing, unknown, of the wrong type or out of range.
         """
         bound: dict[str, Any] = {}
         for argument in self.arguments:
@@ -209,7 +224,7 @@ class Command:
         return bound
 
     def changes_guest(self, bound: Mapping[str, Any]) -> bool:
-        """Tell whether this call, with `bound` arguments, changes the guest."""
+        """Return whether a call with these arguments changes the guest."""
         if isinstance(self.changes, tuple):
             name, values = self.changes
             return bound[name] in (values if isinstance(values, tuple) else (values,))

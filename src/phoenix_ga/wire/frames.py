@@ -1,11 +1,11 @@
-"""Frames: the binary units that carry bulk bytes between the lines of one byte stream.
+"""Frames: binary units that carry bulk data on the same byte stream as lines.
 
-A frame is a header of 12 bytes, big-endian, and a payload:
+A frame is a header of 12 bytes, big-endian, followed by its payload:
 
     offset  size  member
-    0       1     magic, 0xFB: never in UTF-8, so it begins no line; and no byte that resets JSON parsers
+    0       1     magic, 0xFB: it does not occur in UTF-8, so no line begins with it
     1       1     type
-    2       2     check, over type, stream and length: garbage is not taken for a header
+    2       2     check over type, stream and length, to recognize garbage
     4       4     stream
     8       4     length of the payload in bytes, at most 262144
 """
@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from typing import Final
 
 MAGIC: Final = 0xFB
-# Small enough that an answer queued behind one frame is not late, large enough that the header,
-# the checks and a system call are paid for few times a megabyte.
+# A compromise between the latency of an answer behind a frame and the overhead of each frame.
 PAYLOAD_LIMIT: Final = 256 * 1024
 
 DATA: Final = 1
@@ -35,7 +34,7 @@ _CHECK_SEED: Final = 0x5048
 
 
 class FrameError(ValueError):
-    """These bytes are no frame header, or a frame would be larger than allowed."""
+    """The bytes are not a frame header, or the frame is too large."""
 
 
 def _check(type: int, stream: int, length: int) -> int:
@@ -43,9 +42,10 @@ def _check(type: int, stream: int, length: int) -> int:
 
 
 def encode_header(type: int, stream: int, length: int) -> bytes:
-    """Return the header of a frame whose payload of `length` bytes follows it.
+    """Return the header of a frame with a payload of `length` bytes.
 
-    Raises FrameError where `length` is above PAYLOAD_LIMIT.
+    Raises:
+        FrameError: if `length` exceeds PAYLOAD_LIMIT.
     """
     if length > PAYLOAD_LIMIT:
         raise FrameError(f"a frame carries at most {PAYLOAD_LIMIT} bytes, not {length}")
@@ -55,7 +55,8 @@ def encode_header(type: int, stream: int, length: int) -> bytes:
 def decode_header(header: bytes | bytearray | memoryview) -> tuple[int, int, int]:
     """Return type, stream and payload length from the first HEADER_SIZE bytes of `header`.
 
-    Raises FrameError where they are no frame header.
+    Raises:
+        FrameError: if they are not a frame header, or the payload is too large.
     """
     magic, type, check, stream, length = _HEADER.unpack_from(header)
     if magic != MAGIC or check != _check(type, stream, length):

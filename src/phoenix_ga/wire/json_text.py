@@ -1,8 +1,7 @@
-"""JSON text to values and back, with the limits that a peer's text needs.
+"""Decode and encode JSON, with limits that protect against a hostile peer.
 
-The C half of the standard `json` module is used directly: its Python half loads `re` and `enum`,
-which would be a sixth of an idle agent's memory. An interpreter without that C half gets the
-whole module.
+The C accelerator of the standard `json` module is used directly, because its Python part imports `re` and `enum`,
+which take a sixth of an idle agent's memory. Without the accelerator, the whole module is used.
 """
 
 from __future__ import annotations
@@ -12,20 +11,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, Final
 
-# No number in any command is longer; Python's conversion of very long ones is quadratic.
+# Python converts long integers in quadratic time, and no command needs them.
 _DIGITS_MAX: Final = 400
-# A line of commas can make a thousand times its size in objects; no request needs so many.
+# Decoded elements can take a thousand times the memory of the line, and no request needs more.
 ELEMENTS_MAX: Final = 100_000
 _WHITE: Final = " \t\r\n"
 
 
 class JsonError(ValueError):
-    """A text is not JSON, or more than any message needs."""
+    """A text is not JSON, or exceeds a limit."""
 
 
 def _parse_integer(digits: str) -> int:
     if len(digits) > _DIGITS_MAX:
-        raise JsonError(f"number of {len(digits)} digits")
+        raise JsonError(f"number of {len(digits)} digits; the limit is {_DIGITS_MAX}")
     return int(digits)
 
 
@@ -52,11 +51,11 @@ def _make_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _refuse_value(value: object) -> object:
-    raise TypeError(f"{type(value).__name__} has no form in JSON")
+    raise TypeError(f"{type(value).__name__} cannot be encoded as JSON")
 
 
 class _Context:
-    """What the C scanner asks of a decoder."""
+    """The attributes of a decoder that the C scanner reads."""
 
     strict = True
     object_hook = None
@@ -68,7 +67,7 @@ class _Context:
 
 
 class _ShortContext(_Context):
-    """For texts that no number can be too long in."""
+    """For texts too short to hold a number that is too long."""
 
     parse_int = int
 
@@ -107,8 +106,9 @@ def encode_json(value: Any) -> bytes:
 def decode_json(line: bytes, elements_max: int = ELEMENTS_MAX) -> Any:
     """Return the value of a JSON text.
 
-    Raises JsonError where it is not UTF-8, not JSON, nested too deeply, has a member twice, a
-    number out of range, or more than `elements_max` elements.
+    Raises:
+        JsonError: if the text is not UTF-8, not JSON, nested too deeply, or has a duplicate member, a number out
+            of range, or more than `elements_max` commas.
     """
     if len(line) > elements_max and line.count(b",") > elements_max:
         raise JsonError(f"JSON has more than {elements_max} elements")
@@ -117,7 +117,7 @@ def decode_json(line: bytes, elements_max: int = ELEMENTS_MAX) -> Any:
         try:
             value, end = _scan_short(text, 0) if len(text) <= _DIGITS_MAX else _scan(text, 0)
         except SystemError:
-            # To tell what is wrong, the scanner of Python 3.9 to 3.11 needs this, but does not load it.
+            # The scanner of Python 3.9 to 3.11 needs this module to report an error, but does not import it.
             import json.decoder  # noqa: F401
 
             value, end = _scan(text, 0)

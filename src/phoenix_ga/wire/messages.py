@@ -1,18 +1,16 @@
-"""The messages of the Phoenix dialect: requests and answers, to and from one line of JSON.
+"""Messages of the Phoenix dialect: requests and answers, each on one line of JSON.
 
     request  {"execute": NAME, "arguments": {...}, "tag": TAG}
     answer   {"return": VALUE, "tag": TAG}
     error    {"error": {"bufb64": TEXT, "code": ERRNO}, "tag": TAG}
 
-File names that are not UTF-8 have each odd byte 0x80-0xFF as a lone surrogate U+DC80-U+DCFF
-(PEP 383, Python's `surrogateescape`), which JSON writes as `\\udc80` and so on.
+In file names that are not UTF-8, each invalid byte 0x80-0xFF is a lone surrogate U+DC80-U+DCFF (PEP 383, Python's
+`surrogateescape`), which JSON writes as `\\udc80` to `\\udcff`.
 """
 
 from __future__ import annotations
 
-from binascii import Error as Base64Error
-from binascii import a2b_base64, b2a_base64
-
+from phoenix_ga.wire.base64_text import decode_base64, encode_base64
 from phoenix_ga.wire.json_text import ELEMENTS_MAX, JsonError, decode_json, encode_json
 
 TYPE_CHECKING = False
@@ -20,14 +18,14 @@ if TYPE_CHECKING:
     from typing import Any, Final
 
 NO_CODE: Final = -1
-# More of an error's text nobody reads; a path in it may be as long as a line.
+# The text may contain a path, which may be as long as a line.
 _ERROR_TEXT_MAX: Final = 1000
-# A listing of 100,000 entries has this many; a client's memory stays bounded all the same.
+# Enough for a listing of 100,000 entries; it bounds the client's memory.
 ANSWER_ELEMENTS_MAX: Final = 2_500_000
 
 
 class NoTag:
-    """The tag of a message that has none; JSON's null is a tag like any other."""
+    """The tag of a message without one. JSON's null is a tag like any other."""
 
     __slots__ = ()
 
@@ -39,7 +37,7 @@ NO_TAG: Final = NoTag()
 
 
 class MessageError(ValueError):
-    """A line is no message of this dialect. tag: the one it had, or NO_TAG."""
+    """A line is not a message of this dialect. tag: its tag, or NO_TAG."""
 
     def __init__(self, text: str, tag: Any = NO_TAG) -> None:
         super().__init__(text)
@@ -47,7 +45,7 @@ class MessageError(ValueError):
 
 
 class Request:
-    """execute: the command's name. arguments: by name. tag: any JSON value, or NO_TAG."""
+    """A request. execute: name of the command. arguments: by name. tag: any JSON value, or NO_TAG."""
 
     __slots__ = ("arguments", "execute", "tag")
 
@@ -58,12 +56,12 @@ class Request:
 
     @property
     def ordered(self) -> bool:
-        """Whether its answer can't be told apart by a tag, so that it has to come in its turn."""
+        """Whether it has no tag to identify its answer, so that answers must keep the order."""
         return self.tag is NO_TAG or self.tag is None or self.tag == ""
 
 
 class Answer:
-    """value: what the command returned. error: None, or the error. tag: the request's, or NO_TAG."""
+    """An answer. value: result of the command. error: None, or the error. tag: of the request, or NO_TAG."""
 
     __slots__ = ("error", "tag", "value")
 
@@ -74,7 +72,7 @@ class Answer:
 
 
 class AnswerError:
-    """text: what went wrong. code: the errno that describes it, or NO_CODE."""
+    """An error in an answer. text: description. code: errno, or NO_CODE."""
 
     __slots__ = ("code", "text")
 
@@ -84,7 +82,7 @@ class AnswerError:
 
 
 class JsonText:
-    """JSON that is encoded already, to stand in an answer where a value would. pieces: of the text."""
+    """JSON text, in pieces, for use as the value of an answer."""
 
     __slots__ = ("pieces",)
 
@@ -100,12 +98,12 @@ def _decode(line: bytes, elements_max: int) -> Any:
 
 
 def decode_request(line: bytes) -> Request:
-    """Return the request that stands on `line`. Raises MessageError where there is none."""
+    """Return the request on a line. Raises MessageError if it is not a request."""
     return make_request(_decode(line, ELEMENTS_MAX))
 
 
 def make_request(message: Any) -> Request:
-    """Return the request that a JSON value is. Raises MessageError where it is none."""
+    """Return the request that a JSON value represents. Raises MessageError if it is not a request."""
     if type(message) is not dict:
         raise MessageError('request must be a JSON object, such as {"execute": "ping"}')
     tag = message.pop("tag", NO_TAG)
@@ -125,7 +123,7 @@ def make_request(message: Any) -> Request:
 
 
 def encode_request(execute: str, arguments: dict[str, Any], tag: Any = NO_TAG) -> bytes:
-    """Return the line, newline included, that asks for a command."""
+    """Return the line of a request, newline included."""
     message: dict[str, Any] = {"execute": execute}
     if arguments:
         message["arguments"] = arguments
@@ -135,30 +133,30 @@ def encode_request(execute: str, arguments: dict[str, Any], tag: Any = NO_TAG) -
 
 
 def encode_return(value: Any, tag: Any = NO_TAG) -> list[bytes | bytearray | memoryview]:
-    """Return the line, newline included, that answers with `value`, in pieces to be sent in turn."""
+    """Return the pieces of the line of an answer with `value`, newline included."""
     pieces = value.pieces if type(value) is JsonText else (encode_json(value),)
     return [b'{"return": ', *pieces, _encode_tag(tag)]
 
 
 def encode_error_value(text: str, code: int) -> dict[str, Any]:
-    """Return what stands for an error in a message."""
+    """Return the JSON value of an error."""
     if len(text) > _ERROR_TEXT_MAX:
         text = text[:_ERROR_TEXT_MAX] + "..."
     try:
         data = text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
-        # Whatever a request holds may be named in an error, characters that stand for nothing too.
+        # The text may quote lone surrogates of a request that represent no byte.
         data = text.encode("utf-8", "backslashreplace")
     return {"bufb64": encode_base64(data).decode("ascii"), "code": code}
 
 
 def encode_error(text: str, code: int, tag: Any = NO_TAG) -> bytes:
-    """Return the line, newline included, that answers with an error."""
+    """Return the line of an error answer, newline included."""
     error = encode_json(encode_error_value(text, code))
     try:
         return b'{"error": %s%s' % (error, _encode_tag(tag))
     except (RecursionError, MemoryError):
-        # A tag that could just be read may be nested too deeply, or be too large, to be written.
+        # A tag may be too deeply nested, or too large, to encode, although it could be decoded.
         return b'{"error": %s}\n' % error
 
 
@@ -167,7 +165,7 @@ def _encode_tag(tag: Any) -> bytes:
 
 
 def decode_answer(line: bytes, elements_max: int = ANSWER_ELEMENTS_MAX) -> Answer:
-    """Return the answer that stands on `line`. Raises MessageError where there is none, or too much in it."""
+    """Return the answer on a line. Raises MessageError if it is not an answer, or has too many elements."""
     message = _decode(line, elements_max)
     if type(message) is not dict:
         raise MessageError("answer is not a JSON object")
@@ -180,7 +178,7 @@ def decode_answer(line: bytes, elements_max: int = ANSWER_ELEMENTS_MAX) -> Answe
 
 
 def decode_error_value(error: Any, tag: Any = NO_TAG) -> AnswerError:
-    """Return the error that stands in a message. Raises MessageError where there is none."""
+    """Return the error that a JSON value represents. Raises MessageError if it is not an error."""
     if type(error) is not dict or type(error.get("bufb64")) is not str or type(error.get("code")) is not int:
         raise MessageError("error answer is not of the form {bufb64, code}", tag)
     try:
@@ -188,52 +186,3 @@ def decode_error_value(error: Any, tag: Any = NO_TAG) -> AnswerError:
     except ValueError as problem:
         raise MessageError(f"text of an error answer: {problem}", tag) from None
     return AnswerError(text.decode("utf-8", "replace"), error["code"])
-
-
-def encode_base64(data: bytes | bytearray | memoryview) -> bytes:
-    """Return `data` in base64, without line breaks."""
-    return b2a_base64(data, newline=False)
-
-
-# What the decoder would skip in silence, so that a damaged text would decode to damaged data.
-_ALPHABET: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="
-
-
-def decode_plain_base64(text: str) -> bytes | None:
-    """Return the data of a base64 text without line breaks, or None where anything is unusual about it."""
-    if len(text) % 4:
-        return None
-    try:
-        data = a2b_base64(text)
-    except (Base64Error, ValueError):
-        return None
-    padding = 2 if text.endswith("==") else text.endswith("=")
-    # The decoder skips what does not belong: then the data is shorter.
-    return data if len(data) == len(text) // 4 * 3 - padding else None
-
-
-def decode_base64(text: str) -> bytes:
-    """Return the data of a base64 text, in which line breaks are fine.
-
-    Raises ValueError on any other character that does not belong, and on wrong padding.
-    """
-    data = decode_plain_base64(text)
-    if data is not None:
-        return data
-    try:
-        encoded = text.encode("ascii")
-    except UnicodeEncodeError:
-        raise ValueError("base64 holds a character that is not ASCII") from None
-    strange = encoded.translate(None, _ALPHABET)
-    if strange:
-        wrong = strange.translate(None, b"\r\n")
-        if wrong:
-            raise ValueError(f"base64 holds the character {chr(wrong[0])!r}")
-        encoded = encoded.translate(None, b"\r\n")
-    padding = encoded.find(b"=")
-    if len(encoded) % 4 or 0 <= padding < len(encoded) - 2 or (padding >= 0 and encoded[-1:] != b"="):
-        raise ValueError("base64 is cut short or wrongly padded")
-    try:
-        return a2b_base64(encoded)
-    except Base64Error as error:
-        raise ValueError(f"not base64: {error}") from None

@@ -1,7 +1,7 @@
-"""Streams: byte streams beside the lines, each with a credit window in each direction.
+"""Streams: byte streams in frames, with credit-based flow control in each direction.
 
-One `Stream` is one stream as one side sees it. It turns frames into events and back, and does the
-arithmetic of credit: no side sends more than the other has room for. docs/protocol.md has the rules.
+A `Stream` is one side's view of a stream. It converts frames to events and back, and keeps account of credit.
+docs/protocol.md has the rules.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from phoenix_ga.wire.units import Frame
 
-# The longest closing message and reason, in bytes.
+# Limit of a closing message or reason, in bytes.
 MESSAGE_MAX: Final = 64 * 1024
 _CREDIT_MAX: Final = 2**31 - 1
 
@@ -28,16 +28,18 @@ _LENGTH_MAX: Final = 2**63 - 1
 
 
 class StreamViolation(ValueError):
-    """A frame breaks the rules of its stream, which is of no more use."""
+    """A frame violates the rules of its stream. The stream cannot be used any more."""
 
 
 class Stream:
-    """One stream: what this side may send, and what the other side may.
+    """One side's view of a stream.
 
-    id: as in the frames. credit: how many bytes this side may send now; `sending`: it has not ended
-    that. window: how many bytes the other side may send before some are `consumed`; `receiving`: it
-    has not ended that. skips: the other side may leave out zeros. A direction that never exists has
-    no window or, here, `sends` False.
+    Attributes:
+        id: Number of the stream.
+        credit: Number of bytes that this side may send now.
+        window: Number of bytes that the other side may have outstanding; 0: it sends none.
+        sending, receiving: Whether this side, and the other side, may still send.
+        skips: Whether the other side may send SKIP.
     """
 
     __slots__ = ("_room", "_skipped", "_ungranted", "credit", "id", "receiving", "sending", "skips", "window")
@@ -64,35 +66,36 @@ class Stream:
 
     @property
     def room(self) -> int:
-        """How many bytes the other side may send now."""
+        """Number of bytes that the other side may send now."""
         return self._room
 
-    # To the other side
+    # Sending
 
     def data_header(self, size: int) -> bytes:
-        """Return the header of a frame with `size` bytes of data, which is to be sent before them."""
+        """Return the header of a DATA frame; send it before the `size` bytes of data."""
         if not self.sending or size > self.credit:
-            raise ValueError(f"{size} bytes are more than may be sent: {self!r}")
+            raise ValueError(f"{size} bytes exceed the credit: {self!r}")
         self.credit -= size
         return encode_header(DATA, self.id, size)
 
     def skip(self, length: int) -> bytes:
-        """Return the frame that stands for `length` zeros."""
+        """Return the frame that replaces `length` zero bytes."""
         return encode_header(SKIP, self.id, _LENGTH.size) + _LENGTH.pack(length)
 
     def end(self, message: dict[str, Any]) -> bytes:
-        """Return the frame after which this side sends no more data."""
+        """End this side's direction, and return the frame with the closing message."""
         payload = encode_json(message)
         self.sending = False
         return encode_header(END, self.id, len(payload)) + payload
 
     def consumed(self, size: int) -> bytes:
-        """Take note that `size` received bytes take no room any more.
+        """Note that `size` received bytes have been processed.
 
-        Returns the frame that says so to the other side, or nothing where that can wait.
+        Returns:
+            The frame that grants the other side new credit, or nothing if that can wait.
         """
         self._ungranted += size
-        # Half a window at a time: neither a frame for every few bytes, nor a sender that has to wait.
+        # Half a window at a time: few frames, and the sender does not run out of credit.
         if not self.receiving or self._ungranted * 2 < self.window:
             return b""
         granted, self._ungranted = self._ungranted, 0
@@ -100,15 +103,15 @@ class Stream:
         return encode_header(WINDOW, self.id, _COUNT.size) + _COUNT.pack(granted)
 
     def reset(self, text: str, code: int = NO_CODE) -> bytes:
-        """Return the frame that ends the stream in both directions at once, and says why."""
+        """End both directions, and return the frame that gives the reason."""
         self.sending = self.receiving = False
         payload = encode_json(encode_error_value(text, code))
         return encode_header(RESET, self.id, len(payload)) + payload
 
-    # From the other side
+    # Receiving
 
     def receive(self, frame: Frame) -> Data | Skip | Credit | End | Reset:
-        """Return what a frame of this stream says. Raises StreamViolation."""
+        """Return the event that a frame of this stream stands for. Raises StreamViolation."""
         if frame.type == DATA:
             return self._receive_data(frame.payload)
         if frame.type == WINDOW:
@@ -117,48 +120,48 @@ class Stream:
             return self._receive_skip(frame.payload)
         if frame.type == END:
             if not self.receiving:
-                raise StreamViolation("a second end")
+                raise StreamViolation("END after END")
             message = _decode_object(bytes(frame.payload))
             self.receiving = False
             return End(message)
         if frame.type == RESET:
             self.sending = self.receiving = False
             return Reset(_decode_reason(bytes(frame.payload)))
-        raise StreamViolation(f"a frame of the unknown type {frame.type}")
+        raise StreamViolation(f"unknown frame type {frame.type}")
 
     def _receive_data(self, payload: bytes | memoryview) -> Data:
         if not self.receiving:
-            raise StreamViolation("data after the end")
+            raise StreamViolation("DATA after END")
         if len(payload) > self._room:
-            raise StreamViolation(f"{len(payload)} bytes where there is room for {self._room}")
+            raise StreamViolation(f"{len(payload)} bytes exceed the window, which has room for {self._room}")
         self._room -= len(payload)
         self._skipped = self._skipped and not payload
         return Data(payload)
 
     def _receive_window(self, payload: bytes | memoryview) -> Credit:
         if len(payload) != _COUNT.size:
-            raise StreamViolation("a malformed window")
+            raise StreamViolation("malformed WINDOW")
         (granted,) = _COUNT.unpack(payload)
         if self.credit + granted > _CREDIT_MAX:
-            raise StreamViolation("more credit than there can be")
+            raise StreamViolation("credit exceeds the maximum")
         self.credit += granted
         return Credit(granted)
 
     def _receive_skip(self, payload: bytes | memoryview) -> Skip:
         if not (self.receiving and self.skips) or len(payload) != _LENGTH.size:
-            raise StreamViolation("a skip that does not belong here")
+            raise StreamViolation("unexpected or malformed SKIP")
         (length,) = _LENGTH.unpack(payload)
         if length > _LENGTH_MAX:
-            raise StreamViolation("a skip that is longer than any file")
-        # Zeros take no credit, so nothing else bounds how many of these come.
+            raise StreamViolation("SKIP longer than any file")
+        # SKIP needs no credit, so nothing else limits their number.
         if self._skipped:
-            raise StreamViolation("two skips in a row")
+            raise StreamViolation("two SKIP frames in a row")
         self._skipped = True
         return Skip(length)
 
 
 class Data:
-    """Bytes came. payload: they, as the frame has them."""
+    """Bytes arrived. payload: a view of the frame's payload, not a copy."""
 
     __slots__ = ("payload",)
 
@@ -167,18 +170,17 @@ class Data:
 
 
 class Skip:
-    """Zeros come next, which were left out. length: how many."""
+    """Zero bytes that were not sent. length: their number. payload: replaces them in a digest."""
 
     __slots__ = ("length", "payload")
 
     def __init__(self, length: int) -> None:
         self.length = length
-        # What stands for them in a digest.
         self.payload = _LENGTH.pack(length)
 
 
 class Credit:
-    """More may be sent. granted: how many bytes more."""
+    """More bytes may be sent. granted: their number."""
 
     __slots__ = ("granted",)
 
@@ -187,7 +189,7 @@ class Credit:
 
 
 class End:
-    """The other side sends no more. message: its last words."""
+    """The other side has ended its direction. message: its closing message."""
 
     __slots__ = ("message",)
 
@@ -196,7 +198,7 @@ class End:
 
 
 class Reset:
-    """The stream is over in both directions. error: why."""
+    """Both directions have ended. error: the reason."""
 
     __slots__ = ("error",)
 
@@ -206,7 +208,7 @@ class Reset:
 
 def _decode_object(payload: bytes) -> dict[str, Any]:
     if len(payload) > MESSAGE_MAX:
-        raise StreamViolation(f"a closing message of {len(payload)} bytes; the limit is {MESSAGE_MAX}")
+        raise StreamViolation(f"closing message of {len(payload)} bytes; the limit is {MESSAGE_MAX}")
     if not payload:
         return {}
     try:
@@ -214,7 +216,7 @@ def _decode_object(payload: bytes) -> dict[str, Any]:
     except JsonError as error:
         raise StreamViolation(f"closing message: {error}") from None
     if type(message) is not dict:
-        raise StreamViolation("a closing message that is no JSON object")
+        raise StreamViolation("the closing message is not a JSON object")
     return message
 
 
@@ -222,5 +224,5 @@ def _decode_reason(payload: bytes) -> AnswerError:
     try:
         return decode_error_value(_decode_object(payload)) if payload else AnswerError("no reason given", NO_CODE)
     except (StreamViolation, MessageError):
-        # It is over whatever it says.
-        return AnswerError("a reason that can't be read", NO_CODE)
+        # RESET is valid whatever its payload is.
+        return AnswerError("unreadable reason", NO_CODE)

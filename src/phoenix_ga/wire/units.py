@@ -1,9 +1,8 @@
-"""The incremental parser: bytes in, units out, whatever the pieces that the bytes come in.
+"""The incremental parser: bytes in, units out, independent of how the bytes are split.
 
-Lines and frames share one byte stream. Between units, white space is skipped. A unit begins with
-the first other byte: MAGIC begins a frame, 0xFF is skipped, all else begins a line, which ends at
-a newline, or without one where the last bracket of a JSON object closes. 0xFF inside a line forgets
-what was read of it.
+Lines and frames share one byte stream. White space and 0xFF between units are skipped. Of the other bytes, MAGIC
+begins a frame, and any other byte a line. A line ends at a newline, or at the last bracket of a JSON object. 0xFF
+inside a line discards the line up to there.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Final, Union
 
-# What QEMU's own JSON parser takes as its largest message.
+# The largest message that QEMU's JSON parser accepts.
 LINE_LIMIT: Final = 64 * 1024 * 1024
 
 RESET_BYTE: Final = b"\xff"
@@ -27,14 +26,14 @@ _WHITE: Final = b"\r\n\t "
 _SKIPPED: Final = _WHITE + RESET_BYTE
 _PIECE: Final = 1024
 
-# More newlines than a frame cut short can swallow: after them, any parser is between units.
+# More newlines than a truncated frame can swallow. After them, every parser is between units.
 RESYNC_PADDING_SIZE: Final = HEADER_SIZE + PAYLOAD_LIMIT
 
 
 class Line:
-    """A line without its end (LF or CRLF), or an object that has none; never empty.
+    """A line without its LF or CRLF, or an object without a newline; never empty.
 
-    data: its bytes. `split_objects` finds several objects on one line.
+    It may hold several objects: see `split_objects`.
     """
 
     __slots__ = ("data",)
@@ -47,7 +46,7 @@ class Line:
 
 
 class Frame:
-    """A frame. type, stream: from its header. payload: its bytes, which may be those that the parser was given."""
+    """A frame. payload: may be a view of the bytes that the parser was given."""
 
     __slots__ = ("payload", "stream", "type")
 
@@ -61,7 +60,7 @@ class Frame:
 
 
 class Damage:
-    """Bytes that are no unit and were dropped. code: an errno. text: what was wrong with them."""
+    """Bytes that were dropped because they are not a unit. code: errno. text: the reason."""
 
     __slots__ = ("code", "text")
 
@@ -78,12 +77,12 @@ if TYPE_CHECKING:
 
 
 class Parser:
-    """Turns received bytes into units, holding no more than `line_limit` bytes and one piece.
+    """Converts bytes to units. It holds no more than `line_limit` bytes and one piece.
 
-    line_limit: the longest line taken, in bytes without its end. lines_only: only a newline ends an object,
-    as from agents; to look for its last bracket takes long where there are millions. spans_lines: newlines
-    within an object are white space, as for clients of the QEMU Guest Agent; otherwise a newline ends whatever
-    there is.
+    Attributes:
+        line_limit: Limit of a line without its end, in bytes.
+        lines_only: Only a newline ends a line, as from agents. It saves the search for the last bracket.
+        spans_lines: A newline within an object is white space, as from clients of the QEMU Guest Agent.
     """
 
     __slots__ = (
@@ -104,16 +103,16 @@ class Parser:
         self.spans_lines = False
         self._object = ObjectScanner()
         self._buffer = bytearray()
-        # What was received behind that, and not copied yet; it begins with a frame.
+        # Bytes after the buffer that were not copied yet. They begin with a frame.
         self._view: memoryview | None = None
-        # Where the first of each is, or up to where there is none: no byte is looked at twice for it.
+        # Index of the next of each, or up to which there is none, so that no byte is searched twice.
         self._next = {b"\n": 0, RESET_BYTE: 0, _MAGIC_BYTE: 0}
         self._dropping = False
         self._exhausted = False
 
     @property
     def pending(self) -> int:
-        """The number of bytes held."""
+        """Number of bytes held."""
         return len(self._buffer) + (0 if self._view is None else len(self._view))
 
     @property
@@ -122,9 +121,9 @@ class Parser:
         return not (self._buffer or self._dropping or self._exhausted) and self._view is None
 
     def receive(self, data: bytes | bytearray | memoryview) -> None:
-        """Take bytes as they came. Call `next_unit` until it returns None before the next piece.
+        """Add received bytes. Call `next_unit` until it returns None before the next call.
 
-        Where `data` is to change before that, call `hold`. Payloads of frames may be in it.
+        Call `hold` before `data` changes, unless `next_unit` has returned None. Frames may be views of it.
         """
         self.hold()
         start = -1 if self._dropping else self._next_frame_start(data)
@@ -137,17 +136,17 @@ class Parser:
         except MemoryError:
             self._clear()
             self._dropping = self._exhausted = True
-            # Now there is memory; the end of what is dropped may be in this piece.
+            # Memory is free again, and the end of the dropped line may be in this piece.
             self._buffer += data
 
     def hold(self) -> None:
-        """Copy what is left of the bytes received last."""
+        """Copy the rest of the bytes received last."""
         if self._view is not None:
             view, self._view = self._view, None
             self._buffer += view
 
     def reset(self) -> None:
-        """Forget what was received: the peer is another one now."""
+        """Discard everything, because the peer has changed."""
         self._clear()
         self._view = None
         self._dropping = False
@@ -158,10 +157,7 @@ class Parser:
             yield unit
 
     def next_unit(self) -> Unit | None:
-        """Return the next whole unit, or None where more bytes are needed.
-
-        What there was no memory for is a Damage (ENOMEM).
-        """
+        """Return the next complete unit, or None if more bytes are needed. Out of memory is a Damage (ENOMEM)."""
         if not self._exhausted:
             try:
                 if self._view is not None and not self._buffer:
@@ -174,7 +170,7 @@ class Parser:
                 self._dropping = True
                 self._drop()
         self._exhausted = False
-        return Damage(ENOMEM, "no memory left for so long a line")
+        return Damage(ENOMEM, "out of memory for such a long line")
 
     def _next_unit(self) -> Unit | None:
         buffer = self._buffer
@@ -185,7 +181,7 @@ class Parser:
             if first == MAGIC:
                 return self._next_frame()
             if first in _SKIPPED:
-                # A piece at a time: to strip the whole buffer is to copy it.
+                # One piece at a time, because lstrip copies.
                 self._forget(_leading(buffer[:_PIECE], _SKIPPED))
             else:
                 end = self._find_end()
@@ -206,7 +202,7 @@ class Parser:
         return None
 
     def _is_plain(self, end: int) -> bool:
-        """Tell whether all up to `end` is one unit, whatever objects are in it."""
+        """Return whether the bytes up to `end` are a line in which no frame can begin."""
         buffer = self._buffer
         return 0 <= end <= self.line_limit and buffer[end] == 0x0A and self._find(_MAGIC_BYTE) > end
 
@@ -227,7 +223,7 @@ class Parser:
         self._object.reset()
 
     def _is_space_at(self, newline: int) -> bool:
-        """Tell whether a newline is white space within an object, and go on behind it then."""
+        """Return whether a newline is white space within an object. If so, skip it."""
         if not self._object.depth or self._object.in_string or newline > self.line_limit:
             return False
         if self._buffer[newline] == 0xFF:
@@ -248,7 +244,7 @@ class Parser:
         return position
 
     def _drop(self) -> bool:
-        """Drop up to the end of what is no unit; tell whether that end has come."""
+        """Drop bytes up to the next end of a line. Return whether there was one."""
         end = self._find_end()
         if end < 0:
             self._clear()
@@ -269,7 +265,7 @@ class Parser:
         try:
             type, stream, length = decode_header(buffer)
         except FrameError as error:
-            # The next newline is the first place where a unit could begin again.
+            # The next unit begins after a newline at the earliest.
             self._forget(1)
             self._dropping = True
             return Damage(EBADMSG, str(error))
@@ -284,7 +280,7 @@ class Parser:
         return Frame(type, stream, payload)
 
     def _frame_in_view(self, view: memoryview) -> Frame | None:
-        """Return the frame that `view` begins with, where it is whole."""
+        """Return the frame at the start of `view` if it is complete."""
         if len(view) < HEADER_SIZE or view[0] != MAGIC:
             return None
         try:
@@ -298,7 +294,7 @@ class Parser:
         return Frame(type, stream, view[HEADER_SIZE:end])
 
     def _next_frame_start(self, data: bytes | bytearray | memoryview) -> int:
-        """Return where in `data` a frame begins, behind that which is held; -1 where none is known to."""
+        """Return the index in `data` of a frame after what is held, or -1 if none is known."""
         buffer = self._buffer
         start = 0
         if buffer:
@@ -312,13 +308,13 @@ class Parser:
 
 
 def _leading(piece: bytearray, characters: bytes) -> int:
-    """Return how many bytes of `characters` a piece begins with."""
+    """Return the number of leading bytes that are in `characters`."""
     return len(piece) - len(piece.lstrip(characters))
 
 
 def resync_padding() -> bytes:
-    """Return bytes after which a parser that was left in any state is between units.
+    """Return bytes after which a parser in any state is between units.
 
-    Send them where a frame may have been cut short and `sync` got no answer.
+    Send them if `sync` gets no answer, because a frame may have been truncated.
     """
     return b"\n" * RESYNC_PADDING_SIZE

@@ -162,9 +162,9 @@ def digest(path: str, algorithm: str, throttle: Throttle, length: int = INT64_MA
         os.close(fd)
 
 
-def change_mode(path: str, perm: int) -> None:
+def change_mode(path: str, permissions: int) -> None:
     """Set the permissions, following symbolic links."""
-    os.chmod(encode_path(path), perm)
+    os.chmod(encode_path(path), permissions)
 
 
 def status(path: str, follow: bool = False) -> os.stat_result:
@@ -185,19 +185,19 @@ def base_name(path: str) -> str:
     return path.rstrip("/").rpartition("/")[2] or path[:1]
 
 
-def make_directory(path: str, perm: int, parents: bool) -> None:
-    """Make a directory with permissions `perm`.
+def make_directory(path: str, permissions: int, parents: bool) -> None:
+    """Make a directory with permissions `permissions`.
 
     parents: make the parents that it lacks as well, and take a directory that is there.
     Raises OSError (EEXIST) where the path is there; with `parents` only if it is no directory.
     """
     name = encode_path(path)
     if not parents:
-        os.mkdir(name, perm)
-        _set_special_bits(name, perm)
+        os.mkdir(name, permissions)
+        _set_special_bits(name, permissions)
         return
     try:
-        _make_one(name, perm)
+        _make_one(name, permissions)
         return
     except FileNotFoundError:
         if not name:
@@ -207,7 +207,7 @@ def make_directory(path: str, perm: int, parents: bool) -> None:
         parent = b"/".join(above[:depth])
         if parent:
             _make_one(parent, _PARENT_MODE)
-    _make_one(name, perm)
+    _make_one(name, permissions)
 
 
 def _make_one(name: bytes, mode: int) -> None:
@@ -227,7 +227,7 @@ def _set_special_bits(name: bytes, mode: int) -> None:
 
 
 def list_directory(path: str, count: int, limit: int) -> Iterator[tuple[str, os.stat_result]]:
-    """Yield name and lstat(2) of at most `count` entries (0: all), in the filesystem's order.
+    """Yield name and lstat(2) of at most `count` entries (0 or less: all), in the filesystem's order.
 
     Of an entry that can't be looked at, only its inode and type are told; all else is 0.
     Raises OSError (E2BIG) where that would be more than `limit`.
@@ -235,7 +235,7 @@ def list_directory(path: str, count: int, limit: int) -> Iterator[tuple[str, os.
     found = 0
     with os.scandir(encode_path(path)) as entries:
         for entry in entries:
-            if count and found == count:
+            if 0 < count == found:
                 return
             if found == limit:
                 raise OSError(E2BIG, f"more than {limit} entries, which is the limit; ask for some with 'n'", path)

@@ -66,7 +66,7 @@ def _load(package: str, name: str) -> Callable[..., Any]:
 
 
 def _forward(operation: Callable[..., Any], command: Command) -> Callable[..., Any]:
-    """Return a handler that only calls an operation."""
+    """Return a handler that calls an operation with the arguments under their Python names."""
 
     def handler(context: Context, **arguments: Any) -> Any:
         value = operation(**{argument.python: arguments[argument.name] for argument in command.arguments})

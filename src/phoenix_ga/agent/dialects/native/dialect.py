@@ -1,4 +1,4 @@
-"""The Phoenix dialect, as docs/protocol.md describes it."""
+"""The Phoenix dialect, see docs/protocol.md."""
 
 from __future__ import annotations
 

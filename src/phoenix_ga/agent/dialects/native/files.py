@@ -7,8 +7,9 @@ from errno import E2BIG, EINVAL
 
 from phoenix_ga.agent.core.nowait import WouldBlock, read_nowait
 from phoenix_ga.agent.operations import files, owners
+from phoenix_ga.wire.base64_text import decode_base64, encode_base64
 from phoenix_ga.wire.json_text import encode_json
-from phoenix_ga.wire.messages import JsonText, decode_base64, encode_base64
+from phoenix_ga.wire.messages import JsonText
 from phoenix_ga.wire.units import LINE_LIMIT
 
 TYPE_CHECKING = False
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from phoenix_ga.agent.context import Context
 
-# What is left of the longest line for the rest of the answer.
+# The rest of the line is for the rest of the answer.
 _LISTING_SIZE_MAX: Final = LINE_LIMIT - 64 * 1024
 
 
@@ -31,7 +32,7 @@ def file_open(context: Context, path: str, mode: str, perm: int, force: bool) ->
 def file_read(context: Context, handle_id: int, count: int) -> JsonText:
     file = context.handles.get(handle_id)
     data = files.read(file, count)
-    # The end comes in an answer of its own: clients may ignore data that comes with it.
+    # The end is an answer of its own, because clients may ignore data that accompanies it.
     if not data:
         files.close(context.handles.remove(handle_id))
     return _piece(data)
@@ -86,7 +87,7 @@ def file_stat(context: Context, path: str, follow: bool, names: bool) -> dict[st
 
 
 def directory_list(context: Context, path: str, n: int, names: bool) -> JsonText:
-    # One growing text instead of an object for each entry: 100,000 of these would take 300 MB.
+    # Encode each entry at once: 100,000 entries as objects would take 300 MB.
     text = bytearray(b"[")
     known = owners.Names() if names else None
     for name, status in files.list_directory(path, n, context.config.listing_limit):
@@ -97,7 +98,7 @@ def directory_list(context: Context, path: str, n: int, names: bool) -> JsonText
             entry.update(_names(known, f"{path}/{name}", status))
         text += encode_json(entry)
         if len(text) > _LISTING_SIZE_MAX:
-            raise OSError(E2BIG, "the names are too long for one answer; ask for fewer entries with 'n'", path)
+            raise OSError(E2BIG, "the listing is too long for one answer; ask for fewer entries with 'n'", path)
     text += b"]"
     return JsonText(text)
 

@@ -1,4 +1,4 @@
-"""The commands that freeze and thaw filesystems."""
+"""Commands that freeze and thaw filesystems."""
 
 from __future__ import annotations
 
@@ -10,19 +10,16 @@ if TYPE_CHECKING:
 
 
 def fs_freeze(context: Context, timeout: int) -> bool:
-    """Freeze every local filesystem. Raises OSError as `Freezer.freeze` does."""
     context.freezer.freeze(time_limit=None if timeout < 0 else timeout)
     return True
 
 
 def fs_unfreeze(context: Context) -> bool:
-    """Thaw what is frozen. Raises OSError as `Freezer.thaw` does."""
     context.freezer.thaw()
     return True
 
 
 def get_freeze_status(context: Context, details: bool) -> bool | dict[str, Any]:
-    """Tell whether filesystems are frozen by this agent."""
     if not details:
         return context.frozen
     remaining = context.freeze_remaining

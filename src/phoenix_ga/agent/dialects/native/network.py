@@ -1,4 +1,4 @@
-"""The network commands of the Phoenix dialect."""
+"""Commands on network interfaces and routes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 
 
 def get_netifaces(context: Context) -> list[dict[str, Any]]:
-    """List the interfaces and their addresses."""
     return [
         {
             "index": interface.index,
@@ -25,8 +24,7 @@ def get_netifaces(context: Context) -> list[dict[str, Any]]:
     ]
 
 
-def get_route_list(context: Context, *, family: int) -> list[dict[str, Any]]:
-    """List the routes of the main table."""
+def get_route_list(context: Context, family: int) -> list[dict[str, Any]]:
     return [
         {
             "ifname": route.interface,
@@ -40,7 +38,7 @@ def get_route_list(context: Context, *, family: int) -> list[dict[str, Any]]:
 
 
 def _destination(route: network.Route) -> dict[str, str]:
-    # Clients know the default route by its empty members.
+    # Clients recognize the default route by the empty members.
     if not route.prefix_length:
         return {"ip": "", "mask": ""}
     return {"ip": route.destination, "mask": network.network_mask(route.family, route.prefix_length)}

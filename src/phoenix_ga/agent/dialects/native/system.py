@@ -10,7 +10,6 @@ if TYPE_CHECKING:
 
 
 def sysinfo(context: Context) -> dict[str, object]:
-    """Describe the system. Raises OSError where /proc or /sys is missing."""
     one, five, fifteen = system.load_average()
     memory = system.memory()
     return {

@@ -5,7 +5,8 @@ from __future__ import annotations
 from binascii import a2b_base64
 
 from phoenix_ga.agent.protocol.call import CommandError
-from phoenix_ga.wire.messages import NO_CODE, decode_plain_base64
+from phoenix_ga.wire.base64_text import decode_plain_base64
+from phoenix_ga.wire.messages import NO_CODE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

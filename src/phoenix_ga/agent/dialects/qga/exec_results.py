@@ -11,7 +11,7 @@ from time import monotonic
 
 from phoenix_ga.agent.core.loop import READABLE, SIGCHLD, WRITABLE
 from phoenix_ga.agent.operations.chunked_buffer import Blocks
-from phoenix_ga.wire.messages import encode_base64
+from phoenix_ga.wire.base64_text import encode_base64
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

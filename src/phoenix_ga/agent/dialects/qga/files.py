@@ -6,7 +6,8 @@ from phoenix_ga.agent.core.nowait import WouldBlock, read_nowait
 from phoenix_ga.agent.dialects.qga.base64_text import decode_guest_base64
 from phoenix_ga.agent.operations import random_access
 from phoenix_ga.agent.protocol.call import CommandError
-from phoenix_ga.wire.messages import NO_CODE, JsonText, encode_base64
+from phoenix_ga.wire.base64_text import encode_base64
+from phoenix_ga.wire.messages import NO_CODE, JsonText
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -1,0 +1,79 @@
+"""Commands that start and control programs."""
+
+from __future__ import annotations
+
+from errno import EINVAL
+
+from phoenix_ga.agent.protocol.call import Opened
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from phoenix_ga.agent.context import Context
+
+
+def execute(
+    context: Context,
+    argv: list[str],
+    env: dict[str, str],
+    user: str,
+    directory: str,
+    terminal: bool,
+    rows: int,
+    columns: int,
+    detach: bool,
+    window: int,
+) -> Opened:
+    from phoenix_ga.agent.endpoints.process import Process, check_room
+    from phoenix_ga.agent.operations.processes import spawn
+
+    for name in env:
+        if not name or "=" in name:
+            raise OSError(EINVAL, f"{name!r} is not a valid name of an environment variable")
+    if detach:
+        check_room()
+    spawned = spawn(argv, env, user, directory, (rows, columns) if terminal else None)
+    process = Process(spawned, tuple(argv), user, detach)
+    return Opened({"pid": process.pid, "window": process.main.window}, {**process.endpoints}, window)
+
+
+def execute_attach(context: Context, pid: int, window: int) -> Opened:
+    from phoenix_ga.agent.endpoints.process import find_detached
+
+    process = find_detached(pid)
+    process.attach()
+    answer = {"pid": pid, "argv": list(process.argv), "window": process.main.window}
+    return Opened(answer, {**process.endpoints}, window)
+
+
+def execute_list(context: Context) -> list[dict[str, Any]]:
+    from phoenix_ga.agent.endpoints.process import all_processes
+
+    return [
+        {
+            "pid": process.pid,
+            "argv": list(process.argv),
+            "user": process.user,
+            "started": process.started,
+            "terminal": process.terminal,
+            "detached": process.detached,
+            "attached": process.attached,
+            **(process.outcome or {}),
+        }
+        for process in all_processes()
+    ]
+
+
+def execute_signal(context: Context, pid: int, signal: int) -> bool:
+    from phoenix_ga.agent.endpoints.process import find_process
+
+    find_process(pid).signal(signal)
+    return True
+
+
+def execute_resize(context: Context, pid: int, rows: int, columns: int) -> bool:
+    from phoenix_ga.agent.endpoints.process import find_process
+
+    find_process(pid).resize(rows, columns)
+    return True

@@ -1,0 +1,75 @@
+"""Commands that copy files and directories as streams."""
+
+from __future__ import annotations
+
+import os
+import stat
+from errno import EINVAL, ENOTDIR, ESPIPE
+
+from phoenix_ga.agent.operations import files
+from phoenix_ga.agent.protocol.call import Opened
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from phoenix_ga.agent.context import Context
+
+
+def file_get(
+    context: Context, path: str, offset: int, length: int, window: int, digest: bool, sparse: bool
+) -> Opened:
+    from phoenix_ga.agent.endpoints.file_source import FileSource
+
+    file = files.open_to_read(path)
+    try:
+        status = os.fstat(file.fd)
+        if not (stat.S_ISREG(status.st_mode) or stat.S_ISBLK(status.st_mode)):
+            raise OSError(ESPIPE, "not a regular file or block device; use exec with cat", path)
+        os.set_blocking(file.fd, True)
+        source = FileSource(file.fd, offset, length, digest, sparse, context.throttle)
+    except BaseException:
+        os.close(file.fd)
+        raise
+    answer = {"size": status.st_size, "mode": stat.S_IMODE(status.st_mode), "mtime": status.st_mtime_ns}
+    return Opened(answer, {"stream": source}, window)
+
+
+def file_put(
+    context: Context, path: str, perm: int, uid: int, gid: int, digest: bool, part: str, offset: int
+) -> Opened:
+    from phoenix_ga.agent.endpoints.file_sink import FileSink
+    from phoenix_ga.agent.operations.replacement import Replacement
+
+    if offset and not part:
+        raise OSError(EINVAL, "'offset' requires 'part', the name of the part to continue")
+    sink = FileSink(Replacement(path, perm, uid, gid, part, offset), digest, context.throttle)
+    return Opened({"window": sink.window}, {"stream": sink}, 0)
+
+
+def directory_get(context: Context, path: str, window: int) -> Opened:
+    if not stat.S_ISDIR(os.stat(files.encode_path(path)).st_mode):
+        raise OSError(ENOTDIR, os.strerror(ENOTDIR), path)
+    process = _start_archiver("get", path)
+    process.main.take_nothing()
+    return Opened({}, {"stream": process.main, "stderr": process.error}, window)
+
+
+def directory_put(context: Context, path: str, owners: bool, set_id: bool, window: int) -> Opened:
+    name = files.encode_path(path)
+    is_new = not os.path.isdir(name)
+    if is_new and os.path.lexists(name):
+        raise OSError(ENOTDIR, os.strerror(ENOTDIR), path)
+    files.make_directory(path, 0o755, parents=True)
+    flags = {"new": is_new, "owners": owners, "set-id": set_id}
+    process = _start_archiver("put", path, *(flag for flag in flags if flags[flag]))
+    return Opened({"window": process.main.window}, {"stream": process.main, "stderr": process.error}, window)
+
+
+def _start_archiver(action: str, path: str, *flags: str) -> Any:
+    """Start the helper process that packs or unpacks tar streams."""
+    from phoenix_ga.agent.archive import command_line
+    from phoenix_ga.agent.endpoints.process import Process
+    from phoenix_ga.agent.operations.processes import spawn
+
+    return Process(spawn(command_line(action, path, *flags), {}, directory=os.getcwd()))

@@ -1,0 +1,54 @@
+"""Commands about the agent itself."""
+
+from __future__ import annotations
+
+from phoenix_ga.wire.declaration import Argument, Command, Example
+
+COMMANDS = (
+    Command(
+        "ping",
+        "Check that the agent is alive.",
+        handler="agent:ping",
+        method="ping",
+        result="str",
+        returns="The agent's version, a string.",
+        examples=(Example({}, "1.0.0", exact=False),),
+        while_frozen=True,
+        inline=True,
+    ),
+    Command(
+        "sync",
+        "Start a session on a port that may still hold data of an earlier client.\n\n"
+        "The byte 0xFF, which no JSON text contains, precedes the answer: discard everything up to it. Answers to "
+        "requests of earlier clients are not sent any more.",
+        handler="agent:sync",
+        arguments=(Argument("id", int, "Any number; a random one identifies this answer."),),
+        returns="The given `id`.",
+        examples=(Example({"id": 271828}, 271828),),
+        while_frozen=True,
+        inline=True,
+    ),
+    Command(
+        "get-commands",
+        "List the commands that the agent's policy allows.",
+        handler="agent:get_commands",
+        method="commands",
+        result="tuple[str, ...]",
+        returns="Sorted list of command names, including deprecated names.",
+        examples=(Example({}, ["agent-shutdown", "directory-create"], exact=False),),
+        while_frozen=True,
+        inline=True,
+    ),
+    Command(
+        "agent-shutdown",
+        "Stop the agent. It finishes what it acknowledged, thaws frozen filesystems and exits with status 0; a "
+        "service manager then starts it again.",
+        handler="agent:agent_shutdown",
+        method="shutdown_agent",
+        result="None",
+        examples=(Example({}, True),),
+        changes=True,
+        while_frozen=True,
+        inline=True,
+    ),
+)

@@ -1,0 +1,295 @@
+"""Commands on files and directories."""
+
+from __future__ import annotations
+
+from phoenix_ga.wire.commands.shared import EXAMPLE_FILE, ID_MAX, NO_FILE, PATH, PERMISSIONS_MAX
+from phoenix_ga.wire.declaration import INT64_MAX, Argument, Command, Example
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
+# The most that fits into one answer well below the line limits of clients.
+READ_COUNT_MAX: Final = 4 * 1024 * 1024
+READ_COUNT_DEFAULT: Final = 4096
+
+_HANDLE = Argument("handle_id", int, "Handle returned by `file-open`.", python="handle")
+_NAMES = Argument(
+    "names",
+    bool,
+    "Add `user` and `group`, the names of the owner and group, and `target`, the target of a symbolic link. Each "
+    "is empty if there is none.",
+    default=False,
+)
+_DIRECTORY = ("EISDIR", "the path is a directory")
+_NO_USER = ("EINVAL", "the guest has no user or group of this name")
+_NO_HANDLE = ("EBADF", "the handle is not open, or not for this direction")
+_NO_DIGEST = ("EINVAL", "the path is a FIFO, a socket or a character device")
+
+_EXAMPLE_STAT = {
+    "name": "hello.txt",
+    "isdir": False,
+    "stat": {
+        "Dev": 65024,
+        "Ino": 131,
+        "Nlink": 1,
+        "Mode": 33184,
+        "Uid": 0,
+        "Gid": 0,
+        "Rdev": 0,
+        "Size": 13,
+        "Blksize": 4096,
+        "Blocks": 8,
+        "Atim": {"Sec": 1767225600, "Nsec": 0},
+        "Mtim": {"Sec": 1767225600, "Nsec": 0},
+        "Ctim": {"Sec": 1767225600, "Nsec": 0},
+    },
+}
+
+COMMANDS = (
+    Command(
+        "directory-create",
+        "Create a directory and its missing parents. An existing directory is left as it is.",
+        operation="files:make_directory",
+        method="files.mkdir",
+        result="None",
+        arguments=(
+            PATH,
+            Argument(
+                "perm",
+                int,
+                "Permissions, in decimal: 493 is 0755. The umask is ignored. Missing parents get 0755.",
+                default=0o755,
+                maximum=PERMISSIONS_MAX,
+                python="permissions",
+            ),
+            Argument(
+                "parents",
+                bool,
+                "Create missing parents, and accept an existing directory. Otherwise, both are errors.",
+                default=True,
+            ),
+        ),
+        errors=(
+            ("ENOTDIR", "a component of the path is not a directory"),
+            ("EEXIST", "the path exists and is not a directory, or `parents` is false"),
+            ("ENOENT", "the parent does not exist, and `parents` is false"),
+        ),
+        examples=(
+            Example({"path": "/tmp/phoenix/site"}, True),
+            Example({"path": "/tmp/phoenix", "perm": 493}, True),
+            Example({"path": "/tmp/phoenix/site/new", "parents": False}, True),
+        ),
+        changes=True,
+    ),
+    Command(
+        "file-open",
+        "Open a file for `file-read` or `file-write`. The handle stays valid after the connection ends, until "
+        "`file-close`. Opening never blocks: a FIFO without a peer can be opened for reading, but not for writing.",
+        handler="files:file_open",
+        method="files.open_handle",
+        result="int",
+        arguments=(
+            PATH,
+            Argument(
+                "mode",
+                str,
+                "`r`: read; `w`: write, after creating or truncating the file.",
+                default="r",
+                choices=("r", "w"),
+            ),
+            Argument(
+                "perm",
+                int,
+                "Permissions of a created file, in decimal: 420 is 0644.",
+                default=0o644,
+                maximum=PERMISSIONS_MAX,
+                python="permissions",
+            ),
+            Argument(
+                "force",
+                bool,
+                "If the file is a running program (ETXTBSY), remove it and create a new file.",
+                default=False,
+            ),
+        ),
+        returns="The handle, an integer.",
+        errors=(
+            NO_FILE,
+            _DIRECTORY,
+            ("ETXTBSY", "the file is a running program, and `force` is false"),
+            ("ENXIO", "the file is a FIFO without a reader, and `mode` is `w`"),
+            ("EMFILE", "too many handles are open"),
+        ),
+        examples=(Example({"path": EXAMPLE_FILE, "mode": "w", "perm": 416}, 1000, exact=False),),
+        changes=("mode", "w"),
+    ),
+    Command(
+        "file-write",
+        "Write to a file opened with `w`. With `eof`, this is the last piece: the file is synced to disk and the "
+        "handle is closed. Without it, the answer means that the kernel has the data.",
+        handler="files:file_write",
+        arguments=(
+            _HANDLE,
+            Argument("bufb64", str, "The data, in base64. It may contain line breaks.", python="data"),
+            Argument("eof", bool, "This is the last piece: close the handle.", default=False),
+        ),
+        errors=(
+            _NO_HANDLE,
+            ("EINVAL", "`bufb64` is not base64"),
+            ("ENOSPC", "the filesystem is full; the file holds part of the data, and the handle stays open"),
+        ),
+        examples=(Example({"handle_id": 1000, "bufb64": "SGVsbG8sIHdvcmxkIQ==", "eof": True}, True),),
+        handle="handle_id",
+    ),
+    Command(
+        "file-read",
+        "Read the next piece of a file opened with `r`. At the end of the file the handle is closed.",
+        handler="files:file_read",
+        method="files.read_handle",
+        result="FilePiece",
+        arguments=(
+            _HANDLE,
+            Argument(
+                "count",
+                int,
+                "Maximum number of bytes to read.",
+                default=READ_COUNT_DEFAULT,
+                minimum=1,
+                maximum=READ_COUNT_MAX,
+            ),
+        ),
+        returns="`bufb64`: the data, in base64. `eof`: whether the end was reached; if so, there is no data, and the "
+        "handle is closed.",
+        errors=(_NO_HANDLE, ("EAGAIN", "a FIFO or a device has no data yet")),
+        examples=(
+            Example({"handle_id": 1000}, {"bufb64": "SGVsbG8sIHdvcmxkIQ==", "eof": False}, opens=EXAMPLE_FILE),
+            Example({"handle_id": 1000, "count": 65536}, {"bufb64": "", "eof": True}),
+        ),
+        nowait="file_read_nowait",
+        handle="handle_id",
+    ),
+    Command(
+        "file-close",
+        "Close a handle. A file that was written is on disk when the answer arrives.",
+        handler="files:file_close",
+        method="files.close_handle",
+        result="None",
+        arguments=(_HANDLE,),
+        errors=(_NO_HANDLE, ("EIO", "the data could not be written; the handle is closed nevertheless")),
+        examples=(Example({"handle_id": 1000}, True, opens=EXAMPLE_FILE),),
+        handle="handle_id",
+    ),
+    Command(
+        "get-file-md5sum",
+        "Compute the MD5 digest of a regular file or a block device, following symbolic links.",
+        handler="files:get_file_md5sum",
+        method="files.md5",
+        result="str",
+        arguments=(PATH,),
+        returns="The digest, in hexadecimal.",
+        errors=(NO_FILE, _DIRECTORY, _NO_DIGEST),
+        examples=(Example({"path": EXAMPLE_FILE}, "6cd3556deb0da54bca060b4c39479839"),),
+    ),
+    Command(
+        "get-file-sha256sum",
+        "Compute the SHA-256 digest of a regular file or a block device, following symbolic links.",
+        handler="files:get_file_sha256sum",
+        method="files.sha256",
+        result="str",
+        arguments=(
+            PATH,
+            Argument("length", int, "Number of bytes to hash, from the start of the file.", default=INT64_MAX),
+        ),
+        returns="The digest, in hexadecimal.",
+        errors=(NO_FILE, _DIRECTORY, _NO_DIGEST),
+        examples=(
+            Example({"path": EXAMPLE_FILE}, "315f5bdb76d078c43b8ac0064e4a0164612b1fce77c869345bfc94c75894edd3"),
+        ),
+    ),
+    Command(
+        "file-chown",
+        "Change the owner and group of a file, following symbolic links.",
+        operation="owners:change_owner",
+        method="files.chown",
+        result="None",
+        arguments=(
+            PATH,
+            Argument("uid", int, "Numeric owner; -1: unchanged.", default=0, minimum=-1, maximum=ID_MAX),
+            Argument("gid", int, "Numeric group; -1: unchanged.", default=0, minimum=-1, maximum=ID_MAX),
+            Argument("user", str, "Name or number of the owner, instead of `uid`.", default=""),
+            Argument("group", str, "Name or number of the group, instead of `gid`.", default=""),
+        ),
+        errors=(NO_FILE, _NO_USER, ("EPERM", "the agent lacks the privilege")),
+        examples=(
+            Example({"path": EXAMPLE_FILE, "uid": 0, "gid": 0}, True),
+            Example({"path": EXAMPLE_FILE, "user": "root", "gid": -1}, True),
+        ),
+        changes=True,
+    ),
+    Command(
+        "file-chmod",
+        "Change the permissions of a file, following symbolic links.",
+        operation="files:change_mode",
+        method="files.chmod",
+        result="None",
+        arguments=(
+            PATH,
+            Argument(
+                "perm", int, "Permissions, in decimal: 420 is 0644.", maximum=PERMISSIONS_MAX, python="permissions"
+            ),
+        ),
+        errors=(NO_FILE,),
+        examples=(Example({"path": EXAMPLE_FILE, "perm": 416}, True),),
+        changes=True,
+    ),
+    Command(
+        "file-stat",
+        "Return the status of a path, as lstat(2) does: a symbolic link is not followed.",
+        handler="files:file_stat",
+        method="files.stat",
+        result="FileStatus",
+        arguments=(
+            PATH,
+            Argument("follow", bool, "Follow a symbolic link, as stat(2) does.", default=False),
+            _NAMES,
+        ),
+        returns="`name`: the last component of the path. `isdir`: whether it is a directory. `stat`: the members of "
+        "struct stat.",
+        errors=(NO_FILE,),
+        examples=(
+            Example({"path": EXAMPLE_FILE}, _EXAMPLE_STAT, exact=False),
+            Example(
+                {"path": EXAMPLE_FILE, "names": True},
+                {**_EXAMPLE_STAT, "user": "root", "group": "root", "target": ""},
+                exact=False,
+            ),
+        ),
+    ),
+    Command(
+        "directory-list",
+        "List a directory in the order of the filesystem, without `.` and `..`.",
+        handler="files:directory_list",
+        method="files.list",
+        result="tuple[FileStatus, ...]",
+        arguments=(
+            PATH,
+            Argument(
+                "n",
+                int,
+                "Maximum number of entries; 0 or less: all, up to the agent's `listing-limit`.",
+                default=0,
+                minimum=-INT64_MAX - 1,
+                python="limit",
+            ),
+            _NAMES,
+        ),
+        returns="List of objects as returned by `file-stat`. Entries that vanish during the listing are left out.",
+        errors=(
+            NO_FILE,
+            ("ENOTDIR", "the path is not a directory"),
+            ("E2BIG", "more entries than the agent's `listing-limit`, or than fit into one answer, were asked for"),
+        ),
+        examples=(Example({"path": "/tmp/phoenix", "n": 1}, [_EXAMPLE_STAT], exact=False),),
+    ),
+)

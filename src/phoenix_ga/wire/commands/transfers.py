@@ -1,0 +1,132 @@
+"""Commands that copy files and directories as streams."""
+
+from __future__ import annotations
+
+from phoenix_ga.wire.commands.shared import (
+    EXAMPLE_FILE,
+    ID_MAX,
+    NO_FILE,
+    PATH,
+    PATH_HELP,
+    PERMISSIONS_MAX,
+    TOO_MANY_STREAMS,
+    WINDOW,
+)
+from phoenix_ga.wire.declaration import INT64_MAX, Argument, Command, Example
+
+_DIGEST = Argument("digest", bool, "Compute the SHA-256 on both sides, for the closing messages.", default=True)
+_NO_DIRECTORY = ("ENOTDIR", "the path is not a directory")
+
+COMMANDS = (
+    Command(
+        "file-get",
+        "Send a regular file or a block device as a stream.",
+        handler="transfers:file_get",
+        arguments=(
+            PATH,
+            Argument("offset", int, "Position of the first byte.", default=0),
+            Argument("length", int, "Maximum number of bytes.", default=INT64_MAX, minimum=1),
+            WINDOW,
+            _DIGEST,
+            Argument("sparse", bool, "Send holes as SKIP frames; the client must support them.", default=False),
+        ),
+        returns="`stream`: its number; `size`: of the file, in bytes; `mode`: its permissions; `mtime`: in "
+        "nanoseconds since the epoch. Closing message of the agent: `size`, the number of bytes sent, and, with "
+        "`digest`, their `sha256` in hexadecimal. The client sends no data.",
+        errors=(NO_FILE, ("ESPIPE", "the path is neither a regular file nor a block device"), TOO_MANY_STREAMS),
+        examples=(
+            Example(
+                {"path": EXAMPLE_FILE, "window": 0},
+                {"size": 13, "mode": 416, "mtime": 1767225600000000000, "stream": 70007},
+                exact=False,
+            ),
+        ),
+    ),
+    Command(
+        "file-put",
+        "Receive a file as a stream. It replaces `path` once it is complete, its digest matches, and it is on disk. "
+        "If anything fails before, nothing changes.",
+        handler="transfers:file_put",
+        arguments=(
+            Argument("path", str, PATH_HELP + " If it is a symbolic link, its target is replaced."),
+            Argument(
+                "perm", int, "Permissions, in decimal.", default=0o644, maximum=PERMISSIONS_MAX, python="permissions"
+            ),
+            Argument(
+                "uid",
+                int,
+                "Numeric owner; -1: that of the replaced file.",
+                default=-1,
+                minimum=-1,
+                maximum=ID_MAX,
+            ),
+            Argument(
+                "gid",
+                int,
+                "Numeric group; -1: that of the replaced file.",
+                default=-1,
+                minimum=-1,
+                maximum=ID_MAX,
+            ),
+            _DIGEST,
+            Argument(
+                "part",
+                str,
+                "If the transfer fails, keep what has arrived as `.NAME.PART.phoenix-part` in the same directory: at "
+                "most 32 letters, digits and hyphens. Empty: keep nothing.",
+                default="",
+            ),
+            Argument("offset", int, "Continue the kept part after this many bytes.", default=0),
+        ),
+        returns="`stream`: its number; `window`: the number of bytes that the client may send at first. Closing "
+        "message of the client: `size`, and `sha256` in hexadecimal if there is a digest; both may be left out. "
+        "Closing message of the agent, once the file is in place: the same members.",
+        errors=(
+            ("EISDIR", "the path is a directory"),
+            ("EINVAL", "the path exists and is not a regular file, or there is an `offset` and no `part`"),
+            ("ENOENT", "the directory does not exist"),
+            ("ENODATA", "the kept part is shorter than `offset`"),
+            TOO_MANY_STREAMS,
+        ),
+        examples=(Example({"path": "/tmp/phoenix/put.txt"}, {"window": 1048576, "stream": 70008}, exact=False),),
+        changes=True,
+    ),
+    Command(
+        "directory-get",
+        "Send a directory and its contents as a tar stream (PAX), made by a helper process. Symbolic links are not "
+        "followed. Sockets, and files that vanish meanwhile, are left out.",
+        handler="transfers:directory_get",
+        arguments=(PATH, WINDOW),
+        returns="`stream`: its number; `stderr`: the number of a text stream with a line for each entry that was "
+        "left out (`note: NAME: REASON`) or could not be read (`missing: NAME: REASON`), at most a hundred. Closing "
+        "message of the agent on `stream`: `status`, 0 if everything was sent, 1 if something is missing, 2 if the "
+        "helper gave up; or `signal`, the signal that killed it. The client sends no data.",
+        errors=(NO_FILE, _NO_DIRECTORY, TOO_MANY_STREAMS),
+        examples=(Example({"path": "/tmp/phoenix", "window": 0}, {"stream": 70014, "stderr": 70015}, exact=False),),
+    ),
+    Command(
+        "directory-put",
+        "Unpack a tar stream (PAX) below a directory. A missing directory is created, with its parents. Each file "
+        "appears once it is complete. Nothing outside the directory can be reached: symbolic links are not followed, "
+        "and a name with `..` ends the transfer. Existing directories keep their permissions.",
+        handler="transfers:directory_put",
+        arguments=(
+            PATH,
+            Argument("owners", bool, "Restore numeric owners, if the agent is root.", default=False),
+            Argument("set_id", bool, "Restore the set-user-ID and set-group-ID bits.", default=False),
+            WINDOW,
+        ),
+        returns="`stream`: its number; `window`: the number of bytes that the client may send at first; `stderr`: as "
+        "for `directory-get`. The client ends the stream after the end-of-archive marker. Closing message of the "
+        "agent, once everything is on disk: `status` or `signal`, as for `directory-get`.",
+        errors=(_NO_DIRECTORY, ("EACCES", "the directory cannot be created"), TOO_MANY_STREAMS),
+        examples=(
+            Example(
+                {"path": "/tmp/phoenix/tree", "window": 0},
+                {"window": 131072, "stream": 70016, "stderr": 70017},
+                exact=False,
+            ),
+        ),
+        changes=True,
+    ),
+)
