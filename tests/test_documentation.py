@@ -7,11 +7,13 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
 
+from phoenix_ga import __version__
 from phoenix_ga.agent.config import CONFIG_PATH, OPTIONS, Option, read_config_file
 from phoenix_ga.wire.commands import BY_NAME
 from phoenix_ga.wire.frames import DATA, END
@@ -176,3 +178,26 @@ def test_the_first_look_at_the_protocol_is_what_happens(tmp_path: Path) -> None:
     documented = json.loads(example[2])
     assert answer.keys() == documented.keys()
     assert answer["tag"] == documented["tag"]
+
+
+def test_the_client_of_the_protocol_works(tmp_path: Path) -> None:
+    program = re.search(r"```python\n(.*?)```", PROTOCOL, re.DOTALL)
+    assert program is not None
+    assert "/run/web1.sock" in program[1]
+    with AgentProcess(tmp_path) as agent:
+        source = program[1].replace("/run/web1.sock", str(agent.socket_path))
+        result = subprocess.run(
+            [sys.executable, "-c", source], capture_output=True, text=True, timeout=30, check=True
+        )
+    assert result.stdout == f"{__version__}\nTrue\n"
+
+
+def test_socat_gets_an_answer_as_the_protocol_says(tmp_path: Path) -> None:
+    command = re.search(r"^    \$ (echo .* \| socat .*)\n    (.*)$", PROTOCOL, re.MULTILINE)
+    assert command is not None
+    if shutil.which("socat") is None:
+        pytest.skip("socat is missing")
+    with AgentProcess(tmp_path) as agent:
+        line = command[1].replace("/run/web1.sock", str(agent.socket_path))
+        result = subprocess.run(line, shell=True, capture_output=True, text=True, timeout=30, check=True)
+    assert json.loads(result.stdout).keys() == json.loads(command[2]).keys()
