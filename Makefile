@@ -6,7 +6,7 @@ RUN := $(VENV)/bin/python
 PYTEST := $(RUN) -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-fast soak bench pyz docs lint format clean
+.PHONY: help setup run test test-fast soak bench bench-compare pyz docs lint format clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,7 +47,12 @@ soak: setup ## Run the long repetitions.
 
 bench: setup ## Measure beside qemu-ga and the bare port (QUICK=1: roughly; DOCS=1: write docs/benchmarks.md).
 	@$(RUN) -m lab build
-	@$(RUN) -m bench $(if $(QUICK),--quick) $(if $(DOCS),--docs)
+	@$(RUN) -m bench run $(if $(QUICK),--quick) $(if $(DOCS),--docs)
+
+bench-compare: setup ## Compare the speed of this checkout with BASE, a git revision or a directory (QUICK=1: roughly).
+	@$(if $(BASE),,echo 'make: set BASE to a git revision or a directory, as in: make bench-compare BASE=main' >&2; exit 2)
+	@$(RUN) -m lab build
+	@$(RUN) -m bench compare --base '$(BASE)' $(if $(QUICK),--quick)
 
 pyz: $(VENV)/ready ## Build dist/phoenix-ga.pyz, the agent in one file.
 	@$(RUN) -m tools.build_pyz

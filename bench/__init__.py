@@ -1,1 +1,1 @@
-"""Measures the agent beside Debian's qemu-guest-agent and the bare port, in one guest and in one run."""
+"""Benchmarks: Phoenix beside Debian's qemu-guest-agent and the bare port, or beside another checkout."""

@@ -1,4 +1,4 @@
-"""Measure everything: `make bench`, or `python -m bench --help`."""
+"""The benchmarks' command line: `make bench`, `make bench-compare`, `python -m bench --help`."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from pathlib import Path
 from rich.console import Console
 
 from bench.bulk import measure_bulk
+from bench.checkouts import ROOT
+from bench.compare import GROUPS, compare
 from bench.environment import describe
 from bench.footprint import measure_idle, measure_memory, usages
 from bench.guest import BenchGuest, boot
@@ -22,18 +24,19 @@ from bench.measures import Measure
 from bench.pieces import measure_pieces
 from bench.plot import plot
 from bench.port import PortError
-from bench.report import Report, goal_table, markdown, measure_table, missed
+from bench.report import Report, figure_table, goal_table, markdown, missed
 from bench.round_trips import measure_commands, measure_pings
 from bench.settings import QUICK, Settings
 from bench.start import measure_start
 from lab.errors import LabError
 from phoenix_ga.client import GuestError
 
-_ROOT = Path(__file__).parent.parent
-_OUTPUT = _ROOT / "build" / "bench"
-_DOCS = _ROOT / "docs"
+_OUTPUT = ROOT / "build" / "bench"
+DOCS = ROOT / "docs"
+#: The text of the page, with placeholders for the figures.
+TEMPLATE = DOCS / "benchmarks.md.in"
 
-#: In their order; what is measured later knows of what was measured before.
+#: In the order in which they run. Each gets the measures of those before it.
 SECTIONS: dict[str, Callable[[BenchGuest, Settings, list[Measure]], list[Measure]]] = {
     "pings": lambda guest, settings, _: measure_pings(guest, settings),
     "pieces": lambda guest, settings, _: measure_pieces(guest, settings),
@@ -47,20 +50,12 @@ SECTIONS: dict[str, Callable[[BenchGuest, Settings, list[Measure]], list[Measure
 
 def main() -> int:
     options = _parser().parse_args()
-    settings = QUICK if options.quick else Settings()
-    given = {"rounds": options.rounds, "idle_seconds": options.idle_seconds}
-    settings = dataclasses.replace(settings, **{name: value for name, value in given.items() if value is not None})
-    # As an exception it takes the guest down on its way out.
+    # As an exception, it destroys the guest on its way out.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    # The tables need some room, wherever they are read.
+    # The tables need this width, also in a pipe.
     console = Console() if sys.stdout.isatty() else Console(width=140)
     try:
-        report = measure(settings, options.only or list(SECTIONS), console)
-        console.print(measure_table(report.measures), goal_table(report.verdicts), missed(report.verdicts))
-        write(report, options.output)
-        console.print(f"written to {options.output}", soft_wrap=True)
-        if options.docs:
-            write_docs(report)
+        options.action(options, console)
     except (LabError, PortError, GuestError, OSError) as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
@@ -69,8 +64,37 @@ def main() -> int:
     return 0
 
 
+def _run(options: argparse.Namespace, console: Console) -> None:
+    report = measure(_settings(options), options.only or list(SECTIONS), console)
+    console.print(figure_table(report.summaries), goal_table(report.verdicts), missed(report.verdicts))
+    write(report, options.output)
+    console.print(f"written to {options.output}", soft_wrap=True)
+    if options.docs:
+        write(report, DOCS)
+
+
+def _render(options: argparse.Namespace, console: Console) -> None:
+    write(Report.from_json(json.loads((DOCS / "benchmarks.json").read_text())), DOCS)
+    console.print(f"written to {DOCS}/benchmarks.md")
+
+
+def _compare(options: argparse.Namespace, console: Console) -> None:
+    comparison = compare(options.base, options.new, _settings(options), options.only or GROUPS, console.print)
+    console.print(comparison.table())
+    options.output.mkdir(parents=True, exist_ok=True)
+    (options.output / "comparison.json").write_text(json.dumps(comparison.as_json(), indent=1) + "\n")
+    (options.output / "comparison.md").write_text(comparison.markdown())
+    console.print(f"written to {options.output}/comparison.json and comparison.md", soft_wrap=True)
+
+
+def _settings(options: argparse.Namespace) -> Settings:
+    settings = QUICK if options.quick else Settings()
+    given = {"rounds": options.rounds, "idle_seconds": getattr(options, "idle_seconds", None)}
+    return dataclasses.replace(settings, **{name: value for name, value in given.items() if value is not None})
+
+
 def measure(settings: Settings, sections: list[str], console: Console) -> Report:
-    """Boot a guest and measure the sections in it; memory is measured in any case."""
+    """Boot a guest, and measure some of SECTIONS in it; memory is measured in any case."""
     measures: list[Measure] = []
     console.print("booting a guest")
     with boot(settings.pieces_size, settings.bulk_size) as guest:
@@ -83,40 +107,64 @@ def measure(settings: Settings, sections: list[str], console: Console) -> Report
                 stages[name] = usages(guest)
                 console.print(f"measured {name} in {time.monotonic() - begin:.0f} s")
         measures += measure_memory(guest, stages)
-    return Report(environment, measures)
+    return Report.of(environment, measures)
 
 
 def write(report: Report, directory: Path) -> None:
-    """Write the report as JSON, Markdown and a picture."""
+    """Write the report into a directory: benchmarks.json, benchmarks.md and benchmarks.png."""
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "benchmarks.json").write_text(json.dumps(report.as_json(), indent=1) + "\n")
-    _write_page(report, directory)
-
-
-def write_docs(report: Report) -> None:
-    """Write the page among the documentation."""
-    _write_page(report, _DOCS)
-
-
-def _write_page(report: Report, directory: Path) -> None:
-    (directory / "benchmarks.md").write_text(markdown(report, "benchmarks.png"))
-    plot(report.measures, directory / "benchmarks.png")
+    (directory / "benchmarks.md").write_text(markdown(report, TEMPLATE.read_text()))
+    plot(report.summaries, directory / "benchmarks.png")
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m bench",
-        description="Measure the agent beside Debian's qemu-guest-agent and the bare port, in one guest.",
+        prog="python -m bench", description="Measure Phoenix in a guest of the lab: its speed, memory and wake-ups."
     )
-    parser.add_argument("--quick", action="store_true", help="roughly: for whoever works on this program")
-    parser.add_argument("--rounds", type=int, metavar="N", help="how often to measure everything (default: 5)")
-    parser.add_argument(
-        "--idle-seconds", type=float, metavar="S", help="how long to watch idle agents, twice (default: 60)"
+    verbs = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    run = verbs.add_parser("run", help="Measure Phoenix beside Debian's qemu-guest-agent and the bare port.")
+    _add_common(run, list(SECTIONS))
+    run.add_argument(
+        "--idle-seconds", type=float, metavar="SECONDS", help="Time to watch the idle agents, twice (default: 60)."
     )
-    parser.add_argument("--only", nargs="+", choices=list(SECTIONS), metavar="SECTION", help=", ".join(SECTIONS))
-    parser.add_argument("--output", type=Path, default=_OUTPUT, metavar="DIRECTORY", help="default: build/bench")
-    parser.add_argument("--docs", action="store_true", help="write docs/benchmarks.md and its picture as well")
+    run.add_argument("--docs", action="store_true", help="Write docs/benchmarks.md, its figures and its picture too.")
+    run.set_defaults(action=_run)
+
+    compare_parser = verbs.add_parser("compare", help="Compare two checkouts, whose agents take turns in one guest.")
+    compare_parser.add_argument(
+        "--base", required=True, metavar="PATH_OR_REV", help="Directory or git revision to compare with."
+    )
+    compare_parser.add_argument(
+        "--new",
+        default=str(ROOT),
+        metavar="PATH_OR_REV",
+        help="Directory or git revision to judge (default: this one).",
+    )
+    _add_common(compare_parser, list(GROUPS))
+    compare_parser.set_defaults(action=_compare)
+
+    render = verbs.add_parser(
+        "render", help="Write docs/benchmarks.md again, from benchmarks.md.in and benchmarks.json."
+    )
+    render.set_defaults(action=_render)
     return parser
+
+
+def _add_common(parser: argparse.ArgumentParser, names: list[str]) -> None:
+    parser.add_argument("--rounds", type=int, metavar="N", help="Number of rounds (default: 5).")
+    parser.add_argument("--quick", action="store_true", help="Measure less and more roughly.")
+    parser.add_argument(
+        "--only", nargs="+", choices=names, metavar="NAME", help=f"Measure only these: {', '.join(names)}."
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=_OUTPUT,
+        metavar="DIRECTORY",
+        help="Where to write figures (default: build/bench).",
+    )
 
 
 if __name__ == "__main__":

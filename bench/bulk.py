@@ -1,4 +1,4 @@
-"""Whole files by streams, against qemu-ga at its best and against the port itself."""
+"""Whole files by streams, against qemu-ga in its fastest pieces and against the bare port."""
 
 from __future__ import annotations
 
@@ -10,127 +10,148 @@ from pathlib import Path
 
 from bench import frames, pieces
 from bench.goals import FRAMES, PHOENIX, QEMU, RAW, RAW_FILE, RAW_VECTORS, UNVERIFIED
-from bench.guest import DIRECTORY, BenchGuest
+from bench.guest import DIRECTORIES, BenchGuest
 from bench.measures import Measure, alternate
-from bench.port import Port, PortError
+from bench.port import Agent, Port, PortError
 from bench.settings import KIBI, MEGA, Settings
 from phoenix_ga.client import connect
 
 _DEFAULT_PIECE = 1024
-# What the kernel's driver takes at once: in the guest's reads, and in its writes.
+# The most that the guest's virtio-serial driver moves at once, in a read and in a write.
 _READ_ELEMENT = 4 * KIBI
 _WRITE_ELEMENT = 32 * KIBI
-_TARGET = f"{DIRECTORY}/put"
 
 
 def measure_bulk(guest: BenchGuest, settings: Settings, measured: Sequence[Measure]) -> list[Measure]:
-    """Throughput of a file in each direction. `measured` tells which piece size is qemu-ga's best."""
-    size = len(guest.bulk.data)
-    note = (
-        f"{size} bytes; files are in memory of the guest; the raw port and the simple client, which both verify "
-        f"nothing: {frames.PIECE >> 10} KiB at a time"
-    )
-    read_piece, write_piece = (best_piece(measured, kind) for kind in ("read", "write"))
-    with guest.qemu() as qemu, guest.raw() as raw, tempfile.TemporaryDirectory() as name:
-        local = Path(name) / "local"
-        getters: dict[str, Callable[[], float]] = {
-            PHOENIX: lambda: asyncio.run(_get(guest, local, verify=True)),
-            QEMU: lambda: pieces.read(qemu, guest.bulk.path, guest.bulk.data, read_piece * KIBI),
-            UNVERIFIED: lambda: asyncio.run(_get(guest, local, verify=False)),
-            RAW: lambda: _raw_get(guest, raw, "write", frames.PIECE),
-            FRAMES: lambda: _frames_get(guest),
-            RAW_FILE: lambda: _raw_get(guest, raw, "write-file", frames.PIECE),
-            RAW_VECTORS: lambda: _raw_get(guest, raw, "writev", _WRITE_ELEMENT),
-        }
-        gets = alternate(settings.rounds, getters)
-        local.write_bytes(guest.bulk.data)
-        putters: dict[str, Callable[[], float]] = {
-            PHOENIX: lambda: asyncio.run(_put(guest, local, verify=True)),
-            QEMU: lambda: pieces.write(guest, qemu, guest.bulk.data, write_piece * KIBI),
-            UNVERIFIED: lambda: asyncio.run(_put(guest, local, verify=False)),
-            RAW: lambda: _raw_put(guest, raw, "read", frames.PIECE),
-            FRAMES: lambda: _frames_put(guest),
-            RAW_FILE: lambda: _raw_put(guest, raw, "read-file", frames.PIECE),
-            RAW_VECTORS: lambda: _raw_put(guest, raw, "readv", _READ_ELEMENT),
-        }
-        puts = alternate(settings.rounds, putters)
-    return [
-        Measure("get", "copy from the guest", "MB/s", gets, f"{note}; qemu-ga: {read_piece} KiB at a time"),
-        Measure("put", "copy to the guest", "MB/s", puts, f"{note}; qemu-ga: {write_piece} KiB at a time"),
-    ]
+    """Measure the throughput of a file in each direction, by filesystem.
+
+    Args:
+        guest: The guest.
+        settings: How much to measure.
+        measured: The measures so far, which say at which size of pieces qemu-ga is fastest.
+    """
+    measures = []
+    for filesystem in DIRECTORIES:
+        with guest.qemu() as qemu, guest.raw(filesystem) as raw, tempfile.TemporaryDirectory() as name:
+            local = Path(name) / "local"
+            measures += [
+                _measure_gets(
+                    guest, settings, filesystem, qemu, raw, local, best_piece(measured, "read", filesystem)
+                ),
+                _measure_puts(
+                    guest, settings, filesystem, qemu, raw, local, best_piece(measured, "write", filesystem)
+                ),
+            ]
+    return measures
 
 
-def best_piece(measured: Sequence[Measure], kind: str) -> int:
-    """The piece size, in KiB, at which qemu-ga was fastest; kind: `read` or `write`."""
-    sizes = {int(each.key[len(kind) + 1 :]): each for each in measured if each.key.startswith(f"{kind}-")}
+def best_piece(measured: Sequence[Measure], kind: str, filesystem: str) -> int:
+    """Return the size of pieces, in KiB, with which qemu-ga is fastest. kind: `read` or `write`."""
+    sizes = {}
+    for measure in measured:
+        parts = measure.key.split("-")
+        if len(parts) == 3 and (parts[0], parts[2]) == (kind, filesystem):
+            sizes[int(parts[1])] = measure
     return max(sizes, key=lambda size: sizes[size].median(QEMU), default=_DEFAULT_PIECE)
 
 
-async def _get(guest: BenchGuest, local: Path, verify: bool) -> float:
+def _measure_gets(
+    guest: BenchGuest, settings: Settings, filesystem: str, qemu: Agent, raw: Port, local: Path, piece: int
+) -> Measure:
+    bulk = guest.files.bulk
+    path = bulk.path(filesystem)
+    peers: dict[str, Callable[[], float]] = {
+        PHOENIX: lambda: asyncio.run(_get(guest, path, local, verify=True)),
+        QEMU: lambda: pieces.read(qemu, path, bulk.data, piece * KIBI),
+        UNVERIFIED: lambda: asyncio.run(_get(guest, path, local, verify=False)),
+        RAW: lambda: _raw_get(guest, raw, "write", frames.PIECE),
+        FRAMES: lambda: _with_agent(guest, lambda agent: frames.timed_get(agent, bulk, filesystem)),
+        RAW_FILE: lambda: _raw_get(guest, raw, "write-file", frames.PIECE),
+        RAW_VECTORS: lambda: _raw_get(guest, raw, "writev", _WRITE_ELEMENT),
+    }
+    rounds = alternate(settings.rounds, peers)
+    return Measure(f"get-{filesystem}", f"copy from the guest's {filesystem}", "MB/s", rounds, _note(guest, piece))
+
+
+def _measure_puts(
+    guest: BenchGuest, settings: Settings, filesystem: str, qemu: Agent, raw: Port, local: Path, piece: int
+) -> Measure:
+    bulk = guest.files.bulk
+    target = f"{DIRECTORIES[filesystem]}/put"
+    local.write_bytes(bulk.data)
+    peers: dict[str, Callable[[], float]] = {
+        PHOENIX: lambda: asyncio.run(_put(guest, local, target, verify=True)),
+        QEMU: lambda: pieces.write(guest.files, qemu, filesystem, bulk.data, piece * KIBI),
+        UNVERIFIED: lambda: asyncio.run(_put(guest, local, target, verify=False)),
+        RAW: lambda: _raw_put(guest, raw, "read", frames.PIECE),
+        FRAMES: lambda: _with_agent(guest, lambda agent: frames.timed_put(agent, guest.files, filesystem)),
+        RAW_FILE: lambda: _raw_put(guest, raw, "read-file", frames.PIECE),
+        RAW_VECTORS: lambda: _raw_put(guest, raw, "readv", _READ_ELEMENT),
+    }
+    rounds = alternate(settings.rounds, peers)
+    return Measure(f"put-{filesystem}", f"copy to the guest's {filesystem}", "MB/s", rounds, _note(guest, piece))
+
+
+def _note(guest: BenchGuest, piece: int) -> str:
+    return (
+        f"{len(guest.files.bulk.data)} bytes; qemu-ga: {piece} KiB at a time; the raw port and the simple client: "
+        f"{frames.PIECE >> 10} KiB at a time, not verified"
+    )
+
+
+def _with_agent(guest: BenchGuest, run: Callable[[Agent], float]) -> float:
+    with guest.phoenix() as agent:
+        return run(agent)
+
+
+async def _get(guest: BenchGuest, path: str, local: Path, verify: bool) -> float:
+    data = guest.files.bulk.data
     async with connect(f"unix:{guest.phoenix_path}") as client:
         begin = time.perf_counter()
-        await client.get(guest.bulk.path, local, verify=verify)
+        await client.get(path, local, verify=verify)
         seconds = time.perf_counter() - begin
-    if local.read_bytes() != guest.bulk.data:
-        raise PortError("the file that came is not the one in the guest")
-    guest.traffic[PHOENIX].size += len(guest.bulk.data)
-    return len(guest.bulk.data) / seconds / MEGA
+    if local.read_bytes() != data:
+        raise PortError("the local copy differs from the file in the guest")
+    guest.traffic[PHOENIX].size += len(data)
+    return len(data) / seconds / MEGA
 
 
-async def _put(guest: BenchGuest, local: Path, verify: bool) -> float:
+async def _put(guest: BenchGuest, local: Path, target: str, verify: bool) -> float:
+    data = guest.files.bulk.data
     async with connect(f"unix:{guest.phoenix_path}") as client:
         begin = time.perf_counter()
-        await client.put(local, _TARGET, verify=verify)
+        await client.put(local, target, verify=verify)
         seconds = time.perf_counter() - begin
-    guest.check(_TARGET, guest.bulk.data)
-    guest.traffic[PHOENIX].size += len(guest.bulk.data)
-    return len(guest.bulk.data) / seconds / MEGA
-
-
-def _frames_get(guest: BenchGuest) -> float:
-    received = memoryview(bytearray(len(guest.bulk.data)))
-    with guest.phoenix() as agent:
-        begin = time.perf_counter()
-        frames.get(agent, guest.bulk.path, received)
-        seconds = time.perf_counter() - begin
-    if received != guest.bulk.data:
-        raise PortError("what came is not what is in the guest")
-    return len(received) / seconds / MEGA
-
-
-def _frames_put(guest: BenchGuest) -> float:
-    with guest.phoenix() as agent:
-        begin = time.perf_counter()
-        frames.put(agent, _TARGET, guest.bulk.data)
-        seconds = time.perf_counter() - begin
-    guest.check(_TARGET, guest.bulk.data)
-    return len(guest.bulk.data) / seconds / MEGA
+    guest.files.check(target, data)
+    guest.traffic[PHOENIX].size += len(data)
+    return len(data) / seconds / MEGA
 
 
 def _raw_get(guest: BenchGuest, raw: Port, command: str, piece: int) -> float:
-    received = memoryview(bytearray(len(guest.bulk.data)))
+    data = guest.files.bulk.data
+    received = memoryview(bytearray(len(data)))
     begin = time.perf_counter()
     raw.send(f"{command} {piece}\n".encode())
     for start in range(0, len(received), frames.PIECE):
         raw.fill(received[start : start + frames.PIECE])
     seconds = time.perf_counter() - begin
-    if received != guest.bulk.data:
-        raise PortError("what came is not what was written to the raw port")
+    if received != data:
+        raise PortError("the bytes that arrived are not those that raw_port.py wrote")
     return len(received) / seconds / MEGA
 
 
 def _raw_put(guest: BenchGuest, raw: Port, command: str, piece: int) -> float:
-    view = memoryview(guest.bulk.data)
+    view = memoryview(guest.files.bulk.data)
     begin = time.perf_counter()
     raw.send(f"{command} {piece}\n".encode())
-    # What comes with the command in one read would be lost.
+    # raw_port.py would lose data that arrived in one read with the command.
     if raw.line() != b"go":
-        raise PortError("the raw port does not answer")
+        raise PortError("raw_port.py does not answer")
     for start in range(0, len(view), frames.PIECE):
         raw.send(view[start : start + frames.PIECE])
     raw.line()
     seconds = time.perf_counter() - begin
     raw.send(b"digest\n")
-    if raw.line().decode() != guest.bulk.digest:
-        raise PortError("what was read from the raw port is not what was sent")
+    if raw.line().decode() != guest.files.bulk.digest:
+        raise PortError("raw_port.py did not receive the bytes that were sent")
     return len(view) / seconds / MEGA

@@ -1,4 +1,4 @@
-"""What a run was measured on."""
+"""The machine and the versions that a run measured."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ROOT = Path(__file__).parent.parent
 
 
 def describe(guest: BenchGuest, settings: Settings) -> dict[str, str]:
-    """Names and values, for a reader."""
+    """Return names and values for the report."""
     load = " ".join(f"{average:.2f}" for average in os.getloadavg())
     return {
         "time": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),

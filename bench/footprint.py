@@ -1,4 +1,4 @@
-"""What the agents take from a guest that does nothing: memory, wake-ups and CPU time."""
+"""What idle agents cost a guest: memory, wake-ups and CPU time."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from bench.measures import Measure
 from bench.settings import KIBI, MEGA, Settings
 
 _PEERS = (PHOENIX, QEMU)
-# Threads that the last requests have left end within this time, in seconds.
+# Idle threads of earlier requests end within this time, in seconds.
 _SETTLE = 3.0
 _MILLISECONDS_A_TICK = 10
 
 
 def usages(guest: BenchGuest) -> dict[str, Usage]:
-    """What each agent has used so far."""
+    """Return what each agent has used so far."""
     return {peer: guest.usage(peer) for peer in _PEERS}
 
 
 def measure_idle(guest: BenchGuest, settings: Settings) -> list[Measure]:
-    """Wake-ups and CPU time of a minute in which nobody asks anything, by whether the host is connected."""
+    """Measure wake-ups and CPU time without requests, with the host connected and not connected."""
     measures = []
     for connected in (False, True):
         with contextlib.ExitStack() as stack:
@@ -53,10 +53,15 @@ def _idle(before: Mapping[str, Usage], after: Mapping[str, Usage], connected: bo
 
 
 def measure_memory(guest: BenchGuest, stages: Mapping[str, Mapping[str, Usage]]) -> list[Measure]:
-    """Resident memory, by what was done last: at first nothing, in the end everything; and how much it grew."""
+    """Measure resident memory and its growth.
+
+    Args:
+        guest: The guest.
+        stages: What both agents had used after each section, by name, in order; the first is before all.
+    """
     before, after = next(iter(stages.values())), list(stages.values())[-1]
     traffic = guest.traffic[PHOENIX]
-    note = f"{traffic.size / MEGA:.0f} MB moved and {traffic.requests} requests, of our agent"
+    note = f"after {traffic.size / MEGA:.0f} MB and {traffic.requests} requests over the port of Phoenix"
 
     def megas(used: Mapping[str, Usage]) -> dict[str, list[float]]:
         return {peer: [used[peer].resident * KIBI / MEGA] for peer in _PEERS}

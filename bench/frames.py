@@ -1,4 +1,4 @@
-"""Streams by the simple client: whole files, and pings beside them."""
+"""Streams by the simple client: whole files, and pings beside other requests."""
 
 from __future__ import annotations
 
@@ -7,19 +7,20 @@ import json
 import time
 from typing import Any, Final
 
-from bench.agents import Agent
-from bench.port import Header, Port, PortError
+from bench.guest import DIRECTORIES, GuestFiles, Payload
+from bench.port import Agent, Header, Port, PortError
+from bench.settings import MEGA
 from phoenix_ga.wire.frames import DATA, END, RESET, WINDOW, encode_header
 
-#: The payload of a frame.
+#: The payload of a frame, in bytes.
 PIECE: Final = 64 * 1024
 _CREDIT: Final = 1024 * 1024
-#: Pings count when a load has been under way for so long, in seconds.
+#: Time that a load runs before pings count, in seconds.
 WARM_UP: Final = 0.1
 
 
 def get(agent: Agent, path: str, into: memoryview) -> None:
-    """Receive a file of the guest that is as long as `into`, without a digest."""
+    """Receive a file of the guest, whose size is that of `into`, without a digest."""
     port = agent.port
     arguments = {"path": path, "digest": False, "window": _CREDIT}
     number = agent.call("file-get", **arguments)["stream"]
@@ -35,7 +36,7 @@ def get(agent: Agent, path: str, into: memoryview) -> None:
             granted = size
     message = _message(port, header)
     if not size == len(into) == message["size"]:
-        raise PortError(f"{size} bytes came, {len(into)} were expected, {message} was said")
+        raise PortError(f"received {size} bytes and {message}, expected {len(into)} bytes")
 
 
 def put(agent: Agent, path: str, data: bytes) -> None:
@@ -55,14 +56,35 @@ def put(agent: Agent, path: str, data: bytes) -> None:
         _granted(port, header)
     message = _message(port, header)
     if message["size"] != len(data):
-        raise PortError(f"{len(data)} bytes were sent, {message} was said")
+        raise PortError(f"sent {len(data)} bytes, but the agent received {message}")
+
+
+def timed_get(agent: Agent, bulk: Payload, filesystem: str) -> float:
+    """Receive the bulk payload from a filesystem, and return the throughput in MB/s."""
+    received = memoryview(bytearray(len(bulk.data)))
+    begin = time.perf_counter()
+    get(agent, bulk.path(filesystem), received)
+    seconds = time.perf_counter() - begin
+    if received != bulk.data:
+        raise PortError("the bytes that arrived are not those of the file in the guest")
+    return len(received) / seconds / MEGA
+
+
+def timed_put(agent: Agent, files: GuestFiles, filesystem: str) -> float:
+    """Send the bulk payload to a filesystem, and return the throughput in MB/s."""
+    target = f"{DIRECTORIES[filesystem]}/put"
+    begin = time.perf_counter()
+    put(agent, target, files.bulk.data)
+    seconds = time.perf_counter() - begin
+    files.check(target, files.bulk.data)
+    return len(files.bulk.data) / seconds / MEGA
 
 
 def pings_beside(agent: Agent, count: int, load: list[dict[str, Any]]) -> list[float]:
-    """Ping `count` times while each request of `load` is repeated for ever; return the round trips, in seconds.
+    """Ping `count` times while each request of `load` is repeated, and return the round trips, in seconds.
 
-    A request of `load` whose answer has a `stream` is repeated when that has ended. With a load, the pings while
-    it begins do not count, and it leaves requests under way: nothing but closing the port can follow.
+    A request whose answer has a `stream` is repeated when the stream has ended. The pings of the first WARM_UP
+    seconds of a load do not count. Requests of the load are pending afterwards, so the port must be closed.
     """
     port = agent.port
     scratch = memoryview(bytearray(256 * 1024))
@@ -102,7 +124,7 @@ def pings_beside(agent: Agent, count: int, load: list[dict[str, Any]]) -> list[f
                     size = 0
                 streams[unit.stream] = request, size
             else:
-                raise PortError(f"a frame of type {unit.type}: {bytes(scratch[: unit.length])!r}")
+                raise PortError(f"unexpected frame of type {unit.type}: {bytes(scratch[: unit.length])!r}")
             continue
         answer = json.loads(unit)
         if "return" not in answer:
@@ -122,10 +144,10 @@ def pings_beside(agent: Agent, count: int, load: list[dict[str, Any]]) -> list[f
 
 
 def _frame(port: Port, number: int) -> Header:
-    """The header of the next frame, which must be of this stream."""
+    """Return the header of the next frame, which must belong to this stream."""
     unit = port.unit()
     if not isinstance(unit, Header) or unit.stream != number:
-        raise PortError(f"a frame of stream {number} was expected, not {unit!r}")
+        raise PortError(f"expected a frame of stream {number}, got {unit!r}")
     if unit.type == RESET:
         raise PortError(f"the stream was reset: {_payload(port, unit)!r}")
     return unit
@@ -138,9 +160,9 @@ def _payload(port: Port, header: Header) -> bytes:
 
 
 def _message(port: Port, header: Header) -> dict[str, Any]:
-    """The closing message in the frame of this header."""
+    """Return the message in the END frame of this header."""
     if header.type != END:
-        raise PortError(f"the end of the stream was expected, not {header!r}")
+        raise PortError(f"expected the end of the stream, got {header!r}")
     message: dict[str, Any] = json.loads(_payload(port, header))
     return message
 
@@ -151,5 +173,5 @@ def _grant(number: int, size: int) -> bytes:
 
 def _granted(port: Port, header: Header) -> int:
     if header.type != WINDOW:
-        raise PortError(f"more credit was expected, not {header!r}")
+        raise PortError(f"expected more credit, got {header!r}")
     return int.from_bytes(_payload(port, header), "big")

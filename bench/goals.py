@@ -1,4 +1,4 @@
-"""What the agent has to hold, as numbers, and whether it did."""
+"""The goals for the agent, as numbers, and whether a run met them."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from bench.measures import Measure
 
 PHOENIX: Final = "phoenix"
 QEMU: Final = "qemu-ga"
-#: Our agent, asked as qemu-ga is.
+#: Phoenix, speaking the dialect of qemu-ga.
 PHOENIX_AS_QEMU: Final = "phoenix, in qemu-ga's dialect"
-#: A program that writes and reads as dd does, from memory and to it.
+#: raw_port.py, which writes and reads the port from and to memory.
 RAW: Final = "raw port"
-#: The same from a file and to one.
+#: The same from and to a file, as dd does.
 RAW_FILE: Final = "raw port and a file"
-#: The port with many elements in a system call, which is more than dd can do.
+#: The same from and to memory, with many elements in a system call, which dd cannot do.
 RAW_VECTORS: Final = "raw port, readv/writev"
-#: Our streams with the simple client, that speaks frames and does nothing else.
+#: Unverified streams of Phoenix, by a client that only handles frames.
 FRAMES: Final = "phoenix, simple client"
 UNVERIFIED: Final = "phoenix, unverified"
 
-#: What the agent is busy with while it is pinged. Gets are verified, unless it is said.
+#: What the agent is busy with while it answers pings. Gets are verified unless their name says otherwise.
 IDLE: Final = "idle"
 ONE_GET: Final = "one get"
 UNVERIFIED_GET: Final = "one get, unverified"
@@ -33,10 +33,15 @@ FROZEN: Final = "frozen"
 
 @dataclass(frozen=True)
 class Goal:
-    """A bound for a measure.
+    """A bound for a measure; exactly one of `at_least` and `at_most` is given.
 
-    measure: the key of a Measure. peer: whose figure counts. against: by which peer's figure it is divided;
-    empty: the figure itself counts, in the measure's unit. at_least, at_most: one of them is given.
+    Attributes:
+        text: What the goal is, for a reader.
+        measure: The key of the Measure.
+        peer: The peer whose figure counts.
+        against: The peer whose figure it is divided by; empty: the figure itself counts, in the measure's unit.
+        at_least: The smallest value that meets the goal.
+        at_most: The largest value that meets the goal.
     """
 
     text: str
@@ -47,28 +52,31 @@ class Goal:
     at_most: float | None = None
 
     def holds(self, value: float) -> bool:
-        """Whether `value` keeps within the bound."""
+        """Return whether `value` is within the bound."""
         if self.at_least is not None and value < self.at_least:
             return False
         return self.at_most is None or value <= self.at_most
 
     @property
     def bound(self) -> str:
-        """The bound in words, without its unit."""
+        """The bound as text, without its unit."""
         return f"at least {self.at_least:g}" if self.at_least is not None else f"at most {self.at_most:g}"
 
 
-#: The "numbers to hold" of the design, in its order.
 GOALS: Final = (
     Goal("round trip of ping, against guest-ping", "ping", against=QEMU, at_most=0.9),
-    Goal("file-read in 48 KiB pieces, against guest-file-read", "read-48", against=QEMU, at_least=3),
-    Goal("file-write in 48 KiB pieces, against guest-file-write", "write-48", against=QEMU, at_least=4),
-    Goal("guest-file-read in 48 KiB pieces, of both", "read-48", PHOENIX_AS_QEMU, QEMU, at_least=3),
-    Goal("guest-file-write in 48 KiB pieces, of both", "write-48", PHOENIX_AS_QEMU, QEMU, at_least=4),
-    Goal("copy from the guest, against qemu-ga at its best piece size", "get", against=QEMU, at_least=20),
-    Goal("copy to the guest, against qemu-ga at its best piece size", "put", against=QEMU, at_least=15),
-    Goal("stream from the guest, against the raw port", "get", FRAMES, RAW, at_least=0.9),
-    Goal("stream to the guest, against the raw port", "put", FRAMES, RAW, at_least=0.9),
+    Goal("file-read in 48 KiB pieces, ext4, against guest-file-read", "read-48-ext4", against=QEMU, at_least=3),
+    Goal("file-write in 48 KiB pieces, ext4, against guest-file-write", "write-48-ext4", against=QEMU, at_least=4),
+    Goal("file-write in 48 KiB pieces, tmpfs, against guest-file-write", "write-48-tmpfs", against=QEMU, at_least=4),
+    Goal("guest-file-read in 48 KiB pieces, ext4, of both", "read-48-ext4", PHOENIX_AS_QEMU, QEMU, at_least=3),
+    Goal("guest-file-write in 48 KiB pieces, ext4, of both", "write-48-ext4", PHOENIX_AS_QEMU, QEMU, at_least=4),
+    Goal("guest-file-write in 48 KiB pieces, tmpfs, of both", "write-48-tmpfs", PHOENIX_AS_QEMU, QEMU, at_least=4),
+    Goal("verified copy from ext4, against qemu-ga in its fastest pieces", "get-ext4", against=QEMU, at_least=20),
+    Goal("verified copy to ext4, against qemu-ga in its fastest pieces", "put-ext4", against=QEMU, at_least=15),
+    Goal("verified copy to tmpfs, against qemu-ga in its fastest pieces", "put-tmpfs", against=QEMU, at_least=15),
+    Goal("stream from ext4, against the raw port", "get-ext4", FRAMES, RAW, at_least=0.9),
+    Goal("stream to ext4, against the raw port", "put-ext4", FRAMES, RAW, at_least=0.9),
+    Goal("stream to tmpfs, against the raw port", "put-tmpfs", FRAMES, RAW, at_least=0.9),
     Goal("wake-ups when idle, host not connected", "wakeups-closed", at_most=0),
     Goal("wake-ups when idle, host connected", "wakeups-open", at_most=0),
     Goal("resident memory when idle", "rss", at_most=10),
@@ -85,16 +93,21 @@ GOALS: Final = (
 
 @dataclass(frozen=True)
 class Verdict:
-    """A goal and what came of it. value: a ratio, or a figure in `unit`; None: it was not measured."""
+    """What a run says of a goal.
 
-    goal: Goal
+    Attributes:
+        text: What the goal is, for a reader.
+        bound: The bound as text, with its unit.
+        value: A ratio, or a figure in `unit`; None: not measured.
+        unit: "x" for a ratio.
+        met: Whether the value is within the bound; None: not measured.
+    """
+
+    text: str
+    bound: str
     value: float | None
     unit: str
-
-    @property
-    def met(self) -> bool | None:
-        """Whether the goal is met; None: it was not measured."""
-        return None if self.value is None else self.goal.holds(self.value)
+    met: bool | None
 
     @property
     def word(self) -> str:
@@ -103,10 +116,11 @@ class Verdict:
 
 
 def judge(goal: Goal, measures: Mapping[str, Measure]) -> Verdict:
-    """Compare a goal with what was measured; `measures` are by key."""
+    """Compare a goal with the measures of a run, which are given by key."""
+    unit = "x" if goal.against else ""
     measure = measures.get(goal.measure)
     if measure is None:
-        return Verdict(goal, None, "")
-    if goal.against:
-        return Verdict(goal, measure.ratio(goal.peer, goal.against), "x")
-    return Verdict(goal, measure.median(goal.peer), measure.unit)
+        return Verdict(goal.text, f"{goal.bound} {unit}".rstrip(), None, unit, None)
+    unit = unit or measure.unit
+    value = measure.ratio(goal.peer, goal.against) if goal.against else measure.median(goal.peer)
+    return Verdict(goal.text, f"{goal.bound} {unit}", value, unit, goal.holds(value))

@@ -1,4 +1,4 @@
-"""The guest that is measured: three ports, each served by another peer, and what /proc says of them."""
+"""The guest that is measured: its files, the three ports and their peers, and what /proc says of the agents."""
 
 from __future__ import annotations
 
@@ -6,24 +6,28 @@ import contextlib
 import hashlib
 import random
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
-from bench.agents import PHOENIX_DIALECT, QEMU_DIALECT, Agent
 from bench.goals import PHOENIX, QEMU
-from bench.port import Port, PortError, Traffic
+from bench.port import PHOENIX_DIALECT, QEMU_DIALECT, Agent, Port, PortError, Traffic
+from lab.files import Source
 from lab.machine import DEFAULT_PORTS, Machine
 from tools.guest import agent_files
+
+EXT4: Final = "ext4"
+TMPFS: Final = "tmpfs"
+#: Where the payloads are, and where files are written, by filesystem.
+DIRECTORIES: Final = {EXT4: "/var/tmp/bench", TMPFS: "/dev/shm/bench"}
 
 _RAW_PORT = "org.phoenix.raw"
 _PHOENIX_PORT, _QEMU_PORT = DEFAULT_PORTS
 _RAW_PROGRAM = Path(__file__).parent / "raw_port.py"
-#: What is written goes to memory, for it is not the guest's disk that is measured.
-DIRECTORY = "/dev/shm/bench"
-#: What is read is a file of a disk, all of which is in memory already.
-_PAYLOADS = "/var/tmp/bench"
+_RAW_PATH = "/opt/bench/raw_port.py"
 _UNITS = {PHOENIX: "phoenix-ga", QEMU: "qemu-guest-agent"}
+_MEMORY = "1G"
 
 _USAGE = """\
 set -e
@@ -37,10 +41,13 @@ awk '{ print $14 + $15 }' /proc/$pid/stat
 
 @dataclass(frozen=True)
 class Usage:
-    """What a process has used up to a time.
+    """What a process has used since it started.
 
-    seconds: of the guest's clock. resident: memory in KiB. wakeups: how often a thread of it went to sleep.
-    ticks: CPU time of user and system, in hundredths of a second.
+    Attributes:
+        seconds: The guest's uptime when this was read.
+        resident: Resident memory, in KiB.
+        wakeups: Voluntary context switches of all threads.
+        ticks: User and system CPU time, in hundredths of a second.
     """
 
     seconds: float
@@ -51,55 +58,76 @@ class Usage:
 
 @dataclass(frozen=True)
 class Payload:
-    """Random bytes that are in the guest as well, at `path`."""
+    """Random bytes, and the name of the file that holds them in the guest."""
 
-    path: str
+    name: str
     data: bytes
+
+    def path(self, filesystem: str) -> str:
+        """Return the path of the file on a filesystem of DIRECTORIES."""
+        return f"{DIRECTORIES[filesystem]}/{self.name}"
 
     @property
     def digest(self) -> str:
-        """Their SHA-256, in hex."""
+        """The SHA-256 of the bytes, in hex."""
         return hashlib.sha256(self.data).hexdigest()
 
 
-@dataclass
-class BenchGuest:
-    """A running guest. traffic: what went over the ports, by agent."""
+@dataclass(frozen=True)
+class GuestFiles:
+    """The files of a running guest. pieces: read piece by piece. bulk: copied by streams."""
 
     machine: Machine
     pieces: Payload
     bulk: Payload
+
+    def check(self, path: str, payload: bytes) -> None:
+        """Remove a file of the guest. Raises PortError if it did not hold exactly `payload`."""
+        digest = self.machine.run(f"sha256sum {path} && rm {path}").text.split()[0]
+        if digest != hashlib.sha256(payload).hexdigest():
+            raise PortError(f"{path} in the guest does not hold the bytes that were sent")
+
+
+@dataclass
+class BenchGuest:
+    """A running guest with Phoenix, qemu-ga and the raw port. traffic: what went over the ports, by agent."""
+
+    files: GuestFiles
     traffic: dict[str, Traffic] = field(default_factory=lambda: {PHOENIX: Traffic(), QEMU: Traffic()})
 
     @property
+    def machine(self) -> Machine:
+        """The virtual machine."""
+        return self.files.machine
+
+    @property
     def phoenix_path(self) -> Path:
-        """The host's end of our agent's port."""
+        """The host's end of the port of Phoenix."""
         return self.machine.socket(_PHOENIX_PORT)
 
     @property
     def qemu_path(self) -> Path:
-        """The host's end of qemu-ga's port."""
+        """The host's end of the port of qemu-ga."""
         return self.machine.socket(_QEMU_PORT)
 
     def phoenix(self) -> Agent:
-        """Talk to our agent."""
+        """Connect to Phoenix."""
         return Agent(self.phoenix_path, PHOENIX_DIALECT, self.traffic[PHOENIX])
 
     def qemu(self) -> Agent:
-        """Talk to qemu-ga."""
+        """Connect to qemu-ga."""
         return Agent(self.qemu_path, QEMU_DIALECT, self.traffic[QEMU])
 
     def agents(self) -> dict[str, Agent]:
-        """Talk to both."""
+        """Connect to both agents."""
         return {PHOENIX: self.phoenix(), QEMU: self.qemu()}
 
     @contextlib.contextmanager
-    def raw(self) -> Iterator[Port]:
-        """Talk to the bare port, which nobody serves at other times."""
-        program, device = f"{DIRECTORY}/raw_port.py", f"/dev/virtio-ports/{_RAW_PORT}"
-        self.machine.run(
-            f"systemd-run --quiet --unit bench-raw python3 -I {program} {device} {self.bulk.path} {DIRECTORY}/raw"
-        )
+    def raw(self, filesystem: str) -> Iterator[Port]:
+        """Serve the raw port with raw_port.py, which uses files of `filesystem`, and connect to it."""
+        device, received = f"/dev/virtio-ports/{_RAW_PORT}", f"{DIRECTORIES[filesystem]}/raw"
+        program = f"python3 -I {_RAW_PATH} {device} {self.files.bulk.path(filesystem)} {received}"
+        self.machine.run(f"systemd-run --quiet --unit bench-raw {program}")
         try:
             with Port(self.machine.socket(_RAW_PORT), Traffic()) as port:
                 yield port
@@ -107,31 +135,40 @@ class BenchGuest:
             self.machine.run("systemctl stop bench-raw; systemctl reset-failed bench-raw", check=False)
 
     def usage(self, peer: str) -> Usage:
-        """What PHOENIX's or QEMU's process has used so far."""
+        """Return what the process of PHOENIX or QEMU has used."""
         words = self.machine.run(_USAGE.replace("UNIT", _UNITS[peer])).text.split()
         return Usage(float(words[0]), *map(int, words[1:]))
-
-    def check(self, path: str, payload: bytes) -> None:
-        """Raise PortError unless the guest's file holds these bytes; remove it."""
-        digest = self.machine.run(f"sha256sum {path} && rm {path}").text.split()[0]
-        if digest != hashlib.sha256(payload).hexdigest():
-            raise PortError(f"{path} in the guest is not what was written")
 
 
 @contextlib.contextmanager
 def boot(pieces_size: int, bulk_size: int) -> Iterator[BenchGuest]:
-    """Boot a guest with payloads of these sizes, in bytes."""
-    source = random.Random(20260101)
-    pieces = Payload(f"{_PAYLOADS}/pieces", source.randbytes(pieces_size))
-    bulk = Payload(f"{_PAYLOADS}/bulk", source.randbytes(bulk_size))
+    """Boot a guest with both agents and payloads of these sizes, in bytes."""
     with tempfile.TemporaryDirectory() as name:
         files = agent_files(Path(name) / "phoenix-ga.pyz")
-        # The other port is for qemu-ga.
+        # Leave the other port to qemu-ga.
         files["/etc/phoenix-ga.conf"] = f"[general]\nport = /dev/virtio-ports/{_PHOENIX_PORT}\n".encode()
-        with Machine(ports=[*DEFAULT_PORTS, _RAW_PORT], files=files, memory="1G") as machine:
-            machine.copy_files(
-                {pieces.path: pieces.data, bulk.path: bulk.data, f"{DIRECTORY}/raw_port.py": _RAW_PROGRAM}
-            )
-            # Written back now, and not while something is measured.
-            machine.run(f"sync; cat {pieces.path} {bulk.path} > /dev/null")
-            yield BenchGuest(machine, pieces, bulk)
+        files[_RAW_PATH] = _RAW_PROGRAM
+        with boot_with([*DEFAULT_PORTS, _RAW_PORT], files, pieces_size, bulk_size) as guest_files:
+            yield BenchGuest(guest_files)
+
+
+@contextlib.contextmanager
+def boot_with(
+    ports: Sequence[str], files: Mapping[str, Source], pieces_size: int, bulk_size: int, *, peer: bool = True
+) -> Iterator[GuestFiles]:
+    """Boot a guest with `ports` and `files`, as of Machine, and put the payloads on each filesystem.
+
+    Raises PortError if a directory of DIRECTORIES is not on the filesystem that it stands for.
+    """
+    source = random.Random(20260101)
+    pieces = Payload("pieces", source.randbytes(pieces_size))
+    bulk = Payload("bulk", source.randbytes(bulk_size))
+    with Machine(ports=ports, files=files, memory=_MEMORY, peer=peer) as machine:
+        for filesystem, directory in DIRECTORIES.items():
+            machine.copy_files({payload.path(filesystem): payload.data for payload in (pieces, bulk)})
+            # Write it back now, and not while something is measured.
+            machine.run(f"sync; cat {directory}/* > /dev/null")
+            found = machine.run(f"findmnt --noheadings --output FSTYPE --target {directory}").text.strip()
+            if found != filesystem:
+                raise PortError(f"{directory} in the guest is on {found}, not on {filesystem}")
+        yield GuestFiles(machine, pieces, bulk)

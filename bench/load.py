@@ -1,4 +1,4 @@
-"""How long a `ping` takes while the agent is busy."""
+"""The round trip of `ping` while the agent is busy."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 from bench.frames import WARM_UP, pings_beside
 from bench.goals import DIGEST, FOUR_GETS, FROZEN, IDLE, ONE_GET, PHOENIX, UNVERIFIED_GET
-from bench.guest import BenchGuest
+from bench.guest import EXT4, BenchGuest
 from bench.measures import Measure, alternate, percentile
 from bench.settings import MEGA, Settings
 from phoenix_ga.client import Guest, connect
@@ -21,10 +21,10 @@ _SHARES = (0.5, 0.99)
 
 
 def measure_load(guest: BenchGuest, settings: Settings) -> list[Measure]:
-    """The median and the 99th percentile of `ping`, by the simple client and by the library."""
-    get = {"execute": "file-get", "arguments": {"path": guest.bulk.path}}
-    unverified = {"execute": "file-get", "arguments": {"path": guest.bulk.path, "digest": False}}
-    digest = {"execute": "get-file-md5sum", "arguments": {"path": guest.bulk.path}}
+    """Measure the median and the 99th percentile of `ping`, by the simple client and by the client library."""
+    get = {"execute": "file-get", "arguments": {"path": guest.files.bulk.path(EXT4)}}
+    unverified = {"execute": "file-get", "arguments": {"path": guest.files.bulk.path(EXT4), "digest": False}}
+    digest = {"execute": "get-file-md5sum", "arguments": {"path": guest.files.bulk.path(EXT4)}}
     count = settings.loaded_pings
     simple: dict[str, Callable[[], list[float]]] = {
         IDLE: lambda: _simple(guest, count, []),
@@ -49,20 +49,20 @@ def measure_load(guest: BenchGuest, settings: Settings) -> list[Measure]:
 def _measure(
     key: str, client: str, suffix: str, loads: dict[str, Callable[[], list[float]]], rounds: int, note: str
 ) -> Iterator[Measure]:
-    """Measure both percentiles in one go; the time is in µs."""
+    """Compute both percentiles from the same pings, in µs."""
     trips: dict[str, list[list[float]]] = {load: [] for load in loads}
 
-    def keep(load: str) -> Callable[[], float]:
+    def record(load: str) -> Callable[[], float]:
         def run() -> float:
             trips[load].append(loads[load]())
             return 0
 
         return run
 
-    alternate(rounds, {load: keep(load) for load in loads})
+    alternate(rounds, {load: record(load) for load in loads})
     for share in _SHARES:
         percent = f"p{share * 100:.0f}"
-        # The first round was to warm up.
+        # The first round warms up.
         figures = {load: [percentile(each, share) * MEGA for each in taken[1:]] for load, taken in trips.items()}
         yield Measure(f"{key}-{percent}{suffix}", f"{percent} of ping, {client}", "µs", figures, note)
 
@@ -86,7 +86,6 @@ async def _library(guest: BenchGuest, count: int, gets: int) -> list[float]:
     with tempfile.TemporaryDirectory() as name:
         async with connect(f"unix:{guest.phoenix_path}") as client:
             copies = [asyncio.create_task(_copy_for_ever(guest, client, Path(name) / str(n))) for n in range(gets)]
-            # Let them begin.
             await asyncio.sleep(WARM_UP)
             while len(trips) < count and not any(copy.done() for copy in copies):
                 begin = time.perf_counter()
@@ -102,4 +101,4 @@ async def _library(guest: BenchGuest, count: int, gets: int) -> list[float]:
 
 async def _copy_for_ever(guest: BenchGuest, client: Guest, local: Path) -> None:
     while True:
-        guest.traffic[PHOENIX].size += (await client.get(guest.bulk.path, local)).size
+        guest.traffic[PHOENIX].size += (await client.get(guest.files.bulk.path(EXT4), local)).size

@@ -1,4 +1,4 @@
-"""Figures by peer and round, and what follows from them. No I/O."""
+"""Figures by peer and round, with their medians, ratios and percentiles. No I/O."""
 
 from __future__ import annotations
 
@@ -12,8 +12,12 @@ from dataclasses import dataclass
 class Measure:
     """One thing that was measured, for several peers.
 
-    key: short and unique. unit: of each figure, as it is printed. rounds: by peer, one figure a round; the
-    figures at one place of all peers are of the same round. note: what a reader must know to judge it.
+    Attributes:
+        key: A short, unique name.
+        title: The name for a reader.
+        unit: The unit of all figures.
+        rounds: By peer, one figure for each round; equal positions are of the same round.
+        note: What a reader must know to judge the figures.
     """
 
     key: str
@@ -23,28 +27,28 @@ class Measure:
     note: str = ""
 
     def median(self, peer: str) -> float:
-        """The median of a peer's figures, in `unit`."""
+        """Return the median of a peer's figures, in `unit`."""
         return statistics.median(self.rounds[peer])
 
     def ratio(self, peer: str, against: str) -> float:
-        """How many times the figure of `against` that of `peer` is: the median over the rounds.
+        """Return the figure of `peer` divided by that of `against`: the median of the ratios of the rounds.
 
-        Each round is compared with itself, so that a machine that is slow for a while slows both.
+        Figures of one round are compared, so that a machine that is slow for a while slows both.
         """
         pairs = zip(self.rounds[peer], self.rounds[against], strict=True)
         return statistics.median(figure / other for figure, other in pairs)
 
 
 def percentile(figures: Sequence[float], share: float) -> float:
-    """The smallest of `figures` that at least `share` (0 to 1) of them don't exceed."""
+    """Return the smallest of `figures` that at least `share` (0 to 1) of them do not exceed."""
     return sorted(figures)[max(0, math.ceil(share * len(figures)) - 1)]
 
 
 def alternate(rounds: int, peers: Mapping[str, Callable[[], float]]) -> dict[str, list[float]]:
-    """Let the peers take turns for some rounds, and return the figures of each.
+    """Call each peer once a round, and return the figures of each.
 
-    A first round warms up and is not counted. Every other round goes the other way, so that no peer is always
-    the one that follows a certain other.
+    A first round warms up and is not counted. Every other round is in reverse order, so that no peer always
+    follows the same other peer.
     """
     figures: dict[str, list[float]] = {peer: [] for peer in peers}
     for number in range(rounds + 1):

@@ -1,25 +1,33 @@
-"""A blocking client of a port, as simple as can be, so that what is measured is the other side."""
+"""A small blocking client for a guest's port: it costs little, so the figures are those of the other side.
+
+`Port` sends and receives bytes, lines and frames. `Agent` sends requests in the dialect of either agent.
+"""
 
 from __future__ import annotations
 
+import copy
+import json
+import secrets
 import socket
 import struct
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Final
 
 from phoenix_ga.wire.frames import HEADER_SIZE, MAGIC, decode_header
 
 _RECEIVE_SIZE = 64 * 1024
 _TIMEOUT = 120
+_NO_ANSWER = f"the other side did not send anything for {_TIMEOUT} s"
 
 
 class PortError(Exception):
-    """The other side did not do what it has to, or not in time."""
+    """The other side failed, sent something unexpected, or did not answer in time."""
 
 
 @dataclass
 class Traffic:
-    """What went over a port so far: payload and all else, in bytes, and requests."""
+    """What went over a port so far: bytes in both directions, and requests."""
 
     size: int = 0
     requests: int = 0
@@ -27,7 +35,7 @@ class Traffic:
 
 @dataclass(frozen=True)
 class Header:
-    """The header of a frame; its payload of `length` bytes follows on the port."""
+    """The header of a frame; `length` bytes of payload follow it."""
 
     type: int
     stream: int
@@ -35,13 +43,13 @@ class Header:
 
 
 class Port:
-    """A connection to the host's end of a port. All methods wait, for two minutes at most."""
+    """A connection to the host's end of a port. Every method blocks, for at most two minutes."""
 
     def __init__(self, path: Path, traffic: Traffic) -> None:
         self.traffic = traffic
         self._rest = b""
         self._socket = socket.socket(socket.AF_UNIX)
-        # The kernel's own time-out: Python's would make the socket a non-blocking one.
+        # Use the kernel's timeout: Python's would make the socket non-blocking.
         for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
             self._socket.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", _TIMEOUT, 0))
         self._socket.connect(str(path))
@@ -53,7 +61,7 @@ class Port:
         self.close()
 
     def close(self) -> None:
-        """End the connection."""
+        """Close the connection."""
         self._socket.close()
 
     def send(self, data: bytes | memoryview) -> None:
@@ -62,7 +70,7 @@ class Port:
         self._socket.sendall(data)
 
     def line(self) -> bytes:
-        """The next line, without its end."""
+        """Return the next line, without its newline."""
         parts = []
         data = self._rest or self._receive()
         while (end := data.find(b"\n")) < 0:
@@ -73,9 +81,9 @@ class Port:
         return b"".join(parts)
 
     def unit(self) -> bytes | Header:
-        """The next line, or the header of the next frame."""
+        """Return the next line, or the header of the next frame."""
         if not self._rest:
-            # No more than a header: the payload goes where it belongs without being copied.
+            # Read only the header, so that fill() receives the payload without a copy.
             self._rest = self._receive(HEADER_SIZE)
         if self._rest[0] != MAGIC:
             return self.line()
@@ -86,20 +94,110 @@ class Port:
         return header
 
     def fill(self, view: memoryview) -> None:
-        """Receive as many bytes as there is room for in `view`."""
+        """Receive exactly as many bytes as `view` holds."""
         size = min(len(view), len(self._rest))
         view[:size] = self._rest[:size]
         self._rest = self._rest[size:]
         while size < len(view):
-            received = self._socket.recv_into(view[size:], 0, socket.MSG_WAITALL)
+            try:
+                received = self._socket.recv_into(view[size:], 0, socket.MSG_WAITALL)
+            except BlockingIOError:
+                raise PortError(_NO_ANSWER) from None
             if not received:
                 raise PortError("the port was closed")
             self.traffic.size += received
             size += received
 
     def _receive(self, size: int = _RECEIVE_SIZE) -> bytes:
-        data = self._socket.recv(size)
+        try:
+            data = self._socket.recv(size)
+        except BlockingIOError:
+            raise PortError(_NO_ANSWER) from None
         if not data:
             raise PortError("the port was closed")
         self.traffic.size += len(data)
         return data
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """The names of an agent's commands and arguments. closes_at_end: a read at the end closes the handle."""
+
+    sync: str
+    ping: str
+    open: str
+    read: str
+    write: str
+    close: str
+    handle: str
+    data: str
+    closes_at_end: bool
+
+
+PHOENIX_DIALECT: Final = Dialect(
+    "sync", "ping", "file-open", "file-read", "file-write", "file-close", "handle_id", "bufb64", closes_at_end=True
+)
+QEMU_DIALECT: Final = Dialect(
+    "guest-sync-delimited",
+    "guest-ping",
+    "guest-file-open",
+    "guest-file-read",
+    "guest-file-write",
+    "guest-file-close",
+    "handle",
+    "buf-b64",
+    closes_at_end=False,
+)
+
+
+class Agent:
+    """An agent behind a port. The constructor synchronizes, so that no old answer is left to read."""
+
+    def __init__(self, path: Path, dialect: Dialect, traffic: Traffic) -> None:
+        self.port = Port(path, traffic)
+        self.dialect = dialect
+        number = secrets.randbits(32)
+        self.port.send(b"\xff" + encode(dialect.sync, {"id": number}))
+        # An earlier client may have left answers, or part of a frame, before this one.
+        while not self.port.line().endswith(b'\xff{"return": %d}' % number):
+            pass
+
+    def speaking(self, dialect: Dialect) -> Agent:
+        """Return the same agent, on the same connection, in another dialect."""
+        other = copy.copy(self)
+        other.dialect = dialect
+        return other
+
+    def __enter__(self) -> Agent:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.port.close()
+
+    def ask(self, request: bytes) -> bytes:
+        """Send an encoded request, and return the answer as it came."""
+        self.port.traffic.requests += 1
+        self.port.send(request)
+        return self.port.line()
+
+    def call(self, execute: str, **arguments: object) -> Any:
+        """Run a command, and return its result. Raises PortError if the command fails."""
+        return returned(execute, self.ask(encode(execute, arguments)))
+
+    def ping(self) -> None:
+        """Run the dialect's ping."""
+        self.call(self.dialect.ping)
+
+
+def encode(execute: str, arguments: dict[str, Any]) -> bytes:
+    """Encode a request as a line."""
+    request = {"execute": execute, "arguments": arguments} if arguments else {"execute": execute}
+    return json.dumps(request).encode() + b"\n"
+
+
+def returned(execute: str, answer: bytes) -> Any:
+    """Return the result in an answer. Raises PortError if the answer is an error."""
+    value = json.loads(answer)
+    if "return" not in value:
+        raise PortError(f"{execute}: {value.get('error')}")
+    return value["return"]

@@ -1,15 +1,15 @@
-"""The bare port: run in the guest as `raw_port.py DEVICE PAYLOAD RECEIVED`, it writes and reads as fast as it can.
+"""The bare port: `raw_port.py DEVICE PAYLOAD RECEIVED` runs in the guest, and writes and reads as fast as it can.
 
-Each line from the host is a command. It is the payload that is written; what is read has as many bytes.
+Each line from the host is a command. Writes send the file PAYLOAD; reads receive as many bytes.
 
-    echo                     answer with a line
+    echo                answer with a line
     write PIECE         write from memory, PIECE bytes a system call
     writev PIECE        the same with writev(2), of many elements of PIECE bytes
     write-file PIECE    write from a file, PIECE bytes at a time, as dd does
     read PIECE          answer `go`, read into memory, PIECE bytes a system call, and answer with a line
     readv PIECE         the same with readv(2)
-    read-file PIECE     the same into a file, as dd does
-    digest              answer with the SHA-256 of what was read last
+    read-file PIECE     the same into the file RECEIVED, as dd does
+    digest              answer with the SHA-256 of the bytes read last
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ _ELEMENTS = 64
 
 
 def elements(view: memoryview, piece: int) -> list[memoryview]:
-    """The next elements of a readv(2) or writev(2)."""
+    """Return the next elements for readv(2) or writev(2)."""
     return [view[start : start + piece] for start in range(0, min(len(view), piece * _ELEMENTS), piece)]
 
 
 def commands(fd: int) -> Iterator[list[str]]:
-    """Yield the words of each line. A host waits for an answer before it sends more."""
+    """Yield the words of each line. The host waits for an answer before it sends more."""
     line = b""
     while True:
         data = os.read(fd, 4096)
         if not data:
-            # The host's end is closed.
+            # The host is not connected.
             time.sleep(0.05)
         line += data
         if line.endswith(b"\n"):
@@ -43,7 +43,7 @@ def commands(fd: int) -> Iterator[list[str]]:
 
 
 class RawPort:
-    """The device and what goes over it. path: the payload. received_path: where to write a file."""
+    """The device and the payload. path: the payload's file. received_path: the file that read_file writes."""
 
     def __init__(self, device: str, path: str, received_path: str) -> None:
         self.fd = os.open(device, os.O_RDWR)
@@ -87,7 +87,7 @@ class RawPort:
                 size += file.write(os.read(self.fd, piece) or sys.exit("the host went away"))
 
     def digest(self) -> str:
-        """The SHA-256 of what was read into memory last, or into the file if that was done since."""
+        """Return the SHA-256 of the bytes that were read last; remove the file if they are there."""
         if not os.path.exists(self.received_path):
             return hashlib.sha256(self.received).hexdigest()
         with open(self.received_path, "rb") as file:
@@ -97,7 +97,7 @@ class RawPort:
 
 
 def main() -> None:
-    """Serve the port for ever."""
+    """Serve the port until the service is stopped."""
     port = RawPort(*sys.argv[1:4])
     writers = {"write": port.write, "writev": port.write_vectors, "write-file": port.write_file}
     readers = {"read": port.read, "readv": port.read_vectors, "read-file": port.read_file}

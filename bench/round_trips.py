@@ -1,4 +1,4 @@
-"""How long a request takes: `ping`, and a program that does nothing."""
+"""The time that a request takes: `ping`, and a program that does nothing."""
 
 from __future__ import annotations
 
@@ -7,43 +7,42 @@ import statistics
 import time
 from collections.abc import Callable
 
-from bench.agents import Agent
 from bench.goals import PHOENIX, QEMU, RAW
-from bench.guest import BenchGuest
+from bench.guest import EXT4, BenchGuest
 from bench.measures import Measure, alternate
-from bench.port import Port, PortError
+from bench.port import Agent, Port, PortError
 from bench.settings import MEGA, Settings
 from phoenix_ga.client import connect
 
 
 def measure_pings(guest: BenchGuest, settings: Settings) -> list[Measure]:
-    """The round trip of `ping` and `guest-ping`, and of a line that a bare program echoes."""
+    """Measure the round trip of `ping`, of `guest-ping`, and of a line that raw_port.py echoes."""
     agents = guest.agents()
-    with guest.raw() as raw, agents[PHOENIX], agents[QEMU]:
-        peers = {name: _timer(agent.ping, settings.pings) for name, agent in agents.items()}
-        peers[RAW] = _timer(lambda: _echo(raw), settings.pings)
+    with guest.raw(EXT4) as raw, agents[PHOENIX], agents[QEMU]:
+        peers = {name: timer(agent.ping, settings.pings) for name, agent in agents.items()}
+        peers[RAW] = timer(lambda: _echo(raw), settings.pings)
         rounds = alternate(settings.rounds * settings.ping_rounds, peers)
     note = f"median of {settings.pings} round trips a round, one after the other, by a blocking client"
     return [Measure("ping", "round trip of ping", "µs", rounds, note)]
 
 
 def measure_commands(guest: BenchGuest, settings: Settings) -> list[Measure]:
-    """How long it takes to run `true`, exit status included."""
+    """Measure the time to run `true` and get its exit status."""
     with guest.qemu() as qemu:
         peers = {
             PHOENIX: lambda: asyncio.run(_run_true(guest, settings.commands)),
-            QEMU: _timer(lambda: _exec_true(qemu), settings.commands, unit=1000),
+            QEMU: timer(lambda: _exec_true(qemu), settings.commands, unit=1000),
         }
         rounds = alternate(settings.rounds, peers)
     note = (
-        f"median of {settings.commands} a round; guest.run of the library, against guest-exec with guest-exec-status "
-        "asked again and again without a pause by a blocking client"
+        f"median of {settings.commands} a round; Phoenix: run() of the client library; qemu-ga: guest-exec, then "
+        "guest-exec-status without a pause until the program has ended, by a blocking client"
     )
     return [Measure("exec", "run true", "ms", rounds, note)]
 
 
-def _timer(step: Callable[[], object], count: int, unit: float = MEGA) -> Callable[[], float]:
-    """What takes `step` `count` times, and returns the median time in `unit`ths of a second."""
+def timer(step: Callable[[], object], count: int, unit: float = MEGA) -> Callable[[], float]:
+    """Return a function that calls `step` `count` times and returns its median time, in 1/`unit` s."""
 
     def measure() -> float:
         return statistics.median(_time(step) for _ in range(count)) * unit

@@ -1,4 +1,4 @@
-"""How much is measured."""
+"""How much a run measures."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ MEBI: Final = 1024 * 1024
 
 @dataclass(frozen=True)
 class Settings:
-    """The amounts of a full run; a round has each peer once."""
+    """The amounts of a full run. A round measures each peer once."""
 
-    #: How often everything is measured.
+    #: Number of rounds.
     rounds: int = 5
-    #: Pings take no time: so many more rounds for each.
+    #: Factor for the rounds of pings, which are short.
     ping_rounds: int = 4
-    #: In a round, for each peer.
+    #: Pings in a round, for each peer.
     pings: int = 100
-    #: In a round, for each thing that the agent is busy with.
+    #: Pings in a round, for each load.
     loaded_pings: int = 1000
-    #: Programs that are run in a round, by each peer.
+    #: Programs run in a round, for each peer.
     commands: int = 20
-    #: Starts of the agent for each round.
+    #: Starts of the agent in a round.
     starts: int = 5
-    #: Of the file that is copied piece by piece, in bytes.
+    #: Size of the file that is copied piece by piece, in bytes.
     pieces_size: int = 4 * MEBI
-    #: Of the file that is streamed, in bytes.
+    #: Size of the file that is copied by streams, in bytes.
     bulk_size: int = 16 * MEBI
-    #: How long idle agents are watched, once for each state of the port.
+    #: Time to watch the idle agents, in seconds, for each state of the port.
     idle_seconds: float = 60
 
 

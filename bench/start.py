@@ -1,4 +1,4 @@
-"""How long the agent takes from its start to its first answer, on this machine."""
+"""The time from the start of the agent to its first answer, on this machine."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ _TIMEOUT = 20.0
 
 
 def measure_start(settings: Settings) -> list[Measure]:
-    """Start the shipped file, and ping it as soon as it listens."""
+    """Start dist's single-file agent again and again, and ping it once it listens."""
     with tempfile.TemporaryDirectory() as name:
         archive = Path(name) / "phoenix-ga.pyz"
         build(archive)
-        # The first start reads the file from the disk.
+        # Do not count the first start, which reads the file from the disk.
         times = [_start(archive, Path(name)) for _ in range(settings.starts * settings.rounds + 1)][1:]
     return [Measure("start", "start to first answer", "ms", {PHOENIX: times}, "on the host, over a Unix socket")]
 
 
 def _start(archive: Path, directory: Path) -> float:
-    """The time from the start to the answer, in ms."""
+    """Return the time from the start to the answer, in ms."""
     path = directory / "agent.sock"
     command = [sys.executable, "-ISB", str(archive), "-p", f"unix:{path}", "-c", os.devnull]
     begin = time.perf_counter()

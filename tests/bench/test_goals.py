@@ -1,4 +1,4 @@
-"""Goals and what comes of them."""
+"""Goals, and whether measures meet them."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ MEASURES = {
 def test_a_goal_is_met_or_missed(goal: Goal, value: float | None, unit: str, met: bool | None) -> None:
     verdict = judge(goal, MEASURES)
     assert (verdict.value, verdict.unit, verdict.met) == (value, unit, met)
+    assert verdict.bound == f"{goal.bound} {unit}".rstrip()
 
 
 @pytest.mark.parametrize("goal", GOALS, ids=lambda goal: goal.text)

@@ -1,4 +1,4 @@
-"""What follows from figures: medians, ratios, percentiles, and who takes turns with whom."""
+"""Medians, ratios and percentiles, and the order of the peers."""
 
 from __future__ import annotations
 

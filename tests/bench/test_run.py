@@ -1,4 +1,4 @@
-"""A run of the bench, with hardly any rounds, in a real guest."""
+"""The smallest runs of the benchmarks, in a real guest."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import pytest
 from rich.console import Console
 
 from bench.__main__ import SECTIONS, measure, write
+from bench.checkouts import ROOT
+from bench.compare import GROUPS, cases, compare
 from bench.settings import MEBI, Settings
 
 SMALLEST = Settings(
@@ -32,6 +34,18 @@ def test_everything_is_measured_and_written(tmp_path: Path) -> None:
     assert all(verdict.met is not None for verdict in report.verdicts)
     write(report, tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"benchmarks.json", "benchmarks.md", "benchmarks.png"}
-    measures = {each["key"]: each for each in json.loads((tmp_path / "benchmarks.json").read_text())["measures"]}
-    assert measures["ping"]["medians"].keys() == {"phoenix", "qemu-ga", "raw port"}
-    assert all(figure > 0 for figure in measures["get"]["medians"].values())
+    summaries = {each["key"]: each for each in json.loads((tmp_path / "benchmarks.json").read_text())["summaries"]}
+    assert summaries["ping"]["peers"].keys() == {"phoenix", "qemu-ga", "raw port"}
+    assert all(figures["median"] > 0 for figures in summaries["get-ext4"]["peers"].values())
+
+
+@pytest.mark.guest
+@pytest.mark.timeout(300)
+def test_a_checkout_is_compared_with_itself() -> None:
+    lines: list[str] = []
+    comparison = compare(str(ROOT), str(ROOT), SMALLEST, GROUPS, lines.append)
+    assert [row[0] for row in comparison.rows()] == [case.title for case in cases(SMALLEST)]
+    assert all(
+        figure > 0 for measure in comparison.measures for rounds in measure.rounds.values() for figure in rounds
+    )
+    assert len(lines) == 1 + len(comparison.measures)
