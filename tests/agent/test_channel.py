@@ -70,6 +70,12 @@ def buffers_of(sizes: list[int]) -> list[bytes]:
     return [os.urandom(size) for size in sizes]
 
 
+def start_channel(loop: Soon, fd: int, received: Callable[[memoryview], None]) -> Channel:
+    channel = Channel(cast(Loop, loop), fd, connected=True)
+    channel.start(received, lambda: None, lambda: None, lambda: None, lambda error: None)
+    return channel
+
+
 BUFFER_SIZES = st.lists(st.sampled_from([1, 100, 4095, 4096, 4096, 4096, 4096, 4096]), min_size=1, max_size=150)
 
 
@@ -78,12 +84,7 @@ def test_all_that_a_driver_hands_out_comes_in_order(arrivals: list[list[bytes]])
     sent = b"".join(b"".join(buffers) for buffers in arrivals)
     driver, loop, received = Driver(arrivals), Soon(), bytearray()
     ours, theirs = socket.socketpair()
-    channel = Channel(
-        cast(Loop, loop),
-        ours.fileno(),
-        connected=True,
-    )
-    channel.start(received.extend, lambda: None, lambda: None, lambda: None, lambda error: None)
+    channel = start_channel(loop, ours.fileno(), received.extend)
     with pytest.MonkeyPatch.context() as patch, ours, theirs:
         patch.setattr(channel_module, "os", driver)
         for buffers in arrivals:
@@ -94,3 +95,16 @@ def test_all_that_a_driver_hands_out_comes_in_order(arrivals: list[list[bytes]])
                 loop.callbacks.pop(0)()
             assert not driver.buffers
     assert received == sent
+
+
+def test_bytes_that_arrive_before_poll_connected_are_read_without_an_edge() -> None:
+    loop, received = Soon(), bytearray()
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    with ours, theirs:
+        channel = start_channel(loop, ours.fileno(), received.extend)
+        theirs.sendall(b"request")
+        channel.poll_connected()
+        while loop.callbacks:
+            loop.callbacks.pop(0)()
+    assert received == b"request"

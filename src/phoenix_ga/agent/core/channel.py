@@ -141,6 +141,10 @@ class Channel:
         poll = select.poll()
         poll.register(self.fd, 0)
         self.set_connected(not poll.poll(0))
+        if self.connected:
+            # The driver's poll fetches a buffer as its interrupt does, which then wakes nobody: there is no edge.
+            self._readable = True
+            self._pull_soon()
 
     def set_connected(self, connected: bool) -> None:
         """Record whether the peer is there."""
