@@ -1,7 +1,7 @@
 """Copies files with the client library of a checkout: `python copier.py SOURCE_DIRECTORY ENDPOINT`.
 
 Each line of standard input is a job in JSON: {"verb": "get" or "put", "remote": PATH, "local": PATH, "verify":
-true or false}. The answer to each is a line with the seconds that the copy took.
+true or false}. The answer to each is a line in JSON: the seconds that the copy took, or the text of an error.
 """
 
 from __future__ import annotations
@@ -31,7 +31,12 @@ def main() -> None:
     # Before an installed package of the same name.
     sys.path.insert(0, source)
     for line in sys.stdin:
-        print(asyncio.run(copy(endpoint, json.loads(line))), flush=True)
+        answer: float | str
+        try:
+            answer = asyncio.run(copy(endpoint, json.loads(line)))
+        except Exception as error:
+            answer = f"{type(error).__name__}: {error}"
+        print(json.dumps(answer), flush=True)
 
 
 if __name__ == "__main__":

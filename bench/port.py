@@ -17,12 +17,18 @@ from typing import Any, Final
 from phoenix_ga.wire.frames import HEADER_SIZE, MAGIC, decode_header
 
 _RECEIVE_SIZE = 64 * 1024
-_TIMEOUT = 120
-_NO_ANSWER = f"the other side did not send anything for {_TIMEOUT} s"
+_TIMEOUT = 30
+# On a busy machine, the agent may take a `sync` for the earlier client's, and not answer it.
+_SYNC_TIMEOUT = 5
+_SYNC_ATTEMPTS = 12
 
 
 class PortError(Exception):
-    """The other side failed, sent something unexpected, or did not answer in time."""
+    """The other side failed, sent something unexpected, or did not answer."""
+
+
+class PortTimeout(PortError):
+    """The other side did not answer in time."""
 
 
 @dataclass
@@ -43,15 +49,13 @@ class Header:
 
 
 class Port:
-    """A connection to the host's end of a port. Every method blocks, for at most two minutes."""
+    """A connection to the host's end of a port. Every method blocks, for at most 30 seconds a system call."""
 
     def __init__(self, path: Path, traffic: Traffic) -> None:
         self.traffic = traffic
         self._rest = b""
         self._socket = socket.socket(socket.AF_UNIX)
-        # Use the kernel's timeout: Python's would make the socket non-blocking.
-        for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
-            self._socket.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", _TIMEOUT, 0))
+        self.set_timeout(_TIMEOUT)
         self._socket.connect(str(path))
 
     def __enter__(self) -> Port:
@@ -63,6 +67,13 @@ class Port:
     def close(self) -> None:
         """Close the connection."""
         self._socket.close()
+
+    def set_timeout(self, seconds: int) -> None:
+        """Limit the time of each system call; PortTimeout is raised after that."""
+        self._timeout = seconds
+        # Use the kernel's timeout: Python's would make the socket non-blocking.
+        for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+            self._socket.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", seconds, 0))
 
     def send(self, data: bytes | memoryview) -> None:
         """Send all of `data`."""
@@ -102,7 +113,7 @@ class Port:
             try:
                 received = self._socket.recv_into(view[size:], 0, socket.MSG_WAITALL)
             except BlockingIOError:
-                raise PortError(_NO_ANSWER) from None
+                raise PortTimeout(f"nothing arrived for {self._timeout} s") from None
             if not received:
                 raise PortError("the port was closed")
             self.traffic.size += received
@@ -112,7 +123,7 @@ class Port:
         try:
             data = self._socket.recv(size)
         except BlockingIOError:
-            raise PortError(_NO_ANSWER) from None
+            raise PortTimeout(f"nothing arrived for {self._timeout} s") from None
         if not data:
             raise PortError("the port was closed")
         self.traffic.size += len(data)
@@ -156,11 +167,21 @@ class Agent:
     def __init__(self, path: Path, dialect: Dialect, traffic: Traffic) -> None:
         self.port = Port(path, traffic)
         self.dialect = dialect
+        self.port.set_timeout(_SYNC_TIMEOUT)
+        if not any(self._synchronize() for _ in range(_SYNC_ATTEMPTS)):
+            raise PortTimeout(f"the agent did not answer {dialect.sync}")
+        self.port.set_timeout(_TIMEOUT)
+
+    def _synchronize(self) -> bool:
+        """Discard what earlier clients left, up to the answer to a `sync`. Return False if there is no answer."""
         number = secrets.randbits(32)
-        self.port.send(b"\xff" + encode(dialect.sync, {"id": number}))
-        # An earlier client may have left answers, or part of a frame, before this one.
-        while not self.port.line().endswith(b'\xff{"return": %d}' % number):
-            pass
+        self.port.send(b"\xff" + encode(self.dialect.sync, {"id": number}))
+        try:
+            while not self.port.line().endswith(b'\xff{"return": %d}' % number):
+                pass
+        except PortTimeout:
+            return False
+        return True
 
     def speaking(self, dialect: Dialect) -> Agent:
         """Return the same agent, on the same connection, in another dialect."""

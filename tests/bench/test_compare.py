@@ -7,7 +7,7 @@ import re
 import pytest
 
 from bench.checkouts import ROOT, open_checkout
-from bench.compare import BASE, GROUPS, NEW, Comparison, cases
+from bench.compare import BASE, GROUPS, NEW, Comparison, cases, chance
 from bench.measures import Measure
 from bench.settings import Settings
 from lab.errors import LabError
@@ -18,23 +18,34 @@ def test_each_group_has_cases() -> None:
 
 
 @pytest.mark.parametrize(
-    ("unit", "base", "new", "figures"),
+    ("unit", "ratios", "verdict"),
     [
-        ("µs", [100, 200, 100], [50, 100, 80], ["100", "80.0", "0.50", "0.50", "0.80", "faster"]),
-        ("µs", [100, 200, 100], [150, 220, 110], ["100", "150", "1.10", "1.10", "1.50", "slower"]),
-        ("MB/s", [10, 20, 10], [11, 22, 20], ["10.0", "20.0", "1.10", "1.10", "2.00", "faster"]),
-        ("MB/s", [10, 20, 10], [9, 18, 5], ["10.0", "9.00", "0.90", "0.50", "0.90", "slower"]),
-        ("MB/s", [10, 20, 10], [9, 22, 10], ["10.0", "10.0", "1.00", "0.90", "1.10", "same"]),
+        ("µs", [0.5, 0.8, 0.9, 0.9, 0.9], "faster"),
+        ("µs", [1.5, 1.1, 1.1, 1.2, 1.1], "slower"),
+        ("MB/s", [1.1, 2, 1.1, 1.3, 1.2], "faster"),
+        ("MB/s", [0.9, 0.5, 0.9, 0.9, 0.8], "slower"),
+        ("MB/s", [0.9, 0.5, 0.9, 0.9, 1.1], "same"),
+        ("MB/s", [0.5, 0.5, 0.5], "same"),
+        ("MB/s", [0.9] * 9 + [1.1], "slower"),
+        ("MB/s", [0.9] * 8 + [1.1] * 2, "same"),
     ],
 )
-def test_a_difference_counts_if_all_rounds_agree(
-    unit: str, base: list[float], new: list[float], figures: list[str]
-) -> None:
-    measure = Measure("key", "title", unit, {BASE: base, NEW: new})
+def test_a_difference_counts_if_enough_rounds_agree(unit: str, ratios: list[float], verdict: str) -> None:
+    measure = Measure("key", "title", unit, {BASE: [100.0] * len(ratios), NEW: [100 * ratio for ratio in ratios]})
+    assert Comparison({}, [measure]).rows()[0][-1] == verdict
+
+
+def test_equal_sides_give_one_sided_ratios_by_chance() -> None:
+    assert chance([2] * 5) == 2 / 32
+    assert chance([2] * 4 + [0.5]) == 2 * 6 / 32
+    assert chance([0.5, 2]) == 1
+
+
+def test_a_row_has_medians_and_the_spread_of_ratios() -> None:
+    measure = Measure("key", "title", "µs", {BASE: [100, 200, 100], NEW: [150, 220, 110]})
     comparison = Comparison({BASE: "1234", NEW: "5678"}, [measure])
-    assert comparison.rows() == [["title", unit, *figures]]
-    assert f"| title | {unit} | {' | '.join(figures)} |" in comparison.markdown()
-    assert comparison.as_json()["measures"][0]["rounds"] == {BASE: base, NEW: new}
+    assert "| title | µs | 100 | 150 | 1.10 | 1.10 | 1.50 | same |" in comparison.markdown()
+    assert comparison.as_json()["measures"][0]["rounds"][NEW] == [150, 220, 110]
 
 
 def test_a_revision_is_extracted_and_a_directory_is_used_as_it_is() -> None:
