@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import re
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
 import pytest
 
 from phoenix_ga.agent.core.log import INFO, Log
+from tests.support import SOURCE
 
 
 def test_threads_that_write_at_once_do_not_disturb_each_other() -> None:
@@ -60,3 +65,22 @@ def test_lines_that_were_lost_are_counted(tmp_path: Path, monkeypatch: pytest.Mo
     assert len(written) == 2
     assert written[0].endswith("100 log lines were lost\n")
     assert written[1].endswith("written\n")
+
+
+@pytest.mark.parametrize(
+    ("stream", "expected"),
+    [
+        ("{device}:{inode}", r"<6>line\n"),
+        # Inherited from a service, with standard error redirected since.
+        ("{device}:1", r"\d{4}-\d\d-\d\dT\S+ line\n"),
+        ("", r"\d{4}-\d\d-\d\dT\S+ line\n"),
+    ],
+)
+def test_only_journald_gets_priorities(tmp_path: Path, stream: str, expected: str) -> None:
+    program = "from phoenix_ga.agent.core.log import INFO, Log; Log().write(INFO, 'line')"
+    with (tmp_path / "log").open("wb") as stderr:
+        status = os.fstat(stderr.fileno())
+        environment = {**os.environ, "PYTHONPATH": str(SOURCE)}
+        environment["JOURNAL_STREAM"] = stream.format(device=status.st_dev, inode=status.st_ino)
+        subprocess.run([sys.executable, "-c", program], stderr=stderr, env=environment, check=True)
+    assert re.fullmatch(expected, (tmp_path / "log").read_text())

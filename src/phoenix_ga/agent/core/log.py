@@ -33,8 +33,8 @@ _HELD_MAX: Final = 1000
 class Log:
     """Writes lines with a priority.
 
-    path: a file to append to; empty: standard error, where each line begins with the priority in
-    the form that journald takes (sd-daemon(3)), unless it is a terminal. debug: write DEBUG lines.
+    path: a file to append to; empty: standard error. Lines begin with the time, or with the priority
+    if journald reads them (sd-daemon(3)). debug: write DEBUG lines.
     While the log is held, lines are kept in memory: the disk that takes them may be frozen.
     """
 
@@ -44,7 +44,7 @@ class Log:
         self._held: list[bytes] | None = None
         self._guard = allocate_lock()
         self._lost = 0
-        self._prefixed = not path and not os.isatty(_STDERR)
+        self._prefixed = not path and _journald_reads_stderr()
         self._lines: SimpleQueue[bytes | None] | None = None
         self._written = allocate_lock()
         if path:
@@ -164,6 +164,16 @@ class Log:
             except OSError:
                 self._lose(1)
         self._written.release()
+
+
+def _journald_reads_stderr() -> bool:
+    # The variable (systemd.exec(5)) is inherited by children that have another standard error.
+    journal = os.environ.get("JOURNAL_STREAM")
+    try:
+        status = os.fstat(_STDERR)
+    except OSError:
+        return False
+    return journal == f"{status.st_dev}:{status.st_ino}"
 
 
 def _line(start: str, text: str) -> bytes:
