@@ -1,4 +1,4 @@
-"""Which of QEMU's accelerators works on this host: KVM, or TCG where it does not."""
+"""Choose QEMU's accelerator: KVM if it works on this host, else TCG."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from lab.requirements import find_program
 
-#: QEMU's arguments for each. TCG with a simple CPU model: every feature more is a driver more to load and test.
+#: QEMU's arguments for each. TCG gets a simple CPU model: each feature makes the guest load and test another driver.
 ARGUMENTS = {
     "kvm": ("-accel", "kvm", "-cpu", "host"),
     "tcg": ("-accel", "tcg,thread=multi", "-cpu", "qemu64"),
@@ -21,7 +21,7 @@ _PROBE_SECONDS = 5.0
 
 @functools.cache
 def accelerator() -> str:
-    """`kvm` if a virtual CPU really runs under it, else `tcg`. PHOENIX_LAB_ACCELERATOR decides if it is set."""
+    """Return PHOENIX_LAB_ACCELERATOR if it is set, else `kvm` if a virtual CPU runs under KVM, else `tcg`."""
     chosen = os.environ.get("PHOENIX_LAB_ACCELERATOR")
     if chosen in ARGUMENTS:
         return chosen
@@ -29,9 +29,9 @@ def accelerator() -> str:
 
 
 def kvm_works(device: Path = Path("/dev/kvm")) -> bool:
-    """Whether KVM runs code: the firmware has to say something on its debug port within some seconds.
+    """Return whether KVM runs code: the firmware must write to its debug port within a few seconds.
 
-    That the device node exists, opens or even makes a virtual machine proves nothing in a nested host.
+    On a nested host, a device node that can be opened, or even a virtual machine that can be made, proves nothing.
     """
     if not os.access(device, os.R_OK | os.W_OK):
         return False

@@ -1,7 +1,7 @@
-"""Turns the archive mmdebstrap made into what a machine boots: kernel, initramfs and root file system.
+"""Turn the archive that mmdebstrap made into what a machine boots: kernel, initramfs and root file system.
 
-Run as a program (`python -m lab.assemble ARCHIVE DIRECTORY`) so that it can be started inside a user
-namespace: only there may an ordinary user give files to other users.
+This is a program of its own (`python -m lab.assemble ARCHIVE DIRECTORY`) so that it can run inside a user
+namespace: only there can an ordinary user change the owner of a file.
 """
 
 from __future__ import annotations
@@ -20,9 +20,8 @@ _UNITS = ("lab-shell.service", "lab-console.service")
 
 
 def main() -> int:
-    """Assemble the image in DIRECTORY from ARCHIVE, a tar of the guest's root."""
+    """Assemble the image in DIRECTORY from ARCHIVE, a tar archive of the guest's root directory."""
     archive, output = Path(sys.argv[1]), Path(sys.argv[2])
-    # mmdebstrap's archive has directories with no write permission for others, nothing the builder cannot remove.
     with tempfile.TemporaryDirectory(prefix="root-", dir=output) as temporary:
         root = Path(temporary) / "root"
         root.mkdir(mode=0o755)
@@ -44,8 +43,8 @@ def main() -> int:
 
 
 def configure(root: Path) -> None:
-    """Write the recipe's configuration, the lab's own units and the masks into the tree at `root`."""
-    # What mmdebstrap set apt up with (a proxy, say) is the host's business.
+    """Write the recipe's configuration, the lab's units and the masks of units into the tree at `root`."""
+    # The settings with which mmdebstrap ran apt (a proxy, for example) belong to the host.
     for leftover in ("etc/apt/sources.list", "etc/apt/apt.conf.d/99mmdebstrap", "etc/dpkg/dpkg.cfg.d/99mmdebstrap"):
         (root / leftover).unlink(missing_ok=True)
     for path, text in recipe.CONFIGURATION.items():
@@ -68,11 +67,11 @@ def configure(root: Path) -> None:
 
 
 def make_file_system(root: Path, image: Path) -> None:
-    """Make `image` an ext4 file system of the tree at `root`, a sparse file."""
+    """Write the tree at `root` to the sparse file `image` as an ext4 file system."""
     mke2fs = shutil.which("mke2fs") or "/sbin/mke2fs"
     subprocess.run(
         [mke2fs, "-q", "-t", "ext4", "-L", "root", "-d", str(root), "-N", "65536", "-J", "size=16",
-         # Else a kernel thread finishes the inode tables in every guest.
+         # Without these, a kernel thread initialises the inode tables in every guest.
          "-E", "lazy_itable_init=0,lazy_journal_init=0", "-m", "0", str(image), recipe.ROOT_SIZE],
         check=True,
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Disks of a machine besides its root disk."""
+"""The disks of a machine, apart from its root disk."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ _DEVICES = {"virtio": "virtio-blk-pci", "scsi": "scsi-hd", "nvme": "nvme", "ide"
 
 @dataclass(frozen=True)
 class DiskSpec:
-    """A disk to attach: an empty one of `size`, or the image at `path`.
+    """A disk to attach to a machine.
 
-    `size` is in QEMU's notation (`64M`, `1G`). `serial` is what the guest sees, in
-    /dev/disk/by-id/virtio-SERIAL for a virtio disk; without one it is `diskN`. `bus` is virtio, scsi, nvme or ide.
-    A disk made by `size` is gone with the machine; one given by `path` is written to.
+    Attributes:
+        size: Size of a new, empty disk in QEMU's notation (`64M`, `1G`); the disk is removed with the machine.
+        serial: Serial number, `diskN` by default. A virtio disk appears as /dev/disk/by-id/virtio-SERIAL.
+        path: An existing image to use instead of a new disk. The guest writes to it.
+        format: Format of the image: `raw` or `qcow2`.
+        bus: `virtio`, `scsi`, `nvme` or `ide`.
     """
 
     size: str = "64M"
@@ -27,9 +30,9 @@ class DiskSpec:
     bus: str = "virtio"
 
     def arguments(self, number: int, directory: Path) -> list[str]:
-        """QEMU's arguments for the machine's disk `number` (from 0); makes the file in `directory` if need be."""
+        """Return QEMU's arguments for disk `number` (from 0) ; make its file in `directory` if necessary."""
         if self.bus not in _DEVICES:
-            raise LabError(f"no such disk bus: {self.bus!r}; it is one of {', '.join(_DEVICES)}")
+            raise LabError(f"unknown disk bus {self.bus!r}: use one of {', '.join(_DEVICES)}")
         serial = self.serial or f"disk{number}"
         path = self.path
         if path is None:
@@ -42,7 +45,7 @@ class DiskSpec:
 
 
 def make_image(path: Path, image_format: str, *, size: str | None = None, base: Path | None = None) -> None:
-    """Make an empty disk image of `size`, or an overlay over the raw image `base`; raises LabError."""
+    """Make an empty disk image of `size`, or an overlay over the raw image `base`. Raises LabError."""
     command = ["qemu-img", "create", "-q", "-f", image_format]
     if base is not None:
         command += ["-F", "raw", "-b", str(base)]

@@ -1,14 +1,14 @@
-"""The lab's errors. Each message is meant for a person and says what to do next."""
+"""The lab's errors. Each message is meant for people and says what to do next."""
 
 from __future__ import annotations
 
 
 class LabError(Exception):
-    """Something the lab needs is missing or failed; the message says what to do next."""
+    """Something that the lab needs is missing or has failed."""
 
 
 class GuestError(LabError):
-    """A guest did not boot, went away, or did not answer in time."""
+    """A guest did not boot, has ended, or did not answer in time."""
 
 
 class CommandError(LabError):
@@ -19,5 +19,5 @@ class CommandError(LabError):
         self.status = status
         self.output = output
         text = output[-4000:].decode("utf-8", "replace").rstrip()
-        meaning = " (it ran out of time)" if status in (124, 137) else ""
+        meaning = " (timeout)" if status in (124, 137) else ""
         super().__init__(f"{command!r} in the guest ended with status {status}{meaning}:\n{text}")

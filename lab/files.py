@@ -1,4 +1,4 @@
-"""Files on their way into a guest, packed as the tar archive that its initramfs or shell unpacks."""
+"""Files to put into a guest, packed in a tar archive that the guest's initramfs or shell unpacks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import IO, Union
 
 @dataclass(frozen=True)
 class GuestFile:
-    """A file made from `content`, with the permissions `mode`."""
+    """A file with this content and these permissions."""
 
     content: bytes
     mode: int = 0o644
@@ -25,12 +25,12 @@ class Symlink:
     target: str
 
 
-#: A file or directory of the host (its permissions are kept), content (mode 644), or one of the above.
+#: A file or directory of the host (permissions are kept), content (mode 644), or one of the above.
 Source = Union[Path, bytes, GuestFile, Symlink]
 
 
 def write_archive(stream: IO[bytes], files: Mapping[str, Source]) -> None:
-    """Write `files` (absolute path in the guest -> what goes there), all owned by root, to `stream` as tar."""
+    """Write `files` (absolute path in the guest -> source) to `stream` as a tar archive; root owns all of them."""
     with tarfile.open(fileobj=stream, mode="w", format=tarfile.GNU_FORMAT, dereference=True) as archive:
         for path, source in files.items():
             if not path.startswith("/"):
@@ -61,9 +61,9 @@ def _owned_by_root(member: tarfile.TarInfo) -> tarfile.TarInfo:
 
 
 class TransferDisk:
-    """The raw disk over which files get into the guest; QEMU has it open too, as serial `lab-transfer`.
+    """The raw disk that carries files into the guest; QEMU attaches it with the serial number `lab-transfer`.
 
-    A disk and not the serial port: megabytes take no time, and the initramfs can read it before anything runs.
+    A disk is faster than the serial port, and the initramfs can read it before anything else runs.
     """
 
     NAME = "transfer.raw"
@@ -76,14 +76,14 @@ class TransferDisk:
             stream.truncate(self.SIZE)
 
     def put(self, files: Mapping[str, Source]) -> None:
-        """Write the archive of `files` to the disk; raises ValueError if they are too many."""
+        """Write an archive of `files` to the disk. Raises ValueError if it does not fit."""
         with self.path.open("r+b") as stream:
             write_archive(stream, files)
             size = stream.tell()
             if size > self.SIZE:
-                raise ValueError(f"{size} bytes are too many for the guest's transfer disk of {self.SIZE}")
+                raise ValueError(f"the files need {size} bytes; the transfer disk of the guest has {self.SIZE}")
 
     def wipe(self) -> None:
-        """Make the disk empty for the guest's next boot."""
+        """Erase the archive, so that the next boot of the guest does not unpack it again."""
         with self.path.open("r+b") as stream:
             stream.write(bytes(4096))

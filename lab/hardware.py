@@ -1,4 +1,4 @@
-"""The virtual hardware of a machine, as QEMU's command line."""
+"""The virtual hardware of a machine, as a command line for QEMU."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from lab.image import Image
 
 #: The bus that virtio-serial ports are plugged into.
 PORT_BUS = "ports.0"
-#: The longest path the kernel takes for a Unix socket, in bytes.
+#: The longest path of a Unix socket that the kernel accepts, in bytes (unix(7)).
 _LONGEST_SOCKET_PATH = 107
-# The kernel's warnings and what systemd starts, without colours, go to the console; a panic ends in a reset.
+# The console shows the kernel's warnings and systemd's messages, without colours. A panic resets the machine.
 KERNEL_ARGUMENTS = ("root=/dev/vda", "console=ttyS0", "loglevel=5", "net.ifnames=0", "panic=-1", "TERM=dumb")
 
 
 def socket_path(directory: Path, name: str) -> Path:
-    """Where QEMU makes the Unix socket of the character device `name`."""
+    """Return the path of the Unix socket that QEMU makes for the character device `name`. Raises LabError."""
     path = directory / f"{name}.sock"
     if len(str(path).encode()) > _LONGEST_SOCKET_PATH:
-        raise LabError(f"{path} is too long for a socket: set TMPDIR to a shorter directory")
+        raise LabError(f"{path} is too long for a Unix socket: set TMPDIR to a directory with a shorter path")
     return path
 
 
@@ -32,6 +32,7 @@ def command_line(
     image: Image,
     root: list[str],
     *,
+    name: str,
     ports: Iterable[str],
     disks: list[DiskSpec],
     network: bool,
@@ -39,18 +40,25 @@ def command_line(
     smp: int,
     kernel_arguments: Iterable[str],
 ) -> list[str]:
-    """The command that starts QEMU with its files in `directory`; `root` is the value of -drive for the root disk.
+    """Return the command that starts QEMU with its files in `directory`.
 
-    Serial ports: the first is the console, the second the lab's shell. The sockets `qmp`, `console` and `shell`
-    are made in this order, before those of the ports.
+    The first serial port is the console, the second one the lab's shell. QEMU makes the sockets `qmp`, `console`
+    and `shell` in this order, before those of the ports.
+
+    Args:
+        root: Options of -drive for the root disk.
+        name: Name of the guest; with the port of an agent, `phoenixctl guests` lists it.
+        ports: Names of virtio-serial ports.
+        memory: Size in QEMU's notation.
+        smp: Number of virtual CPUs.
     """
 
-    def server(name: str, extra: str = "") -> list[str]:
-        path = socket_path(directory, name)
-        return ["-chardev", f"socket,id={name},path={path},server=on,wait=off{extra}"]
+    def server(identifier: str, extra: str = "") -> list[str]:
+        path = socket_path(directory, identifier)
+        return ["-chardev", f"socket,id={identifier},path={path},server=on,wait=off{extra}"]
 
     command = [
-        "qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none", "-name", "phoenix-lab",
+        "qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none", "-name", name,
         "-machine", "pc", *ARGUMENTS[accelerator()], "-smp", str(smp), "-m", memory,
         "-pidfile", str(directory / "qemu.pid"),
         "-kernel", str(image.kernel), "-initrd", str(image.initramfs),
@@ -71,10 +79,10 @@ def command_line(
         "-device", f"virtio-blk-pci,drive=transfer,serial={TransferDisk.SERIAL}",
         "-device", "virtio-serial-pci,id=ports,max_ports=31",
     ]  # fmt: skip
-    for name in ports:
-        command += server(f"port-{name}")
-        command += ["-device", f"virtserialport,bus={PORT_BUS},chardev=port-{name},name={name},id=device-{name}"]
+    for port in ports:
+        command += server(f"port-{port}")
+        command += ["-device", f"virtserialport,bus={PORT_BUS},chardev=port-{port},name={port},id=device-{port}"]
     if network:
-        # Without its boot ROM, which is in a package of its own.
+        # Without the boot ROM, which is in another package.
         command += ["-netdev", "user,id=net0,restrict=on", "-device", "virtio-net-pci,netdev=net0,romfile="]
     return command

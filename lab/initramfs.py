@@ -1,4 +1,4 @@
-"""A small initramfs of the lab's own: busybox, the disk drivers and one script, as an uncompressed cpio archive."""
+"""The lab's own small initramfs: busybox, disk drivers and one script, as an uncompressed cpio archive."""
 
 from __future__ import annotations
 
@@ -11,14 +11,17 @@ _DIRECTORIES = ("bin", "dev", "modules", "root", "sys")
 
 
 def build(root: Path, modules: Iterable[str], init: bytes) -> bytes:
-    """The initramfs for the guest file system under `root`; `init` is its script.
+    """Return an initramfs.
 
-    `modules` are loaded, after what they depend on, in the order given; those built into the kernel are
-    left out.
+    Args:
+        root: Root directory of the guest, with the kernel's modules and busybox.
+        modules: Kernel modules to load, in this order, each after its dependencies. Those that are built into the
+            kernel are left out.
+        init: The script to run.
     """
     files = {name: _module(path) for name, path in _load_order(root, modules).items()}
     archive = [_entry(name, stat.S_IFDIR | 0o755) for name in _DIRECTORIES]
-    # The kernel opens this for the standard streams of /init.
+    # The kernel opens /dev/console as the standard streams of /init.
     archive.append(_entry("dev/console", stat.S_IFCHR | 0o600, device=(5, 1)))
     archive.append(_entry("bin/busybox", stat.S_IFREG | 0o755, (root / "bin/busybox").read_bytes()))
     archive.append(_entry("bin/sh", stat.S_IFLNK | 0o777, b"busybox"))
@@ -32,7 +35,7 @@ def build(root: Path, modules: Iterable[str], init: bytes) -> bytes:
 
 
 def _load_order(root: Path, wanted: Iterable[str]) -> dict[str, Path]:
-    """The modules to load, each after those it needs: file name without compression -> its path under `root`."""
+    """Map the file name of each module, without the compression suffix, to its path; dependencies come first."""
     (directory,) = (root / "lib/modules").iterdir()
     needs: dict[str, tuple[str, list[str]]] = {}
     for line in (directory / "modules.dep").read_text().splitlines():
@@ -43,7 +46,7 @@ def _load_order(root: Path, wanted: Iterable[str]) -> dict[str, Path]:
     for name in wanted:
         if name in needs:
             path, dependencies = needs[name]
-            # modules.dep lists what has to be loaded first last.
+            # modules.dep lists the module to load first at the end.
             for needed in [*reversed(dependencies), path]:
                 order[f"{_module_name(needed)}.ko"] = directory / needed
         elif name not in builtin:
@@ -61,7 +64,7 @@ def _module(path: Path) -> bytes:
 
 
 def _entry(name: str, mode: int, content: bytes = b"", device: tuple[int, int] = (0, 0)) -> bytes:
-    """One member of a cpio archive in the `newc` format, the one the kernel reads; owned by root."""
+    """Return one member of a cpio archive in the `newc` format, which the kernel reads; root owns it."""
     path = name.encode() + b"\0"
     fields = (0, mode, 0, 0, 1, 0, len(content), 0, 0, *device, len(path), 0)
     header = b"070701" + b"".join(b"%08X" % field for field in fields)

@@ -1,9 +1,9 @@
-"""Keeps QEMU no longer than its owner lives, whatever ends the owner.
+"""Run QEMU and kill it when its owner ends, even by SIGKILL.
 
-Started as a program (`python keeper.py DIRECTORY COMMAND...`) with a pipe from its owner as standard input. It
-runs COMMAND and waits for the pipe's end, which comes when the owner closes it or dies, by SIGKILL too. Then
-it kills COMMAND and removes DIRECTORY. If the keeper itself is killed, the kernel kills COMMAND. When COMMAND
-ends by itself, its exit status goes to standard output as a line (negative: the signal that ended it).
+The owner starts this as a program (`python keeper.py DIRECTORY COMMAND...`) with a pipe as standard input. The
+keeper runs COMMAND and waits for EOF on the pipe: the owner has closed it or has ended. Then it kills COMMAND and
+removes DIRECTORY. If the keeper itself is killed, the kernel kills COMMAND. If COMMAND ends first, the keeper writes
+its exit status to standard output as a line (negative: the signal that ended it).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import sys
 
 
 def main(directory: str, command: list[str]) -> None:
-    """Run `command` until standard input ends, then remove `directory`."""
+    """Run `command` until EOF on standard input, then remove `directory`."""
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
@@ -26,7 +26,7 @@ def main(directory: str, command: list[str]) -> None:
         readable, _, _ = select.select([0, ended], [], [])
         if ended in readable:
             print(process.wait(), flush=True)
-            # The directory stays until the owner lets go of it: it may want to read why QEMU ended.
+            # The owner may want to read in the directory why QEMU ended.
             select.select([0], [], [])
     finally:
         process.kill()
@@ -35,7 +35,7 @@ def main(directory: str, command: list[str]) -> None:
 
 
 def command_line(directory: str, command: list[str]) -> list[str]:
-    """The command that starts a keeper of `directory` and `command`."""
+    """Return the command that starts a keeper for `directory` and `command`."""
     bound = ["setpriv", "--pdeathsig", "KILL", *command]
     return [sys.executable, "-I", "-S", os.path.abspath(__file__), directory, *bound]
 

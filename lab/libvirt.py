@@ -1,4 +1,4 @@
-"""Guests that a libvirtd of our own runs, apart from the one of this machine, if there is one."""
+"""Guests of a private libvirtd, separate from the libvirtd of this machine."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from lab.requirements import require
 from lab.shell import GuestShell, Result
 
 QEMU_GA_PORT = "org.qemu.guest_agent.0"
-_BOOT_SECONDS = 180.0
-_START_SECONDS = 30.0
+_BOOT_SECONDS = 600.0
+_START_SECONDS = 180.0
 _QEMU_CONF = """
 user = "root"
 group = "root"
@@ -38,7 +38,7 @@ _LIBVIRTD_CONF = """
 auth_unix_rw = "none"
 unix_sock_rw_perms = "0700"
 """
-# Each of libvirt's directories is one of ours, for these processes alone.
+# In a private mount namespace, each of libvirt's directories is one of the lab's.
 _START = """
 for name in etc lib run log cache; do
     case $name in
@@ -53,7 +53,7 @@ virtlogd -d -p "$0/virtlogd.pid" && exec libvirtd -p "$0/libvirtd.pid"
 
 
 class Libvirt:
-    """A libvirtd, from entering the `with` block to leaving it. Needs root. Raises LabError."""
+    """A libvirtd that runs as long as the `with` block. Needs root. Raises LabError."""
 
     def __init__(self) -> None:
         self._stack = contextlib.ExitStack()
@@ -80,11 +80,11 @@ class Libvirt:
 
     @property
     def uri(self) -> str:
-        """Where its clients connect to."""
+        """The URI for clients."""
         return f"qemu+unix:///system?socket={self.directory}/run/libvirt-sock"
 
     def virsh(self, *words: object, check: bool = True, timeout: float = 120) -> str:
-        """Run virsh, and return what it says; raises LabError where it fails and `check` is set."""
+        """Run virsh and return its output. Raises LabError if it fails and `check` is set."""
         result = subprocess.run(
             ["virsh", "-c", self.uri, *map(str, words)], capture_output=True, text=True, timeout=timeout
         )
@@ -114,10 +114,14 @@ class Libvirt:
 
 
 class Domain:
-    """A guest of the lab as a domain of libvirt, of the type `qemu`, with the port of the QEMU Guest Agent.
+    """A guest of the lab as a libvirt domain of the type `qemu`, with the port of the QEMU Guest Agent.
 
-    files, peer: as `Machine` has them. ports: names of more ports, whose sockets `socket` tells. Entering the
-    `with` block boots it until commands can be run; leaving it destroys it.
+    Entering the `with` block boots it until commands can be run; leaving the block destroys it.
+
+    Args:
+        files: As for `Machine`.
+        ports: Names of additional ports; `socket` returns their sockets.
+        peer: As for `Machine`.
     """
 
     def __init__(
@@ -159,7 +163,7 @@ class Domain:
         self._stack.close()
 
     def boot(self) -> None:
-        """Start it, where it does not run, and wait until commands can be run."""
+        """Start the domain and wait until commands can be run."""
         self.libvirt.virsh("start", self.name)
         self._stack.callback(self.libvirt.virsh, "destroy", self.name, check=False)
         self._shell = GuestShell(socket_path(self._directory, "shell"))
@@ -167,7 +171,7 @@ class Domain:
         self.wait_ready()
 
     def wait_ready(self) -> None:
-        """Wait until a guest that is booting can run commands."""
+        """Wait until a booting guest can run commands."""
         self._shell.wait_ready(time.monotonic() + _BOOT_SECONDS)
 
     def run(self, command: str, timeout: float = 60.0) -> Result:
@@ -175,11 +179,11 @@ class Domain:
         return self._shell.run(command, timeout)
 
     def virsh(self, verb: str, *words: object, check: bool = True) -> str:
-        """Run a verb of virsh on this domain, and return what it says."""
+        """Run a virsh command on this domain and return its output."""
         return self.libvirt.virsh(verb, self.name, *words, check=check)
 
     def socket(self, port: str) -> Path:
-        """The Unix socket on the host that is the other end of a port."""
+        """Return the Unix socket that is the host's end of a port."""
         return socket_path(self._directory, f"port-{port}")
 
     def _xml(self, kernel: Path, initramfs: Path) -> str:

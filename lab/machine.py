@@ -1,4 +1,4 @@
-"""A virtual machine from the lab's guest image, for as long as a `with` block lasts."""
+"""A virtual machine that runs the lab's guest image as long as a `with` block lasts."""
 
 from __future__ import annotations
 
@@ -18,30 +18,45 @@ from lab.files import Source, TransferDisk
 from lab.hardware import PORT_BUS, command_line, socket_path
 from lab.image import Image, ensure_image
 from lab.monitor import Monitor
+from lab.progress import last_line
 from lab.qemu import Qemu
 from lab.requirements import require
 from lab.shell import GuestShell, Result, ShellLost
 
-#: The two agents' ports: the project's own, and the one Debian's qemu-guest-agent answers on.
+#: The ports of the two agents: Phoenix and qemu-ga.
 DEFAULT_PORTS = ("org.guest-agent.0", "org.qemu.guest_agent.0")
 
 
+#: Time limit for a boot, in seconds. A boot takes seconds on an idle machine, and minutes on a busy one without KVM.
+BOOT_TIMEOUT = 600.0
+
+
 class Machine:
-    """A guest. Entering the `with` block boots it until commands can be run; leaving it destroys it.
+    """A guest. Entering the `with` block boots it until commands can be run; leaving the block destroys it.
 
-    `ports` are the names of virtio-serial ports; `disks` come as /dev/vdb and so on. With `network` there is a
-    card `eth0`, not configured and with no way out of the guest. `files` (path in the guest -> source) are
-    there before the guest's init starts, so that units and udev rules among them count. `memory` is in QEMU's
-    notation. `peer=False` keeps Debian's qemu-guest-agent from starting. `overlay` names a file that keeps the
-    root disk's changes from one machine to the next; else they are gone with the machine. `arguments` go to
-    QEMU and `kernel_arguments` to the kernel as they are. `boot_timeout` is in seconds.
+    Methods raise GuestError, with the last lines of the console, if the guest or QEMU fails.
 
-    Methods raise GuestError, with the console's last lines, when the guest or QEMU does not do its part.
+    Args:
+        name: Name of the guest; `phoenixctl guests` shows it.
+        ports: Names of virtio-serial ports.
+        disks: Additional disks, /dev/vdb and so on in the guest.
+        network: Add a network card, `eth0`, which is not configured and has no way out of the guest.
+        files: Path in the guest -> source. They are written before the guest's init starts, so that units and udev
+            rules among them take effect.
+        memory: Size of the memory in QEMU's notation.
+        smp: Number of virtual CPUs.
+        peer: Let Debian's qemu-guest-agent start if its port exists.
+        image: The image to boot. Default: that of the default release, built if necessary.
+        overlay: A file that keeps the changes to the root disk; without it they are removed with the machine.
+        arguments: Additional arguments of QEMU.
+        kernel_arguments: Additional arguments of the kernel.
+        boot_timeout: Time limit for the boot, in seconds.
     """
 
     def __init__(
         self,
         *,
+        name: str = "phoenix-lab",
         ports: Sequence[str] = DEFAULT_PORTS,
         disks: Sequence[DiskSpec] = (),
         network: bool = False,
@@ -53,8 +68,9 @@ class Machine:
         overlay: Path | None = None,
         arguments: Iterable[str] = (),
         kernel_arguments: Iterable[str] = (),
-        boot_timeout: float = 180.0,
+        boot_timeout: float = BOOT_TIMEOUT,
     ) -> None:
+        self.name = name
         self.ports = list(ports)
         self.disks = list(disks)
         self.network = network
@@ -80,12 +96,12 @@ class Machine:
     ) -> None:
         self.close()
 
-    # Life and death
+    # Starting and stopping
 
     def start(self) -> None:
-        """Boot the guest and return once commands can be run in it; `boot_seconds` says how long that took."""
+        """Boot the guest and wait until commands can be run; `boot_seconds` is the time that this took."""
         if self._directory is not None:
-            raise LabError("this machine has been started before: make another one")
+            raise LabError("this machine was started before: make a new one")
         require("qemu-system-x86_64", "qemu-img", "setpriv")
         image = self.image or ensure_image()
         begin = time.monotonic()
@@ -114,6 +130,7 @@ class Machine:
             directory,
             image,
             root,
+            name=self.name,
             ports=self.ports,
             disks=self.disks,
             network=self.network,
@@ -123,7 +140,7 @@ class Machine:
         )
         self._qemu = Qemu(directory, command + self.arguments)
         self._stack.callback(self._qemu.close)
-        # QEMU makes its sockets in order: when this one is there, the monitor's accepts connections.
+        # QEMU makes its sockets in order: if this one exists, the monitor's accepts connections.
         shell = socket_path(directory, "shell")
         self._qemu.wait_started(shell)
         try:
@@ -134,76 +151,78 @@ class Machine:
         except (OSError, LabError) as error:
             raise self._qemu.failure(f"QEMU did not start: {error}") from None
 
-    def wait_ready(self, timeout: float = 180.0) -> None:
-        """Wait, at most `timeout` seconds, until a guest that is booting can run commands."""
+    def wait_ready(self, timeout: float = BOOT_TIMEOUT) -> None:
+        """Wait until a booting guest can run commands, at most `timeout` seconds."""
         try:
             self._shell.wait_ready(time.monotonic() + timeout)
         except GuestError as error:
             raise self._qemu.failure(f"the guest did not boot within {timeout:.0f} s: {error}") from None
 
     def close(self) -> None:
-        """Destroy the guest at once and remove its files; does nothing when that is done already."""
+        """Destroy the guest at once and remove its files. A second call does nothing."""
         if self.overlay is not None and self._directory is not None and self._directory.exists():
-            # A kept overlay is only whole when QEMU has closed it.
+            # An overlay to keep is complete only after QEMU has closed it.
             with contextlib.suppress(AttributeError, LabError):
                 self.qmp("quit")
                 self._qemu.ended(10.0)
         self._stack.close()
 
-    def shutdown(self, timeout: float = 60.0) -> None:
-        """Press the guest's power button and wait, at most `timeout` seconds, until it is off."""
+    def shutdown(self, timeout: float = 180.0) -> None:
+        """Press the guest's power button and wait until it is off, at most `timeout` seconds."""
         deadline = time.monotonic() + timeout
-        # Again and again: a guest that has just booted does not watch its button yet.
+        # Repeat it: a guest that has just booted does not yet watch the button.
         while not self._qemu.ended(0.0) and time.monotonic() < deadline:
             with contextlib.suppress(LabError):
                 self.qmp("system_powerdown")
             self._qemu.ended(5.0)
         self._qemu.wait_exit(0.0)
 
-    def wait_exit(self, timeout: float = 60.0) -> int:
-        """Wait until QEMU ends, as when the guest powers off; returns QEMU's exit status."""
+    def wait_exit(self, timeout: float = 180.0) -> int:
+        """Wait until QEMU ends, because the guest powers off, and return QEMU's exit status."""
         return self._qemu.wait_exit(timeout)
 
-    def reset(self, timeout: float = 180.0) -> None:
+    def reset(self, timeout: float = BOOT_TIMEOUT) -> None:
         """Press the reset button and wait until commands can be run again."""
         self.qmp("system_reset")
         self.wait_ready(timeout)
 
     def pause(self) -> None:
-        """Stop the guest's processors."""
+        """Stop the guest's CPUs."""
         self.qmp("stop")
 
     def resume(self) -> None:
-        """Let the guest's processors go on."""
+        """Let the guest's CPUs continue."""
         self.qmp("cont")
 
-    # What happens in the guest
+    # Commands and files in the guest
 
     def run(self, command: str, *, timeout: float = 60.0, check: bool = True) -> Result:
-        """Run `command` with bash as root; at most one at a time, others wait for their turn.
+        """Run `command` with bash as root. Only one command runs at a time; others wait.
 
-        After `timeout` seconds of the guest's clock it is ended, with status 124. With `check`, a status other
-        than 0 raises CommandError.
+        Args:
+            command: The command line.
+            timeout: Seconds of the guest's clock after which the command is ended, with status 124.
+            check: Raise CommandError if the status is not 0.
         """
         try:
             result = self._shell.run(command, timeout)
         except GuestError as error:
-            hint = "" if isinstance(error, ShellLost) else " (paused, or frozen with /run on a frozen file system?)"
-            raise self._qemu.failure(f"{command!r} had no answer: {error}{hint}") from None
+            hint = "" if isinstance(error, ShellLost) else " (is the guest paused, or /run on a frozen file system?)"
+            raise self._qemu.failure(f"{command!r} was not answered: {error}{hint}") from None
         if check and result.status != 0:
             raise CommandError(command, result.status, result.output)
         return result
 
     def copy_in(self, source: Source, path: str) -> None:
-        """Put a file or directory of the host (or a GuestFile or content) at `path` in the running guest."""
+        """Copy a file or directory of the host, a GuestFile or content to `path` in the running guest."""
         self.copy_files({path: source})
 
     def copy_files(self, files: Mapping[str, Source]) -> None:
-        """Put several files into the running guest; as `files` of the constructor."""
+        """Copy several files into the running guest; `files` is as for the constructor."""
         self._transfer.put(files)
         device = f"/dev/disk/by-id/virtio-{TransferDisk.SERIAL}"
         try:
-            # The guest's page cache does not know that the host has written to the disk.
+            # The guest's page cache may hold older content of the disk.
             self.run(
                 f"blockdev --flushbufs {device} && "
                 f"tar --extract --file={device} --directory=/ --keep-directory-symlink --no-overwrite-dir"
@@ -212,28 +231,28 @@ class Machine:
             self._transfer.wipe()
 
     def copy_out(self, path: str) -> bytes:
-        """The content of a file in the guest; half a megabyte a second at best."""
+        """Return the content of a file in the guest, at half a megabyte per second at best."""
         return self.run(f"cat -- {shlex.quote(path)}", timeout=300.0).output
 
     # Devices and the monitor
 
     def qmp(self, command: str, **arguments: Any) -> Any:
-        """Execute a QMP command; write its name as it is and its arguments' `-` as `_`.
+        """Execute a QMP command and return its result. Raises LabError if QEMU refuses it.
 
-        Returns what it returned. Raises LabError if QEMU refuses it.
+        In the names of arguments, `_` stands for `-`.
         """
         return self._monitor.execute(command, {name.replace("_", "-"): v for name, v in arguments.items()})
 
     def socket(self, port: str) -> Path:
-        """The Unix socket on the host that is the other end of the virtio-serial port `port`."""
+        """Return the Unix socket that is the host's end of the virtio-serial port `port`. Raises LabError."""
         if port not in self.ports:
             raise LabError(f"the machine has no port {port!r}; it has: {', '.join(self.ports) or 'none'}")
         return socket_path(self.directory, f"port-{port}")
 
     def add_port(self, name: str) -> Path:
-        """Plug a virtio-serial port into the running machine; returns its socket."""
+        """Plug a virtio-serial port into the running machine and return its socket."""
         if name in self.ports:
-            raise LabError(f"the machine has a port {name!r} already")
+            raise LabError(f"the machine already has a port {name!r}")
         path = socket_path(self.directory, f"port-{name}")
         address = {"type": "unix", "data": {"path": str(path)}}
         backend = {"type": "socket", "data": {"addr": address, "server": True, "wait": False}}
@@ -259,7 +278,7 @@ class Machine:
         self.qmp("device_del", id=f"device-{name}")
         deadline = time.monotonic() + 10.0
         while True:
-            # The device lets go of its back end a little after device_del has returned.
+            # The device releases its back end a little after device_del has returned.
             try:
                 self.qmp("chardev-remove", id=f"port-{name}")
                 break
@@ -272,19 +291,23 @@ class Machine:
 
     @property
     def directory(self) -> Path:
-        """Where the machine's files are, until it is closed."""
+        """The directory of the machine's files, until it is closed."""
         if self._directory is None:
             raise LabError("the machine has not been started")
         return self._directory
 
     @property
     def console_log(self) -> Path:
-        """What the guest's kernel and init have said so far; gone with the machine."""
+        """The messages of the guest's kernel and init so far; removed with the machine."""
         return self.directory / "console.log"
+
+    def last_message(self) -> str:
+        """Return the last line of the console, or an empty string."""
+        return last_line(self._directory / "console.log") if self._directory is not None else ""
 
     @property
     def console_socket(self) -> Path:
-        """The guest's first serial port, for a person; one connection at a time."""
+        """The socket of the guest's first serial port, for people; it takes one connection at a time."""
         return socket_path(self.directory, "console")
 
     @property

@@ -1,4 +1,4 @@
-"""QEMU's monitor (QMP), by the maintained `qemu.qmp` library."""
+"""QEMU's monitor (QMP), through the library `qemu.qmp`."""
 
 from __future__ import annotations
 
@@ -16,16 +16,15 @@ try:
 except ImportError:
     raise LabError("the Python package qemu.qmp is missing: pip install qemu.qmp") from None
 
-_ANSWER_SECONDS = 60.0
-# What the library logs as errors is raised as exceptions here, or expected: QEMU ends before its client.
+_ANSWER_SECONDS = 180.0
+# Errors are raised as exceptions, or are expected: QEMU ends before its client.
 logging.getLogger("qemu.qmp").setLevel(logging.CRITICAL)
 
 
 class Monitor:
     """A connection to a QMP socket, usable from several threads.
 
-    The library is an asyncio one: a thread of the monitor's own runs it, so that the caller may have, or be,
-    an event loop too.
+    The library needs an event loop, which runs in a thread of the monitor: the caller may have a loop of its own.
     """
 
     def __init__(self, path: Path) -> None:
@@ -39,7 +38,7 @@ class Monitor:
             raise LabError(f"QEMU does not answer on its monitor: {error}") from None
 
     def execute(self, command: str, arguments: Mapping[str, Any] | None = None) -> Any:
-        """Execute `command`; returns what it returned, raises LabError with QEMU's words if it failed."""
+        """Execute `command` and return its result. Raises LabError with QEMU's message if it fails."""
         try:
             return self._wait(self._client.execute(command, dict(arguments or {})))
         except ExecuteError as error:
@@ -48,7 +47,7 @@ class Monitor:
             raise LabError(f"QMP command {command}: no connection to QEMU ({error or 'it has ended'})") from error
 
     def close(self) -> None:
-        """Close the connection; it may be broken already."""
+        """Close the connection, even if it is broken."""
         if self._thread.is_alive():
             try:
                 self._wait(self._client.disconnect())
@@ -74,7 +73,7 @@ class Monitor:
 
 
 async def _cancel_other_tasks() -> None:
-    """End what the library left running, as it does when QEMU goes away first."""
+    """Cancel the tasks that the library leaves behind if QEMU ends first."""
     others = asyncio.all_tasks() - {asyncio.current_task()}
     for task in others:
         task.cancel()

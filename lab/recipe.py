@@ -1,4 +1,4 @@
-"""What goes into the guest image: packages, configuration files and units that are kept from starting."""
+"""The content of the guest image: packages, configuration files, and units that must not start."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ HOSTNAME = "phoenix-guest"
 ARCHITECTURE = "amd64"
 ROOT_SIZE = "2G"
 
-#: The cloud kernel is a third of the usual one and has every driver a QEMU guest needs.
+#: The cloud kernel is a third of the size of the usual one and has all drivers for a QEMU guest.
 PACKAGES = (
     "linux-image-cloud-amd64",
     "busybox-static",
@@ -35,7 +35,7 @@ PACKAGES = (
     "btrfs-progs",
 )
 
-#: Files dpkg leaves out: nobody reads manuals in the guest.
+#: Files that dpkg leaves out.
 EXCLUDED_PATHS = (
     "/usr/share/doc/*",
     "/usr/share/man/*",
@@ -45,7 +45,7 @@ EXCLUDED_PATHS = (
     "/usr/share/bug/*",
 )
 
-#: Units that cost boot time and do nothing for a guest that lives for minutes; a test starts sshd itself.
+#: Units that only cost boot time in a guest that lives for minutes. Tests that need sshd start it.
 MASKED_UNITS = (
     "ssh.service",
     "apt-daily.timer",
@@ -88,17 +88,17 @@ MASKED_UNITS = (
     "systemd-update-utmp-runlevel.service",
 )
 
-#: Modules the small initramfs loads, besides those they depend on, to find and mount the root file system.
+#: Modules that the initramfs loads, after their dependencies, to mount the root file system.
 INITRAMFS_MODULES = ("virtio_pci", "virtio_blk", "ext4")
 
-#: Path in the guest -> content. The machine's identity is fixed so that no boot is a "first boot".
+#: Path in the guest -> content. The machine ID is fixed so that systemd does not run first-boot services.
 CONFIGURATION = {
     "/etc/hostname": f"{HOSTNAME}\n",
     "/etc/hosts": f"127.0.0.1 localhost\n127.0.1.1 {HOSTNAME}\n",
     "/etc/fstab": "",
     "/etc/machine-id": "0f2a6c1d8b3e4f5a9c7d1e2b3a4c5d6e\n",
     "/etc/resolv.conf": "",
-    # In memory: a frozen root file system must not block the journal.
+    # In memory, so that a frozen root file system does not block the journal.
     "/etc/systemd/journald.conf.d/lab.conf": "[Journal]\nStorage=volatile\nRuntimeMaxUse=32M\n",
     "/etc/systemd/system.conf.d/lab.conf": "[Manager]\nDefaultTimeoutStopSec=10s\n",
 }

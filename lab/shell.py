@@ -1,4 +1,4 @@
-"""Commands in the guest over its second serial port; the guest's side is guest/lab-shell."""
+"""Run commands in the guest over its second serial port. The guest's side is guest/lab-shell."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from lab.errors import GuestError
 
 _READY = b"lab-shell ready\n"
 _LONGEST = 32_000
-#: Seconds beyond a command's own time before the guest, which ends it itself, is taken for dead.
-_GRACE = 30.0
+#: The guest ends a command at its timeout. After this many more seconds the guest is considered dead.
+_GRACE = 120.0
 
 
 @dataclass(frozen=True)
 class Result:
-    """How a command in the guest ended. `output` is standard output and standard error, as they came."""
+    """Exit status of a command in the guest, and its standard output and standard error, interleaved."""
 
     status: int
     output: bytes
 
     @property
     def text(self) -> str:
-        """The output as text, without white space at its end."""
+        """The output as text, without trailing white space."""
         return self.output.decode("utf-8", "replace").rstrip()
 
 
 class ShellLost(GuestError):
-    """QEMU closed the serial port: it ended."""
+    """QEMU has ended and closed the serial port."""
 
 
 class GuestShell:
-    """The host's end. One command runs at a time; threads that call at once take turns."""
+    """The host's end. One command runs at a time; threads take turns."""
 
     def __init__(self, path: Path) -> None:
         self._socket = socket.socket(socket.AF_UNIX)
@@ -45,20 +45,22 @@ class GuestShell:
         self._lock = threading.RLock()
 
     def wait_ready(self, deadline: float) -> None:
-        """Wait until the guest's shell says it is ready; `deadline` is in time.monotonic() seconds."""
+        """Wait until the guest's shell is ready. `deadline` is in seconds of time.monotonic()."""
         with self._lock:
             self._skip_past(_READY, deadline)
 
     def run(self, command: str, timeout: float) -> Result:
-        """Run `command` with bash as root; the guest ends it after `timeout` seconds, with status 124 or 137.
+        """Run `command` with bash as root. The guest ends it after `timeout` seconds, with status 124 or 137.
 
-        Raises ValueError if the command is longer than the channel takes, GuestError if no answer comes.
+        Raises:
+            ValueError: The command is too long for one line of the channel.
+            GuestError: The guest does not answer.
         """
         encoded = base64.b64encode(command.encode())
         if len(encoded) > _LONGEST:
-            raise ValueError("the command is too long: copy a script into the guest with copy_in() and run that")
+            raise ValueError("the command is too long: copy a script into the guest with copy_in() and run it")
         with self._lock:
-            # A token of its own for each command: no output can pass for an answer.
+            # A new token for each command: no output can be mistaken for an answer.
             token = secrets.token_hex(8).encode()
             self._socket.settimeout(_GRACE)
             self._socket.sendall(b"%s %.3f %s\n" % (token, timeout, encoded))
@@ -73,7 +75,7 @@ class GuestShell:
 
     def _skip_past(self, mark: bytes, deadline: float) -> None:
         while mark not in self._buffer:
-            # What cannot be the mark's beginning is noise, or the late answer to a command given up on.
+            # Drop noise and late answers to earlier commands, but not the beginning of the mark.
             self._buffer = self._buffer[-len(mark) :] + self._receive(deadline)
         self._buffer = self._buffer.partition(mark)[2]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -19,7 +20,7 @@ from lab.errors import CommandError, GuestError, LabError
 from lab.files import GuestFile, Symlink
 from lab.machine import Machine
 
-pytestmark = pytest.mark.guest
+pytestmark = [pytest.mark.guest, pytest.mark.timeout(900)]
 
 _ROOT = Path(__file__).parents[2]
 _UNIT = b"[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/sh -c 'echo started >/run/early'\n"
@@ -57,7 +58,7 @@ def test_status_and_output(machine: Machine) -> None:
 
 def test_a_command_is_ended_after_its_time_and_the_next_one_runs(machine: Machine) -> None:
     assert machine.run("echo begun; sleep 60", timeout=1.0, check=False).status == 124
-    assert machine.run("sleep 60 & echo gone on").text == "gone on"
+    assert machine.run("sleep 60 & echo continued").text == "continued"
 
 
 def test_binary_and_long_output(machine: Machine) -> None:
@@ -92,7 +93,7 @@ def test_files_are_there_before_init_with_their_modes(machine: Machine) -> None:
         "600 root /etc/secret",
         "it ran",
     ]
-    machine.run("for i in $(seq 50); do [ -s /run/early ] && exit 0; sleep 0.2; done; exit 1")
+    machine.run("until [ -s /run/early ]; do sleep 0.2; done", timeout=300)
     # Directories that were there before keep their modes.
     assert machine.run("stat -c %a / /etc /opt").text.split() == ["755", "755", "755"]
 
@@ -126,7 +127,7 @@ def test_port_reaches_the_guest(machine: Machine) -> None:
     with socket.socket(socket.AF_UNIX) as host:
         host.connect(str(machine.socket("lab.echo.0")))
         machine.run("socat -u EXEC:'echo hello' OPEN:/dev/virtio-ports/lab.echo.0")
-        host.settimeout(10.0)
+        host.settimeout(120.0)
         assert host.recv(100) == b"hello\n"
     with pytest.raises(LabError, match=r"it has: org\.guest-agent\.0"):
         machine.socket("nothing")
@@ -135,12 +136,12 @@ def test_port_reaches_the_guest(machine: Machine) -> None:
 def test_port_hot_plug(machine: Machine) -> None:
     path = machine.add_port("lab.new.0")
     node = "/dev/virtio-ports/lab.new.0"
-    machine.run(f"udevadm settle; for i in $(seq 50); do [ -e {node} ] && exit 0; sleep 0.1; done; exit 1")
+    machine.run(f"udevadm settle; until [ -e {node} ]; do sleep 0.1; done", timeout=300)
     with socket.socket(socket.AF_UNIX) as host:
         host.connect(str(path))
         machine.remove_port("lab.new.0")
     assert not path.exists()
-    machine.run(f"for i in $(seq 50); do [ -e {node} ] || exit 0; sleep 0.1; done; exit 1")
+    machine.run(f"while [ -e {node} ]; do sleep 0.1; done", timeout=300)
     # A name may be used again.
     machine.add_port("lab.new.0")
     machine.remove_port("lab.new.0")
@@ -208,7 +209,7 @@ def test_killed_parent_leaves_nothing(tmp_path: Path) -> None:
         pid, directory = parent.stdout.readline().split()
         assert _lives(int(pid))
         parent.send_signal(signal.SIGKILL)
-    deadline = time.monotonic() + 10.0
+    deadline = time.monotonic() + 120.0
     while (_lives(int(pid)) or Path(directory).exists()) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not _lives(int(pid))
@@ -225,7 +226,7 @@ def test_command_line_passes_the_status_on() -> None:
         check=False,
     )
     assert (done.returncode, done.stdout) == (5, "65536\n")
-    assert "lab: boot ... done in" in done.stderr
+    assert re.search(r"the guest is booting \.\.\..* done in ", done.stderr)
 
 
 def _lives(pid: int) -> bool:
