@@ -23,14 +23,9 @@ $(VENV)/ready: pyproject.toml
 setup: $(VENV)/ready ## Install what the guest and the tests need on this machine.
 	@$(RUN) -m lab setup
 
-run: $(VENV)/ready ## Boot a guest with the agent, and watch it work (LOOPBACK=1: without a guest).
-ifdef LOOPBACK
-	@$(RUN) -m tools.demonstrate --loopback
-else
-	@$(RUN) -m lab setup
-	@tools/apt-install socat
-	@$(RUN) -m tools.demonstrate
-endif
+run: ## Boot a guest with the agent, and watch it work (LOOPBACK=1: without a guest; RELEASE=trixie: another Debian).
+	@command -v $(PYTHON) >/dev/null || tools/apt-install python3 python3-venv
+	@$(PYTHON) -m tools.demonstrate $(if $(LOOPBACK),--loopback) $(if $(RELEASE),--release $(RELEASE))
 
 test: setup ## Run all tests, a real guest included.
 	@tools/apt-install e2fsprogs xfsprogs iproute2 socat man-db groff openssh-client rsync git curl \

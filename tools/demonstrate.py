@@ -10,6 +10,7 @@ import os
 import shlex
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -18,18 +19,22 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lab.errors import LabError
-from lab.machine import Machine
-from tools.guest import AGENT_PORT, agent_files
+from lab.progress import stage
+from lab.requirements import missing_packages
+from tools import prepare
 
-PHOENIXCTL = str(Path(sys.executable).parent / "phoenixctl")
+GUEST_NAME = "phoenix-demo"
 DIALOGUE = (
     '{ "execute": "get-commands", "tag": "abc" }',
     '{ "execute": "ping", "tag": "def" }',
 )
 # What the demonstration must not do to the machine that it runs on.
 LOOPBACK_BLOCK = "fs-freeze,ipaddr-*,linux-ipaddr-*,net-iface-*,route-*"
-START_TIMEOUT = 10.0
-ANSWER_TIMEOUT = 30.0
+#: Time limits in seconds. They only end what hangs: a busy machine may need minutes.
+START_TIMEOUT = 120.0
+ANSWER_TIMEOUT = 120.0
+# The variable is set for the process that runs in the Python that was prepared.
+_PREPARED = "PHOENIX_DEMONSTRATION_PREPARED"
 
 
 class DemonstrationError(Exception):
@@ -41,156 +46,236 @@ def say(text: str) -> None:
     print(f"\n=== {text}", flush=True)
 
 
-def run(*words: str) -> str:
-    """Run phoenixctl where the reader sees the command and its output; return the output."""
-    print(f"$ phoenixctl {shlex.join(words)}", flush=True)
-    result = subprocess.run([PHOENIXCTL, *words], stdout=subprocess.PIPE, text=True, check=False)
-    print(result.stdout, end="", flush=True)
-    if result.returncode != 0:
-        raise DemonstrationError(f"phoenixctl {words[0]} ended with status {result.returncode}")
-    return result.stdout
+class Demonstration:
+    """The steps that work on a guest and on this machine alike.
+
+    Args:
+        guest: What phoenixctl calls the guest: its name, or the socket of its port.
+        socket: The host's end of the agent's port.
+        directory: A directory for temporary files.
+    """
+
+    def __init__(self, guest: str, socket: Path, directory: Path) -> None:
+        self.guest = guest
+        self.socket = socket
+        self.directory = directory
+
+    def run(self, *words: str) -> str:
+        """Show a command of phoenixctl and its output, and return the output. Raises DemonstrationError."""
+        print(f"$ phoenixctl {shlex.join(words)}", flush=True)
+        command = [sys.executable, "-m", "phoenix_ga.cli", "--timeout", str(ANSWER_TIMEOUT), *words]
+        result = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+        print(result.stdout, end="", flush=True)
+        if result.returncode != 0:
+            raise DemonstrationError(f"phoenixctl {words[0]} ended with status {result.returncode}")
+        return result.stdout
+
+    def expect(self, text: str, *words: str) -> None:
+        """Run phoenixctl and check that `text` is in its output. Raises DemonstrationError."""
+        if text not in self.run(*words):
+            raise DemonstrationError(f"phoenixctl {words[0]} did not print {text!r}")
+
+    def talk_by_hand(self) -> None:
+        """Send the dialogue of the README, through socat if it is installed."""
+        command = ["socat", "-", f"UNIX-CONNECT:{self.socket}"]
+        if shutil.which("socat") is None:
+            print(
+                f"(socat is not installed; a socket of Python does what this command does)\n$ {shlex.join(command)}"
+            )
+            with socket.socket(socket.AF_UNIX) as connection:
+                connection.connect(str(self.socket))
+                self._dialogue(connection)
+            return
+        print(f"$ {shlex.join(command)}", flush=True)
+        ours, theirs = socket.socketpair()
+        with ours, subprocess.Popen(command, stdin=theirs.fileno(), stdout=theirs.fileno()) as process:
+            theirs.close()
+            try:
+                self._dialogue(ours)
+            finally:
+                process.kill()
+
+    @staticmethod
+    def _dialogue(connection: socket.socket) -> None:
+        connection.settimeout(ANSWER_TIMEOUT)
+        with connection.makefile("r", encoding="utf-8") as answers:
+            for line in DIALOGUE:
+                print(line, flush=True)
+                connection.sendall(f"{line}\n".encode())
+                answer = answers.readline()
+                print(answer, end="", flush=True)
+                if not answer or json.loads(answer)["tag"] != json.loads(line)["tag"]:
+                    raise DemonstrationError("the agent did not answer")
+
+    def copy(self, guest_path: str) -> None:
+        """Copy a file into the guest and back, and compare."""
+        sent, received = self.directory / "sent", self.directory / "received"
+        sent.write_bytes(os.urandom(1_000_000))
+        self.run("cp", str(sent), f"{self.guest}:{guest_path}")
+        self.run("cp", f"{self.guest}:{guest_path}", str(received))
+        if not filecmp.cmp(sent, received, shallow=False):
+            raise DemonstrationError("the file that came back is different")
+        print(f"$ cmp {sent} {received}\n(no difference)")
+
+    def show_basics(self, guest_path: str) -> None:
+        """Show what cannot harm the machine on which the agent runs."""
+        self.run("ping", "-c", "3", self.guest)
+        say("a client by hand: lines of JSON")
+        self.talk_by_hand()
+        say("what the guest is")
+        self.run("info", self.guest)
+        say("a program runs in the guest")
+        self.expect("Python 3", "exec", self.guest, "--", "python3", "--version")
+        say("a file is copied into the guest and back")
+        self.copy(guest_path)
+        self.run("ls", f"{self.guest}:{guest_path}")
+
+    def change_network(self) -> None:
+        """Configure the guest's network card."""
+        self.run("ip", self.guest, "addr", "add", "192.0.2.10/24", "dev", "eth0")
+        self.run("ip", self.guest, "link", "set", "eth0", "up")
+        self.run("ip", self.guest, "route", "add", "198.51.100.0/24", "via", "192.0.2.1", "dev", "eth0")
+        self.expect("192.0.2.10/24", "ip", self.guest, "addr")
+        self.expect("198.51.100.0/24", "ip", self.guest, "route")
+
+    def freeze_and_thaw(self) -> None:
+        """Freeze the guest's filesystems and thaw them."""
+        self.run("freeze", self.guest)
+        self.expect("frozen", "freeze-status", self.guest)
+        self.run("thaw", self.guest)
+        self.expect("thawed", "freeze-status", self.guest)
+
+    def offer(self, *, named: bool) -> None:
+        """On a terminal, suggest commands and wait until Enter is pressed."""
+        if not sys.stdin.isatty() or not sys.stdout.isatty():
+            return
+        say("the guest stays up until you press Enter. In another terminal, try:")
+        script = Path(sys.executable).parent / "phoenixctl"
+        if script.exists():
+            print(f"    . {shlex.quote(str(script.parent))}/activate")
+        else:
+            alias = f"PYTHONPATH={prepare.ROOT}/src {sys.executable} -m phoenix_ga.cli"
+            print(f"    alias phoenixctl={shlex.quote(alias)}")
+        guest = self.guest
+        for words in (
+            *(("guests",) if named else ()),
+            f"shell {guest}",
+            f"exec {guest} -- uname -a",
+            f"ls {guest}:/etc",
+            f"cp /etc/hostname {guest}:/tmp/copied",
+            f"info {guest}",
+        ):
+            print(f"    phoenixctl {words}")
+        print(f"    socat - UNIX-CONNECT:{self.socket}", flush=True)
+        with contextlib.suppress(KeyboardInterrupt, EOFError):
+            input()
 
 
-def speak_through_socat(socket: Path) -> None:
-    """Type the dialogue into the real socat."""
-    command = ["socat", "-", f"UNIX-CONNECT:{socket}"]
-    print(f"$ {shlex.join(command)}", flush=True)
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1) as socat:
-        assert socat.stdin is not None
-        assert socat.stdout is not None
-        signal.signal(signal.SIGALRM, lambda *_: socat.kill())
-        signal.alarm(int(ANSWER_TIMEOUT))
-        for line in DIALOGUE:
-            print(line, flush=True)
-            socat.stdin.write(line + "\n")
-            answer = socat.stdout.readline()
-            print(answer, end="", flush=True)
-            if not answer or json.loads(answer)["tag"] != json.loads(line)["tag"]:
-                raise DemonstrationError("the agent did not answer")
-        signal.alarm(0)
-
-
-def copy_there_and_back(socket: Path, guest_path: str, directory: Path) -> None:
-    """Copy a file in and out, and compare."""
-    sent, received = directory / "sent", directory / "received"
-    sent.write_bytes(os.urandom(1_000_000))
-    run("cp", str(sent), f"{socket}:{guest_path}")
-    run("cp", f"{socket}:{guest_path}", str(received))
-    if not filecmp.cmp(sent, received, shallow=False):
-        raise DemonstrationError("the file came back changed")
-    print(f"$ cmp {sent} {received}\n(no difference)")
-
-
-def change_network(socket: Path) -> None:
-    """Give the guest's card an address and show it."""
-    guest = str(socket)
-    run("raw", guest, "ipaddr-add", "ip=192.0.2.10/24", "ifname=eth0")
-    run("raw", guest, "net-iface-up", "ifname=eth0")
-    run("raw", guest, "route-add", "ifname=eth0", "dst=198.51.100.0/24", "gateway=192.0.2.1")
-    if "192.0.2.10/24" not in run("raw", guest, "get-netifaces"):
-        raise DemonstrationError("the address is not there")
-    if "198.51.100.0" not in run("raw", guest, "get-route-list", "family=2"):
-        raise DemonstrationError("the route is not there")
-
-
-def freeze_and_thaw(socket: Path) -> None:
-    """Freeze the filesystems and thaw them."""
-    for verb in ("freeze", "freeze-status", "thaw", "freeze-status"):
-        run(verb, str(socket))
-
-
-def show(socket: Path, guest_path: str, directory: Path) -> None:
-    """Show what works on a guest and on this machine alike."""
-    say("the dialogue of the README, typed into socat")
-    speak_through_socat(socket)
-    say("what the guest is")
-    run("info", str(socket))
-    say("a file goes in and comes out")
-    copy_there_and_back(socket, guest_path, directory)
-
-
-def offer(socket: Path) -> None:
-    """On a terminal, leave everything up until Enter is pressed."""
-    if not sys.stdin.isatty() or not sys.stdout.isatty():
-        return
-    say("it stays up until you press Enter. In another terminal, try:")
-    for words in (
-        f"{PHOENIXCTL} ping {socket}",
-        f"{PHOENIXCTL} info {socket}",
-        f"{PHOENIXCTL} cp /etc/hostname {socket}:/tmp/copied",
-        f"{PHOENIXCTL} raw {socket} directory-list path=/tmp",
-        f"{PHOENIXCTL} raw {socket} file-stat path=/etc/passwd",
-        f"socat - UNIX-CONNECT:{socket}",
-    ):
-        print(f"    {words}")
-    with contextlib.suppress(KeyboardInterrupt, EOFError):
-        input()
-
-
-def demonstrate_guest() -> None:
+def demonstrate_guest(release: str | None) -> None:
     """Boot a guest in which systemd runs the agent, and show everything."""
-    with tempfile.TemporaryDirectory() as name:
+    # They need packages that `prepare` installs.
+    from lab.image import ensure_image
+    from lab.machine import Machine
+    from tools.guest import AGENT_PORT, agent_files, wait_for_agent
+
+    with tempfile.TemporaryDirectory(prefix="phoenix-demo-") as name:
         directory = Path(name)
-        say("booting a guest with the agent")
-        with Machine(network=True, files=agent_files(directory / "phoenix-ga.pyz")) as machine:
-            socket = machine.socket(AGENT_PORT)
-            run("ping", "-c", "3", str(socket))
-            show(socket, "/root/received", directory)
-            say("the guest's network is changed")
-            change_network(socket)
+        image = ensure_image(release)
+        with stage("building the agent"):
+            files = agent_files(directory / "phoenix-ga.pyz")
+        machine = Machine(name=_free_name(), network=True, files=files, image=image)
+        with contextlib.closing(machine):
+            with stage("the guest is booting", machine.last_message):
+                machine.start()
+            agent_socket = machine.socket(AGENT_PORT)
+            with stage("the agent is starting", machine.last_message):
+                wait_for_agent(agent_socket)
+            demonstration = Demonstration(machine.name, agent_socket, directory)
+            say(f"the guest {machine.name} is up, and its agent answers")
+            demonstration.expect(machine.name, "guests")
+            demonstration.show_basics("/root/received")
+            say("the guest's network is configured")
+            demonstration.change_network()
             say("the guest's filesystems are frozen and thawed")
-            freeze_and_thaw(socket)
-            offer(socket)
+            demonstration.freeze_and_thaw()
+            demonstration.offer(named=True)
             say("the guest is shut down")
-            machine.shutdown()
+            with stage("the guest is shutting down", machine.last_message):
+                machine.shutdown()
+
+
+def _free_name() -> str:
+    """Return a name that no other guest of this host has."""
+    from phoenix_ga.client.discovery import known_guests
+
+    taken = {guest.name for guest in known_guests()}
+    name, number = GUEST_NAME, 1
+    while name in taken:
+        number += 1
+        name = f"{GUEST_NAME}-{number}"
+    return name
 
 
 @contextlib.contextmanager
 def loopback_agent(directory: Path) -> Iterator[Path]:
     """Run the agent as a process of this machine; yield its socket."""
-    socket = directory / "agent.sock"
-    command = [sys.executable, "-m", "phoenix_ga.agent", "-p", f"unix:{socket}", "--block", LOOPBACK_BLOCK]
+    path = directory / "agent.sock"
+    command = [sys.executable, "-m", "phoenix_ga.agent", "-p", f"unix:{path}", "--block", LOOPBACK_BLOCK]
     process = subprocess.Popen([*command, "-c", os.devnull, "--run-directory", str(directory / "run")])
     try:
         deadline = time.monotonic() + START_TIMEOUT
-        while not socket.exists():
+        while not path.exists():
             if process.poll() is not None or time.monotonic() > deadline:
                 raise DemonstrationError("the agent did not start")
             time.sleep(0.01)
-        yield socket
+        yield path
     finally:
         process.terminate()
         process.wait()
 
 
 def demonstrate_loopback() -> None:
-    """Run the agent on this machine, and show what can't harm it."""
-    with tempfile.TemporaryDirectory() as name:
+    """Run the agent on this machine, and show what cannot harm it."""
+    with tempfile.TemporaryDirectory(prefix="phoenix-demo-") as name:
         directory = Path(name)
-        say(f"starting the agent on this machine; its policy blocks {LOOPBACK_BLOCK}")
-        with loopback_agent(directory) as socket:
-            run("ping", "-c", "3", str(socket))
-            show(socket, f"{directory}/in the guest", directory)
-            offer(socket)
+        say(f"the agent starts on this machine; its policy blocks {LOOPBACK_BLOCK}")
+        with loopback_agent(directory) as path:
+            demonstration = Demonstration(str(path), path, directory)
+            demonstration.show_basics(f"{directory}/in the guest")
+            demonstration.offer(named=False)
+
+
+def continue_prepared(*, loopback: bool) -> None:
+    """Install what is missing, and run this program again with the Python that has it. Raises LabError."""
+    packages = [] if loopback else missing_packages()
+    if packages and os.geteuid() == 0 and shutil.which("socat") is None:
+        packages.append("socat")
+    python = prepare.python_for(prepare.HOST if loopback else prepare.GUEST, packages)
+    path = os.pathsep.join(filter(None, [str(prepare.ROOT / "src"), os.environ.get("PYTHONPATH", "")]))
+    environment = {**os.environ, "PYTHONPATH": path, _PREPARED: "1"}
+    os.execve(python, [str(python), "-m", "tools.demonstrate", *sys.argv[1:]], environment)
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Show the agent at work.")
-    parser.add_argument("--loopback", action="store_true", help="on this machine, without a guest and without root")
+    parser = argparse.ArgumentParser(prog="make run", description="Show the agent at work.")
+    parser.add_argument("--loopback", action="store_true", help="Run the agent on this machine, without a guest.")
+    parser.add_argument("--release", help="Debian release of the guest, such as trixie (default: this host's).")
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    # The exceptions clean up on their way out.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    signal.signal(signal.SIGHUP, lambda *_: sys.exit(128 + signal.SIGHUP))
     try:
-        if shutil.which("socat") is None:
-            raise DemonstrationError("socat is missing: apt-get install socat")
+        if os.environ.get(_PREPARED) != "1":
+            continue_prepared(loopback=options.loopback)
         if options.loopback:
             demonstrate_loopback()
         else:
-            demonstrate_guest()
+            demonstrate_guest(options.release)
     except (DemonstrationError, LabError, OSError) as error:
         print(f"make run: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        return 130
+        return 128 + signal.SIGINT
     print("\nEverything worked.")
     return 0
 
