@@ -21,7 +21,7 @@ from tests.malformed import CASES, MEMORY_MAX
 from tests.support import LineClient, RefusedError, wait_for
 from tools.guest import AGENT_PORT
 
-pytestmark = [pytest.mark.guest, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.guest, pytest.mark.timeout(900)]
 
 
 def agent_process(guest: Machine) -> int:

@@ -19,9 +19,9 @@ from phoenix_ga.agent.config import CONFIG_PATH
 from phoenix_ga.cli.program import program
 from tests.network import ip, new_namespace
 from tests.support import SOURCE
-from tools.guest import agent_files
+from tools.guest import agent_files, wait_for_agent
 
-pytestmark = [pytest.mark.guest, pytest.mark.root, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.guest, pytest.mark.root, pytest.mark.timeout(900)]
 
 README = SOURCE.parent / "README.md"
 EXAMPLES = [
@@ -50,6 +50,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     files["/etc/systemd/system/multi-user.target.wants/nginx.service"] = Symlink("../nginx.service")
     files["/usr/bin/psql"] = GuestFile(b"#!/bin/sh\ntty && id -un\n", mode=0o755)
     with Machine(network=True, files=files) as running:
+        wait_for_agent(running.socket(DEFAULT_PORTS[0]))
         running.run("mkdir -p /srv/www /etc/nginx /run/postgresql /run/sshd /root/.ssh && useradd postgres")
         running.run("touch /etc/issue /etc/motd /var/log/syslog")
         running.run("ssh-keygen -A && /usr/sbin/sshd -o ListenAddress=127.0.0.1")

@@ -19,9 +19,9 @@ import pytest
 
 from lab.machine import Machine
 from tests.support import SOURCE
-from tools.guest import AGENT_PORT, agent_files
+from tools.guest import AGENT_PORT, agent_files, wait_for_agent
 
-pytestmark = [pytest.mark.guest, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.guest, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +29,7 @@ def lonely(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     """A guest with the agent on its port, sshd on its loopback, and no network device."""
     files = agent_files(tmp_path_factory.mktemp("dist") / "phoenix-ga.pyz")
     with Machine(files=files) as machine:
+        wait_for_agent(machine.socket(AGENT_PORT))
         assert machine.run("ls /sys/class/net").text == "lo"
         machine.run("mkdir -p /run/sshd /root/.ssh && ssh-keygen -A && /usr/sbin/sshd -o ListenAddress=127.0.0.1")
         yield machine

@@ -10,9 +10,9 @@ import pytest
 from lab.files import GuestFile
 from lab.machine import Machine
 from tests.support import LineClient, RefusedError, wait_for
-from tools.guest import AGENT_PORT, agent_files
+from tools.guest import AGENT_PORT, agent_files, wait_for_agent
 
-pytestmark = [pytest.mark.guest, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.guest, pytest.mark.timeout(900)]
 
 THEIRS = "org.qemu.guest_agent.0"
 OURS = "org.phoenix.compare.0"
@@ -36,6 +36,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
         f"[general]\nport=/dev/virtio-ports/{AGENT_PORT}\nlog-file={LOG}\n".encode()
     )
     with Machine(files=files, ports=[AGENT_PORT, THEIRS, OURS], memory="384M") as machine:
+        wait_for_agent(machine.socket(AGENT_PORT))
         yield machine
 
 

@@ -16,7 +16,7 @@ from tests.support import LineClient, wait_for
 from tools.build_pyz import build
 from tools.guest import AGENT_PORT
 
-pytestmark = [pytest.mark.guest, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.guest, pytest.mark.timeout(900)]
 
 QEMU_GA_PORT = "org.qemu.guest_agent.0"
 ARCHIVE = "/root/phoenix-ga.pyz"

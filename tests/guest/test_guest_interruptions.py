@@ -14,7 +14,10 @@ import pytest
 
 from lab.machine import Machine
 from phoenix_ga.client import GuestError, connect
-from tools.guest import AGENT_PORT, agent_files
+from tools.guest import AGENT_PORT, agent_files, wait_for_agent
+
+#: How long the agent may take to answer again, in seconds. An idle machine needs less than one.
+PATIENCE = 60.0
 
 pytestmark = [pytest.mark.guest, pytest.mark.timeout(1200)]
 
@@ -27,6 +30,7 @@ SIZE = 12 << 20
 def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     files = agent_files(tmp_path_factory.mktemp("dist") / "phoenix-ga.pyz")
     with Machine(files=files) as machine:
+        wait_for_agent(machine.socket(AGENT_PORT))
         machine.run(f"mkdir {DIRECTORY}")
         yield machine
 
@@ -117,13 +121,14 @@ def pause(machine: Machine) -> None:
 
 def reset(machine: Machine) -> None:
     machine.reset()
+    wait_for_agent(machine.socket(AGENT_PORT))
 
 
 INTERRUPTIONS: dict[str, tuple[Interruption, float]] = {
-    "the agent is killed": (kill_agent, 3.0),
-    "the client is gone": (leave, 1.0),
-    "the machine is paused": (pause, 1.0),
-    "the machine is reset": (reset, 3.0),
+    "the agent is killed": (kill_agent, PATIENCE),
+    "the client is gone": (leave, PATIENCE),
+    "the machine is paused": (pause, PATIENCE),
+    "the machine is reset": (reset, PATIENCE),
 }
 
 
@@ -137,7 +142,7 @@ def test_a_put_that_is_cut_off_leaves_the_old_file_or_the_new_one(
         delay = chance.uniform(0, 0.8)
         asyncio.run(interrupted(machine, versions, delay, lambda: interrupt(machine)))
         asyncio.run(answer_within(machine, patience))
-        machine.run("until ! pgrep -f '[s]leep 4711'; do sleep 0.1; done", timeout=10)
+        machine.run("until ! pgrep -f '[s]leep 4711'; do sleep 0.1; done", timeout=PATIENCE)
         versions.check(machine)
 
 
@@ -149,7 +154,7 @@ def test_a_process_ends_with_a_client_that_hardly_came(machine: Machine) -> None
     for _ in range(5):
         asyncio.run(come_and_go())
         # No other client comes, whose `sync` would end it as well.
-        machine.run("until ! pgrep -f '[s]leep 4711'; do sleep 0.1; done", timeout=5)
+        machine.run("until ! pgrep -f '[s]leep 4711'; do sleep 0.1; done", timeout=PATIENCE)
 
 
 def snapshot_job(machine: Machine, command: str) -> Callable[[], None]:
@@ -180,10 +185,10 @@ def test_a_snapshot_of_a_transfer_that_is_loaded_later_confuses_nobody(
     for _ in range(rounds):
         save = snapshot_job(machine, "snapshot-save")
         asyncio.run(interrupted(machine, versions, chance.uniform(0.05, 0.6), save))
-        asyncio.run(answer_within(machine, 3))
+        asyncio.run(answer_within(machine, PATIENCE))
         snapshot_job(machine, "snapshot-load")()
         machine.resume()
-        asyncio.run(answer_within(machine, 3))
-        machine.run("until ! pgrep -f '[s]leep 4711'; do sleep 0.1; done", timeout=10)
+        asyncio.run(answer_within(machine, PATIENCE))
+        machine.run("until ! pgrep -f '[s]leep 4711'; do sleep 0.1; done", timeout=PATIENCE)
         versions.check(machine)
         snapshot_job(machine, "snapshot-delete")()

@@ -14,9 +14,9 @@ import pytest
 
 from lab.libvirt import Domain, Libvirt
 from tests.support import wait_for
-from tools.guest import agent_files
+from tools.guest import AGENT_RUNS, agent_files
 
-pytestmark = [pytest.mark.guest, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.guest, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")
@@ -24,6 +24,7 @@ def domain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Domain]:
     """A domain of libvirt whose agent is ours."""
     files = agent_files(tmp_path_factory.mktemp("dist") / "phoenix-ga.pyz")
     with Libvirt() as libvirt, Domain(libvirt, "web1", files=files) as domain:
+        domain.run(AGENT_RUNS, timeout=600)
         wait_for(lambda: "state='connected'" in domain.virsh("dumpxml"))
         yield domain
 

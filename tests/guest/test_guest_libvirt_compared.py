@@ -14,7 +14,7 @@ from lab.libvirt import Domain, Libvirt
 from tests.support import wait_for
 from tools.guest import agent_files
 
-pytestmark = [pytest.mark.guest, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.guest, pytest.mark.timeout(900)]
 
 KEY = "ssh-ed25519 AAAAC3first one@example.org\n"
 HASH = "$6$salt$" + "x" * 86

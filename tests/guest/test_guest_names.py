@@ -15,9 +15,9 @@ from lab.machine import Machine
 from phoenix_ga import __version__
 from tests.cli.conftest import command_line, environment
 from tests.support import wait_for
-from tools.guest import AGENT_PORT, agent_files
+from tools.guest import AGENT_PORT, AGENT_RUNS, agent_files, wait_for_agent
 
-pytestmark = [pytest.mark.guest, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.guest, pytest.mark.timeout(900)]
 
 BY_HAND = "started-by-hand"
 
@@ -29,9 +29,11 @@ def libvirt(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Libvirt]:
     with (
         Libvirt() as libvirt,
         Domain(libvirt, "web1", files=files, ports=(AGENT_PORT,)) as domain,
-        Machine(files=files, arguments=("-name", BY_HAND)),
+        Machine(files=files, name=BY_HAND) as machine,
     ):
+        domain.run(AGENT_RUNS, timeout=600)
         wait_for(lambda: "state='connected'" in domain.virsh("dumpxml"))
+        wait_for_agent(machine.socket(AGENT_PORT))
         yield libvirt
 
 

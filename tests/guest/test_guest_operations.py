@@ -14,7 +14,7 @@ from lab.machine import Machine
 from phoenix_ga import __version__
 from tests.support import LineClient, RefusedError, wait_for
 
-pytestmark = [pytest.mark.guest, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.guest, pytest.mark.timeout(900)]
 
 PACKAGE = Path(__file__).parent.parent.parent / "src" / "phoenix_ga"
 

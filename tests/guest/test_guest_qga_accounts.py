@@ -11,7 +11,7 @@ import pytest
 from lab.machine import Machine
 from tests.support import LineClient
 
-pytestmark = [pytest.mark.guest, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.guest, pytest.mark.timeout(900)]
 
 ADD = "guest-ssh-add-authorized-keys"
 GET = "guest-ssh-get-authorized-keys"

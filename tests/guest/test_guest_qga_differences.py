@@ -22,7 +22,7 @@ from tests.guest.qga_transcript import Row
 from tests.support import wait_for
 from tools.guest import agent_files
 
-pytestmark = [pytest.mark.guest, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.guest, pytest.mark.timeout(900)]
 
 THEIRS = "org.qemu.guest_agent.0"
 OURS = "org.phoenix.compare.0"

@@ -13,7 +13,7 @@ from lab.machine import Machine
 from tests.support import LineClient, wait_for
 from tools.guest import agent_files
 
-pytestmark = [pytest.mark.guest, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.guest, pytest.mark.timeout(900)]
 
 PORT = "org.qemu.guest_agent.0"
 OTHER_PORT = "org.guest-agent.0"
@@ -35,7 +35,7 @@ def client(machine: Machine) -> Iterator[LineClient]:
 
 def synced(machine: Machine) -> LineClient:
     """Return a client that is answered; it asks again, as real ones do of a guest that is just booting."""
-    for _ in range(12):
+    for _ in range(120):
         client = LineClient.connect(machine.socket(PORT))
         client.socket.settimeout(5)
         try:

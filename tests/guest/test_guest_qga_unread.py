@@ -13,7 +13,7 @@ from lab.machine import Machine
 from tests.support import LineClient, wait_for
 from tools.guest import agent_files
 
-pytestmark = [pytest.mark.guest, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.guest, pytest.mark.timeout(900)]
 
 PORT = "org.qemu.guest_agent.0"
 # The most that one read gives, in bytes.

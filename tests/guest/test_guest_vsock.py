@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 import phoenix_ga
-from lab.machine import Machine
+from lab.machine import DEFAULT_PORTS, Machine
 from phoenix_ga import __version__
-from tools.guest import agent_files
+from tools.guest import agent_files, wait_for_agent
 
-pytestmark = [pytest.mark.guest, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.guest, pytest.mark.timeout(900)]
 
 SOURCE = Path(phoenix_ga.__file__).parent
 RELAY = """
@@ -57,6 +57,7 @@ except ConnectFailed as error:
 @pytest.fixture(scope="module")
 def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     with Machine(files=agent_files(tmp_path_factory.mktemp("dist") / "phoenix-ga.pyz")) as running:
+        wait_for_agent(running.socket(DEFAULT_PORTS[0]))
         yield running
 
 
