@@ -112,7 +112,7 @@ class Context:
                     self.config.run_directory,
                     hold=self.log.hold,
                     release=self.log.release,
-                    tell=lambda text: self.log.write_alone(NOTICE, text),
+                    child_log=lambda text: self.log.write_alone(NOTICE, text),
                     marker=self.config.frozen_marker,
                 )
             # The configuration may have been reloaded.

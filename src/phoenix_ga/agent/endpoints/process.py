@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from phoenix_ga.agent.core.loop import Loop
     from phoenix_ga.agent.core.workers import Workers
-    from phoenix_ga.agent.operations.processes import Spawned
+    from phoenix_ga.agent.operations.processes import ChildProcess
     from phoenix_ga.agent.protocol.streams import OpenStream
 
 # fcntl(2); the module fcntl has no name for it before Python 3.10.
@@ -46,7 +46,9 @@ class Process:
     another one. outcome: how it ended; None while it runs. attached: a client has its streams.
     """
 
-    def __init__(self, spawned: Spawned, argv: tuple[str, ...] = (), user: str = "", detached: bool = False) -> None:
+    def __init__(
+        self, spawned: ChildProcess, argv: tuple[str, ...] = (), user: str = "", detached: bool = False
+    ) -> None:
         self.pid = spawned.pid
         self.terminal = spawned.stdin == spawned.stdout
         self.argv = argv

@@ -19,7 +19,7 @@ FIFREEZE: Final = 0xC0045877
 FITHAW: Final = 0xC0045878
 
 
-class Kernel:
+class FreezeBackend:
     """What freezing needs of the kernel. Tests put something else in its place."""
 
     __slots__ = ()

@@ -39,7 +39,7 @@ _IGNORED: Final = (signal.SIGPIPE, signal.SIGXFSZ)
 _WINSIZE: Final = Struct("HHHH")  # struct winsize of ioctl_tty(2): rows, columns, and two unused
 
 
-class Spawned:
+class ChildProcess:
     """A process that was started.
 
     pid: also its process group. stdin, stdout, stderr: our ends, non-blocking, -1 for one that is not
@@ -97,7 +97,7 @@ def spawn(
     user: str = "",
     directory: str = "",
     terminal: tuple[int, int] | None = None,
-) -> Spawned:
+) -> ChildProcess:
     """Start a program and return when it runs.
 
     argv: the program, searched in PATH where it has no slash, and its arguments; none: the login
@@ -135,7 +135,7 @@ def spawn(
         raise
     finally:
         _close(theirs)
-    return Spawned(pid, ours[0], ours[1], ours[2] if terminal is None else -1)
+    return ChildProcess(pid, ours[0], ours[1], ours[2] if terminal is None else -1)
 
 
 def spawn_bare(
@@ -146,7 +146,7 @@ def spawn_bare(
     captures: str,
     taken: Container[int],
     directory: str = ".",
-) -> Spawned:
+) -> ChildProcess:
     """Start a program, in the agent's own directory where no other is named, and return when it runs.
 
     path: searched in PATH where it has no slash. environment: all of its variables, each NAME=VALUE;
@@ -188,7 +188,7 @@ def spawn_bare(
         raise
     finally:
         _close([fd for fd in theirs if fd >= 0])
-    return Spawned(pid, *ours)
+    return ChildProcess(pid, *ours)
 
 
 def set_terminal_size(fd: int, rows: int, columns: int) -> None:

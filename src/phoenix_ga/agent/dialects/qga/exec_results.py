@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from typing import Final
 
     from phoenix_ga.agent.core.loop import Loop, Timer
-    from phoenix_ga.agent.operations.processes import Spawned
+    from phoenix_ga.agent.operations.processes import ChildProcess
 
 # What is kept of each stream, and of all together, in bytes; what comes after that is dropped.
 STREAM_MAX: Final = 16 * 1024 * 1024
@@ -137,7 +137,7 @@ class Capture:
     outcome: None while it runs or may still write; then `exitcode` or `signal`, and which.
     """
 
-    def __init__(self, captures: Captures, spawned: Spawned, data: bytes) -> None:
+    def __init__(self, captures: Captures, spawned: ChildProcess, data: bytes) -> None:
         self._captures = captures
         self.pid = spawned.pid
         self.out = Output(captures, self, spawned.stdout)
@@ -239,7 +239,7 @@ class Captures:
         if len(self._by_pid) >= COUNT_MAX and all(known.outcome is None for known in list(self._by_pid.values())):
             raise OSError(EAGAIN, f"{COUNT_MAX} programs are running, which is the limit")
 
-    def add(self, spawned: Spawned, data: bytes) -> None:
+    def add(self, spawned: ChildProcess, data: bytes) -> None:
         """Look after a program from now on. data: for its stdin."""
         capture = self._by_pid[spawned.pid] = Capture(self, spawned, data)
         while len(self._by_pid) > COUNT_MAX and (oldest := self._oldest()) is not None:
