@@ -50,8 +50,8 @@ def file_put(
 def directory_get(context: Context, path: str, window: int) -> Opened:
     if not stat.S_ISDIR(os.stat(files.encode_path(path)).st_mode):
         raise OSError(ENOTDIR, os.strerror(ENOTDIR), path)
-    process = _start_archiver("get", path)
-    process.main.take_nothing()
+    process = _start_archiver(context, "get", path)
+    process.main.close_stdin()
     return Opened({}, {"stream": process.main, "stderr": process.error}, window)
 
 
@@ -62,17 +62,18 @@ def directory_put(context: Context, path: str, owners: bool, set_id: bool, windo
         raise OSError(ENOTDIR, os.strerror(ENOTDIR), path)
     files.make_directories(path, 0o755)
     flags = {"new": is_new, "owners": owners, "set-id": set_id}
-    process = _start_archiver("put", path, *(flag for flag in flags if flags[flag]))
+    process = _start_archiver(context, "put", path, *(flag for flag in flags if flags[flag]))
     return Opened({"window": process.main.window}, {"stream": process.main, "stderr": process.error}, window)
 
 
-def _start_archiver(action: str, path: str, *flags: str) -> Any:
+def _start_archiver(context: Context, action: str, path: str, *flags: str) -> Any:
     """Start the process that makes or unpacks tar streams."""
     from phoenix_ga.agent.archive import command_line
     from phoenix_ga.agent.endpoints.process import Process
+    from phoenix_ga.agent.endpoints.process_table import process_table
     from phoenix_ga.agent.operations.processes import spawn
 
-    return Process(spawn(command_line(action, path, *flags), {}, directory=os.getcwd()))
+    return Process(process_table(context), spawn(command_line(action, path, *flags), {}, directory=os.getcwd()))
 
 
 def execute(
@@ -87,30 +88,31 @@ def execute(
     detach: bool,
     window: int,
 ) -> Opened:
-    from phoenix_ga.agent.endpoints.process import Process, check_room
+    from phoenix_ga.agent.endpoints.process import Process
+    from phoenix_ga.agent.endpoints.process_table import process_table
     from phoenix_ga.agent.operations.processes import spawn
 
     for name in env:
         if not name or "=" in name:
             raise OSError(EINVAL, f"{name!r} is no name of an environment variable")
+    table = process_table(context)
     if detach:
-        check_room()
-    spawned = spawn(argv, env, user, directory, (rows, columns) if terminal else None)
-    process = Process(spawned, tuple(argv), user, detach)
+        table.make_room()
+    child = spawn(argv, env, user, directory, (rows, columns) if terminal else None)
+    process = Process(table, child, tuple(argv), user, detach)
     return Opened({"pid": process.pid, "window": process.main.window}, {**process.endpoints}, window)
 
 
 def execute_attach(context: Context, pid: int, window: int) -> Opened:
-    from phoenix_ga.agent.endpoints.process import find_detached
+    from phoenix_ga.agent.endpoints.process_table import process_table
 
-    process = find_detached(pid)
-    process.attach()
+    process = process_table(context).attach(pid)
     answer = {"pid": pid, "argv": list(process.argv), "window": process.main.window}
     return Opened(answer, {**process.endpoints}, window)
 
 
 def execute_list(context: Context) -> list[dict[str, Any]]:
-    from phoenix_ga.agent.endpoints.process import all_processes
+    from phoenix_ga.agent.endpoints.process_table import process_table
 
     return [
         {
@@ -123,21 +125,21 @@ def execute_list(context: Context) -> list[dict[str, Any]]:
             "attached": process.attached,
             **(process.outcome or {}),
         }
-        for process in all_processes()
+        for process in process_table(context).all()
     ]
 
 
 def execute_signal(context: Context, pid: int, signal: int) -> bool:
-    from phoenix_ga.agent.endpoints.process import find_process
+    from phoenix_ga.agent.endpoints.process_table import process_table
 
-    find_process(pid).signal(signal)
+    process_table(context).find(pid).signal(signal)
     return True
 
 
 def execute_resize(context: Context, pid: int, rows: int, columns: int) -> bool:
-    from phoenix_ga.agent.endpoints.process import find_process
+    from phoenix_ga.agent.endpoints.process_table import process_table
 
-    find_process(pid).resize(rows, columns)
+    process_table(context).find(pid).resize(rows, columns)
     return True
 
 
@@ -158,13 +160,11 @@ def listen(context: Context, host: str, port: int, path: str, window: int) -> Op
 
     if path:
         _check_address(host, port, path)
-        endpoint = ListeningEndpoint(sockets.listen_unix(path), window, files.encode_path(path))
-        return Opened({}, {"stream": endpoint}, window)
+        bound, file = sockets.listen_unix(path)
+        return Opened({}, {"stream": ListeningEndpoint(bound, window, file)}, window)
     listener = sockets.listen_tcp(host or "127.0.0.1", port)
     address = listener.getsockname()
-    return Opened(
-        {"host": address[0], "port": address[1]}, {"stream": ListeningEndpoint(listener, window, b"")}, window
-    )
+    return Opened({"host": address[0], "port": address[1]}, {"stream": ListeningEndpoint(listener, window)}, window)
 
 
 def _check_address(host: str, port: int, path: str) -> None:
