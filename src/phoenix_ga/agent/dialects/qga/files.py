@@ -116,9 +116,9 @@ def _read(descriptor: int, count: int) -> tuple[int, bool, list[Piece]]:
     if size < asked or size == count:
         return size, ended, [encode_base64(data)]
     # Few agents are ever asked for so much at once.
-    from phoenix_ga.agent.operations.chunked_buffer import Blocks
+    from phoenix_ga.agent.operations.chunked_buffer import ChunkedBuffer
 
-    text = Blocks()
+    text = ChunkedBuffer()
     text.append(encode_base64(data))
     while size < count and len(data) == asked and not ended:
         asked = min(count - size, _PIECE)
