@@ -75,11 +75,14 @@ def open_to_write(path: str, mode: int, replace_running: bool) -> OpenFile:
 
 
 def _opened(fd: int, path: str, writable: bool, made_in: bytes) -> OpenFile:
-    mode = os.fstat(fd).st_mode
-    if stat.S_ISDIR(mode):
+    try:
+        mode = os.fstat(fd).st_mode
+        if stat.S_ISDIR(mode):
+            raise OSError(EISDIR, os.strerror(EISDIR), path)
+        return OpenFile(fd, path, writable, stat.S_ISREG(mode), made_in)
+    except BaseException:
         os.close(fd)
-        raise OSError(EISDIR, os.strerror(EISDIR), path)
-    return OpenFile(fd, path, writable, stat.S_ISREG(mode), made_in)
+        raise
 
 
 def read(file: OpenFile, count: int) -> bytes:
