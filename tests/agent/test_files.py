@@ -22,6 +22,7 @@ from pathlib import Path
 
 import pytest
 
+from phoenix_ga.agent.operations import files
 from tests.agent.qga import call
 from tests.support import SOURCE, AgentProcess, LineClient, RefusedError
 
