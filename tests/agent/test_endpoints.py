@@ -16,6 +16,7 @@ from typing import Any, cast
 import pytest
 
 from phoenix_ga.agent.core.loop import Loop
+from phoenix_ga.agent.core.throttle import Throttle
 from phoenix_ga.agent.core.workers import Workers
 from phoenix_ga.agent.endpoints import process_table as table_module
 from phoenix_ga.agent.endpoints.descriptor import WINDOW, DescriptorEndpoint
@@ -30,7 +31,7 @@ from phoenix_ga.wire.streams import Data
 
 def make_streams(loop: Loop) -> Streams:
     channel = SimpleNamespace(send=lambda pieces: None, output_size=0)
-    return Streams(loop, Workers(1), cast(Any, channel), 100, count(1).__next__)
+    return Streams(loop, Workers(1), cast(Any, channel), Throttle(), 100, count(1).__next__)
 
 
 def run_until(loop: Loop, condition: Callable[[], bool]) -> None:
