@@ -14,7 +14,9 @@ from pathlib import Path
 import pytest
 
 from phoenix_ga import __version__
-from phoenix_ga.agent.config import CONFIG_PATH, OPTIONS, Option, read_config_file
+from phoenix_ga.agent.config import read_config_file
+from phoenix_ga.agent.options.option import Option
+from phoenix_ga.agent.options.table import CONFIG_PATH, OPTIONS
 from phoenix_ga.wire.commands import BY_NAME
 from phoenix_ga.wire.frames import DATA, END
 from phoenix_ga.wire.units import Frame, Parser, resync_padding

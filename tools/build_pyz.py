@@ -1,8 +1,7 @@
-"""Build the agent as one file that any Python from 3.9 on runs: `python -m tools.build_pyz`.
+"""Build the agent as one file for Python 3.9 and later: `python -m tools.build_pyz`.
 
-The archive holds a tree of byte code for each interpreter that is found here, and the source for
-all others. Nothing is compressed: the file is small, and decompressing would cost memory and time
-at every start.
+The archive contains byte code for each interpreter found on this machine, and the source for all others. It is not
+compressed: it is small, and decompressing would cost memory and time at every start.
 """
 
 from __future__ import annotations
@@ -20,15 +19,16 @@ from pathlib import Path
 SOURCE = Path(__file__).parent.parent / "src"
 TARGET = Path(__file__).parent.parent / "dist" / "phoenix-ga.pyz"
 PARTS = ("phoenix_ga/__init__.py", "phoenix_ga/wire", "phoenix_ga/trees", "phoenix_ga/agent")
+# Read by pkgutil, next to the modules of each tree.
+DATA = ("phoenix_ga/agent/phoenix-ga.service",)
 MINOR_VERSIONS = range(9, 20)
 # Isolated, without the site module: the agent needs nothing but the standard library.
 INTERPRETER_LINE = b"#!/usr/bin/python3 -ISB\n"
-# The earliest time that a zip archive can hold: the same source gives the same file.
+# The earliest time in a zip archive. It is fixed so that builds are reproducible.
 TIME = (1980, 1, 1, 0, 0, 0)
 
-# A program that is run from an archive keeps `runpy` and all that it loads in memory for good: a
-# tenth of an idle agent. So the interpreter is started once more, with a path instead. The name of the
-# file says which program it is.
+# Running an archive loads `runpy` and its imports for good: a tenth of the memory of an idle agent. Therefore the
+# interpreter is executed again, with a path into the archive. The name of the file selects the program.
 MAIN = """\
 import os
 import sys
@@ -40,7 +40,7 @@ start = {start!r} % place
 os.execv(sys.executable, [sys.executable, "-ISB", "-c", start, tree, *sys.argv[1:]])
 """
 
-# Of the trees of other interpreters not even the names are kept: they take as much memory as the agent's own code.
+# The file names of other interpreters' trees are dropped: they take as much memory as the agent's own code.
 START = """\
 import sys, zipimport
 tree = sys.argv.pop(1)
@@ -56,7 +56,7 @@ from phoenix_ga.%s.__main__ import run
 run()
 """
 
-# Docstrings and columns are for whoever reads the source: they stay out of the guest's memory.
+# Without docstrings and column numbers, to save memory in the guest.
 COMPILE = """\
 import py_compile, sys
 print(sys.implementation.cache_tag)
@@ -77,7 +77,7 @@ def modules() -> list[Path]:
 
 
 def interpreters() -> Iterator[str]:
-    """Yield the interpreters of this machine that the agent runs on, one of each version."""
+    """Yield the interpreters of this machine that can run the agent, one of each minor version."""
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
     for minor in MINOR_VERSIONS:
         name = f"python3.{minor}"
@@ -86,17 +86,17 @@ def interpreters() -> Iterator[str]:
         if os.access(pyenv, os.R_OK | os.X_OK):
             candidates += [str(path) for path in sorted(pyenv.glob(f"3.{minor}.*/bin/{name}"))]
         for candidate in candidates:
-            # A shim of a version manager may be there without the interpreter.
+            # A version manager may have a shim without the interpreter.
             if subprocess.run([candidate, "-c", ""], capture_output=True, check=False).returncode == 0:
                 yield candidate
                 break
 
 
 def compile_with(interpreter: str, directory: Path) -> str:
-    """Compile all modules into a tree below `directory`, and return its name."""
+    """Compile all modules into a tree below `directory`; return its name."""
     lines = "".join(f"{SOURCE / path}\t{directory / 'next' / path}c\t{path}\n" for path in modules())
     command = [interpreter, "-sS", "-X", "no_debug_ranges", "-c", COMPILE]
-    # The order in which the constants of a set are written depends on the seed of hashes.
+    # The order of set constants depends on the hash seed.
     environment = {"PYTHONHASHSEED": "0"}
     result = subprocess.run(
         command, input=lines, capture_output=True, text=True, check=True, cwd=directory, env=environment
@@ -107,13 +107,16 @@ def compile_with(interpreter: str, directory: Path) -> str:
 
 
 def build(target: Path) -> list[str]:
-    """Write the archive, whole or not at all, and return the names of its trees of byte code."""
+    """Write the archive atomically; return the names of its byte code trees."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         trees = [compile_with(interpreter, directory) for interpreter in interpreters()]
         members = {"__main__.py": MAIN.format(start=START, trees=tuple(trees)).encode()}
         members.update({f"source/{path}": (SOURCE / path).read_bytes() for path in modules()})
+        members.update(
+            {f"{tree}/{path}": (SOURCE / path).read_bytes() for tree in ("source", *trees) for path in DATA}
+        )
         for tree in trees:
             members.update({f"{tree}/{path}c": (directory / tree / f"{path}c").read_bytes() for path in modules()})
     unfinished = target.with_suffix(".unfinished")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lab.errors import GuestError
 from lab.files import GuestFile, Source, Symlink
-from phoenix_ga.agent.install import UNIT
+from phoenix_ga.agent.install import PROGRAM, unit
 from tools.build_pyz import build
 
 AGENT_PORT = "org.guest-agent.0"
@@ -27,8 +27,8 @@ def agent_files(archive: Path) -> dict[str, Source]:
     """
     build(archive)
     return {
-        "/usr/sbin/phoenix-ga": GuestFile(archive.read_bytes(), mode=0o755),
-        "/etc/systemd/system/phoenix-ga.service": GuestFile(UNIT.encode()),
+        PROGRAM: GuestFile(archive.read_bytes(), mode=0o755),
+        "/etc/systemd/system/phoenix-ga.service": GuestFile(unit(PROGRAM, replace_qemu_ga=False)),
         "/etc/systemd/system/multi-user.target.wants/phoenix-ga.service": Symlink("../phoenix-ga.service"),
     }
 

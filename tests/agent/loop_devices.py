@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from phoenix_ga.agent.linux.freeze import Kernel
+from phoenix_ga.agent.linux.freeze import FreezeBackend
 from phoenix_ga.agent.linux.mounts import Mount
 from phoenix_ga.agent.operations.freeze.freezer import Freezer
 
@@ -54,7 +54,7 @@ def run(name: str, *arguments: str | bytes | Path) -> str:
     return result.stdout.decode().strip()
 
 
-class OnlyBelow(Kernel):
+class OnlyBelow(FreezeBackend):
     """The real kernel, of which only mounts below a directory are seen."""
 
     def __init__(self, directory: Path) -> None:
@@ -143,7 +143,7 @@ class Bench:
                 descriptor = os.open(mount.path, os.O_RDONLY)
                 try:
                     if os.fstat(descriptor).st_dev == mount.device:
-                        Kernel.thaw(kernel, descriptor)
+                        FreezeBackend.thaw(kernel, descriptor)
                 finally:
                     os.close(descriptor)
         for writer in self._writers:

@@ -11,7 +11,7 @@ import pytest
 from phoenix_ga import __version__
 from phoenix_ga.client import connect_sync
 from tests.support import SOURCE, LineClient
-from tools.build_pyz import build, interpreters, modules
+from tools.build_pyz import DATA, build, interpreters, modules
 
 INTERPRETERS = list(interpreters())
 
@@ -67,7 +67,7 @@ def test_the_archive_under_the_name_of_qemu_ga_takes_its_options(archive: Path, 
 def test_the_archive_holds_the_guests_side_only(archive: Path) -> None:
     names = zipfile.ZipFile(archive).namelist()
     assert not [name for name in names if "/client/" in name or "/cli/" in name]
-    assert len(names) == 1 + len(modules()) * (1 + len(INTERPRETERS))
+    assert len(names) == 1 + (len(modules()) + len(DATA)) * (1 + len(INTERPRETERS))
 
 
 def test_the_same_source_gives_the_same_archive(archive: Path, tmp_path: Path) -> None:

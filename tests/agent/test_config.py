@@ -11,14 +11,11 @@ from pathlib import Path
 import pytest
 
 from phoenix_ga import __version__
-from phoenix_ga.agent.config import (
-    DEFAULT_PORTS,
-    OPTIONS,
-    ConfigError,
-    load_config,
-    parse_command_line,
-    usage,
-)
+from phoenix_ga.agent.config import load_config
+from phoenix_ga.agent.options.command_line import parse_command_line
+from phoenix_ga.agent.options.help import usage
+from phoenix_ga.agent.options.option import ConfigError
+from phoenix_ga.agent.options.table import DEFAULT_PORTS, OPTIONS
 from tests.support import SOURCE, AgentProcess, LineClient, RefusedError
 
 

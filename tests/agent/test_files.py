@@ -22,6 +22,7 @@ from pathlib import Path
 
 import pytest
 
+from phoenix_ga.agent.operations import files
 from tests.agent.qga import call
 from tests.support import SOURCE, AgentProcess, LineClient, RefusedError
 
@@ -449,3 +450,17 @@ for name, status in sorted(list_directory(sys.argv[1], 0, 9)):
         run = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     types = ["directory 0o40000", "file 0o100000", "link 0o120000"]
     assert run.stdout.splitlines() == [f"{kind} {inode} 0 0" for kind, inode in zip(types, inodes)]
+
+
+def test_no_descriptor_is_lost_where_a_file_cannot_be_examined(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(fd: int) -> os.stat_result:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    before = os.listdir("/proc/self/fd")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fstat", fails)
+        with pytest.raises(OSError, match="Input/output error"):
+            files.open_to_read(str(tmp_path))
+    assert os.listdir("/proc/self/fd") == before

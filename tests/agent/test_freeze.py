@@ -12,16 +12,18 @@ from pathlib import Path
 
 import pytest
 
+from phoenix_ga.agent.linux import threads as threads_module
 from phoenix_ga.agent.linux.block_devices import Topology
-from phoenix_ga.agent.linux.freeze import Kernel
+from phoenix_ga.agent.linux.freeze import FreezeBackend
 from phoenix_ga.agent.linux.mounts import Filesystem, Mount, MountTree
 from phoenix_ga.agent.operations.freeze import freezer as freeze_module
+from phoenix_ga.agent.operations.freeze import sync as sync_module
 from phoenix_ga.agent.operations.freeze.freezer import Freezer
 from phoenix_ga.agent.operations.freeze.state import FreezeState
 from tests.agent.loop_devices import TIMEOUT, Bench, OnlyBelow, is_frozen, needs_root, run, wait_until
 
 
-class FakeKernel(Kernel):
+class FakeBackend(FreezeBackend):
     """Has the filesystems /1, /2, ... on devices 8:1, 8:2, ...; freezes them in the order of `points`.
 
     fail_freeze, fail_thaw: point -> errno. hold: freezing this point waits for the event.
@@ -79,12 +81,12 @@ class FakeKernel(Kernel):
 
 
 @pytest.fixture
-def kernel() -> FakeKernel:
-    return FakeKernel("/1", "/2", "/3")
+def kernel() -> FakeBackend:
+    return FakeBackend("/1", "/2", "/3")
 
 
 @pytest.fixture
-def freezer(tmp_path: Path, log: list[str], kernel: FakeKernel) -> Freezer:
+def freezer(tmp_path: Path, log: list[str], kernel: FakeBackend) -> Freezer:
     return Freezer(log.append, str(tmp_path / "run"), kernel)
 
 
@@ -95,7 +97,7 @@ def no_descriptor_is_lost() -> Iterator[None]:
     assert len(os.listdir("/proc/self/fd")) <= len(before)
 
 
-def test_freezes_in_order_and_thaws_in_reverse(freezer: Freezer, kernel: FakeKernel, tmp_path: Path) -> None:
+def test_freezes_in_order_and_thaws_in_reverse(freezer: Freezer, kernel: FakeBackend, tmp_path: Path) -> None:
     assert not is_frozen(freezer)
     assert freezer.freeze() == ["/1", "/2", "/3"]
     assert is_frozen(freezer)
@@ -113,7 +115,7 @@ def test_can_be_repeated(freezer: Freezer) -> None:
         assert freezer.thaw() == 3
 
 
-def test_only_the_filesystems_that_are_asked_for(freezer: Freezer, kernel: FakeKernel, log: list[str]) -> None:
+def test_only_the_filesystems_that_are_asked_for(freezer: Freezer, kernel: FakeBackend, log: list[str]) -> None:
     assert freezer.freeze(["/3", "/1", "/nowhere", "/1"]) == ["/1", "/3"]
     assert is_frozen(freezer)
     assert kernel.frozen == ["/1", "/3"]
@@ -124,7 +126,7 @@ def test_only_the_filesystems_that_are_asked_for(freezer: Freezer, kernel: FakeK
 
 @pytest.mark.parametrize("points", [[], ["/nowhere"], ["/1/", "1", ""]])
 def test_asking_for_no_filesystem_freezes_none(
-    freezer: Freezer, kernel: FakeKernel, tmp_path: Path, points: list[str]
+    freezer: Freezer, kernel: FakeBackend, tmp_path: Path, points: list[str]
 ) -> None:
     assert freezer.freeze(points) == []
     assert not is_frozen(freezer)
@@ -133,7 +135,7 @@ def test_asking_for_no_filesystem_freezes_none(
     assert freezer.thaw() == 0
 
 
-def test_failure_of_one_that_was_asked_for_thaws_the_others(freezer: Freezer, kernel: FakeKernel) -> None:
+def test_failure_of_one_that_was_asked_for_thaws_the_others(freezer: Freezer, kernel: FakeBackend) -> None:
     kernel.fail_freeze["/3"] = errno.EIO
     with pytest.raises(OSError, match=r"cannot freeze /3: .*; what was frozen has been thawed"):
         freezer.freeze(["/2", "/3"])
@@ -143,14 +145,14 @@ def test_failure_of_one_that_was_asked_for_thaws_the_others(freezer: Freezer, ke
     assert freezer.thaw() == 1
 
 
-def test_thaw_with_nothing_frozen(freezer: Freezer, kernel: FakeKernel) -> None:
+def test_thaw_with_nothing_frozen(freezer: Freezer, kernel: FakeBackend) -> None:
     assert freezer.thaw() == 0
     assert kernel.calls == []
 
 
-def test_second_freeze_is_refused(freezer: Freezer, kernel: FakeKernel) -> None:
+def test_second_freeze_is_refused(freezer: Freezer, kernel: FakeBackend) -> None:
     freezer.freeze()
-    with pytest.raises(OSError, match="frozen already") as caught:
+    with pytest.raises(OSError, match="already frozen") as caught:
         freezer.freeze()
     assert caught.value.errno == errno.EBUSY
     assert is_frozen(freezer)
@@ -159,7 +161,7 @@ def test_second_freeze_is_refused(freezer: Freezer, kernel: FakeKernel) -> None:
 
 
 def test_the_log_is_held_from_before_the_freeze_to_after_the_thaw_whoever_else_asks(
-    tmp_path: Path, log: list[str], kernel: FakeKernel
+    tmp_path: Path, log: list[str], kernel: FakeBackend
 ) -> None:
     news: list[str] = []
     freezer = Freezer(
@@ -177,14 +179,14 @@ def test_the_log_is_held_from_before_the_freeze_to_after_the_thaw_whoever_else_a
         freezer.freeze()
     kernel.hold["/2"].set()
     first.join()
-    with pytest.raises(OSError, match="frozen already"):
+    with pytest.raises(OSError, match="already frozen"):
         freezer.freeze()
     assert news == ["hold"]
     freezer.thaw()
     assert news == ["hold", "release"]
 
 
-def test_failure_thaws_what_was_frozen(freezer: Freezer, kernel: FakeKernel, tmp_path: Path, log: list[str]) -> None:
+def test_failure_thaws_what_was_frozen(freezer: Freezer, kernel: FakeBackend, tmp_path: Path, log: list[str]) -> None:
     kernel.fail_freeze["/3"] = errno.EIO
     with pytest.raises(OSError, match=r"cannot freeze /3: .*; what was frozen has been thawed") as caught:
         freezer.freeze()
@@ -198,7 +200,7 @@ def test_failure_thaws_what_was_frozen(freezer: Freezer, kernel: FakeKernel, tmp
     freezer.thaw()
 
 
-def test_failure_of_the_roll_back_is_told_and_can_be_retried(freezer: Freezer, kernel: FakeKernel) -> None:
+def test_failure_of_the_roll_back_is_told_and_can_be_retried(freezer: Freezer, kernel: FakeBackend) -> None:
     kernel.fail_freeze["/3"] = errno.EIO
     kernel.fail_thaw["/1"] = errno.ENOSPC
     with pytest.raises(OSError, match=r"cannot freeze /3: .*; cannot thaw /1: .*; still frozen, try again") as caught:
@@ -212,7 +214,7 @@ def test_failure_of_the_roll_back_is_told_and_can_be_retried(freezer: Freezer, k
 
 
 def test_what_cannot_be_or_is_frozen_is_left_alone(
-    freezer: Freezer, kernel: FakeKernel, tmp_path: Path, log: list[str]
+    freezer: Freezer, kernel: FakeBackend, tmp_path: Path, log: list[str]
 ) -> None:
     kernel.fail_freeze.update({"/1": errno.EOPNOTSUPP, "/2": errno.EBUSY})
     assert freezer.freeze() == ["/3"]
@@ -228,20 +230,20 @@ def test_what_cannot_be_or_is_frozen_is_left_alone(
     assert "thaw /2" not in kernel.calls
 
 
-def test_nothing_to_freeze_is_not_frozen(freezer: Freezer, kernel: FakeKernel, tmp_path: Path) -> None:
+def test_nothing_to_freeze_is_not_frozen(freezer: Freezer, kernel: FakeBackend, tmp_path: Path) -> None:
     kernel.fail_freeze.update(dict.fromkeys(kernel.points, errno.EOPNOTSUPP))
     assert freezer.freeze() == []
     assert not is_frozen(freezer)
     assert not (tmp_path / "run/frozen").exists()
 
 
-def test_read_only_is_not_touched(freezer: Freezer, kernel: FakeKernel) -> None:
+def test_read_only_is_not_touched(freezer: Freezer, kernel: FakeBackend) -> None:
     kernel.read_only.add("/2")
     assert freezer.freeze() == ["/1", "/3"]
     freezer.thaw()
 
 
-def test_thaw_goes_on_after_a_failure(freezer: Freezer, kernel: FakeKernel, log: list[str]) -> None:
+def test_thaw_goes_on_after_a_failure(freezer: Freezer, kernel: FakeBackend, log: list[str]) -> None:
     freezer.freeze()
     kernel.frozen.remove("/3")
     kernel.fail_thaw["/2"] = errno.EIO
@@ -254,10 +256,10 @@ def test_thaw_goes_on_after_a_failure(freezer: Freezer, kernel: FakeKernel, log:
     kernel.fail_thaw.clear()
     assert freezer.thaw() == 1
     assert not is_frozen(freezer)
-    assert log == ["/3 was not frozen any more: somebody else thawed it"]
+    assert log == ["/3 was no longer frozen: somebody else thawed it"]
 
 
-def test_run_directory_that_cannot_be_made(log: list[str], kernel: FakeKernel, tmp_path: Path) -> None:
+def test_run_directory_that_cannot_be_made(log: list[str], kernel: FakeBackend, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     freezer = Freezer(log.append, str(tmp_path / "file/run"), kernel)
     with pytest.raises(NotADirectoryError, match="run directory"):
@@ -267,12 +269,12 @@ def test_run_directory_that_cannot_be_made(log: list[str], kernel: FakeKernel, t
 
 
 def test_run_directory_on_what_would_be_frozen(log: list[str], tmp_path: Path) -> None:
-    class Real(FakeKernel):
+    class Real(FakeBackend):
         def mounts(self) -> list[Mount]:
-            return Kernel().mounts()
+            return FreezeBackend().mounts()
 
         def topology(self) -> Topology:
-            return Kernel().topology()
+            return FreezeBackend().topology()
 
     kernel = Real()
     if os.major(tmp_path.stat().st_dev) == 0:
@@ -283,7 +285,9 @@ def test_run_directory_on_what_would_be_frozen(log: list[str], tmp_path: Path) -
     assert kernel.calls == []
 
 
-def test_hidden_filesystem_is_an_error(freezer: Freezer, kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hidden_filesystem_is_an_error(
+    freezer: Freezer, kernel: FakeBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
     tried = []
 
     def hidden(filesystem: Filesystem, tree: MountTree) -> int:
@@ -298,7 +302,7 @@ def test_hidden_filesystem_is_an_error(freezer: Freezer, kernel: FakeKernel, mon
     assert kernel.calls == []
 
 
-def test_status_and_second_freeze_while_the_first_is_stuck(freezer: Freezer, kernel: FakeKernel) -> None:
+def test_status_and_second_freeze_while_the_first_is_stuck(freezer: Freezer, kernel: FakeBackend) -> None:
     release = kernel.hold["/2"] = threading.Event()
     worker = threading.Thread(target=freezer.freeze)
     worker.start()
@@ -326,7 +330,7 @@ def in_thread(freezer: Freezer) -> tuple[threading.Thread, list[OSError]]:
     return worker, errors
 
 
-def test_thaw_cancels_a_freeze_at_work(freezer: Freezer, kernel: FakeKernel) -> None:
+def test_thaw_cancels_a_freeze_at_work(freezer: Freezer, kernel: FakeBackend) -> None:
     release = kernel.hold["/2"] = threading.Event()
     worker, errors = in_thread(freezer)
     wait_until(lambda: kernel.at_work == "/2")
@@ -349,7 +353,7 @@ def test_thaw_cancels_a_freeze_at_work(freezer: Freezer, kernel: FakeKernel) -> 
     assert freezer.thaw() == 3
 
 
-def test_thaw_does_not_wait_for_ever(freezer: Freezer, kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_thaw_does_not_wait_for_ever(freezer: Freezer, kernel: FakeBackend, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(freeze_module, "CANCEL_TIME_LIMIT", 0.05)
     release = kernel.hold["/3"] = threading.Event()
     worker, errors = in_thread(freezer)
@@ -367,7 +371,7 @@ def test_thaw_does_not_wait_for_ever(freezer: Freezer, kernel: FakeKernel, monke
     assert kernel.frozen == []
 
 
-def test_thaw_that_waits_for_what_is_being_frozen(freezer: Freezer, kernel: FakeKernel) -> None:
+def test_thaw_that_waits_for_what_is_being_frozen(freezer: Freezer, kernel: FakeBackend) -> None:
     """/1 is on a loop file on /2: its thaw blocks until /2 is thawed, which is being frozen."""
     release = kernel.hold["/2"] = threading.Event()
     plain_thaw = kernel.thaw
@@ -394,7 +398,7 @@ def test_thaw_that_waits_for_what_is_being_frozen(freezer: Freezer, kernel: Fake
     assert not is_frozen(freezer)
 
 
-def test_many_threads_leave_nothing_frozen(freezer: Freezer, kernel: FakeKernel) -> None:
+def test_many_threads_leave_nothing_frozen(freezer: Freezer, kernel: FakeBackend) -> None:
     refused: set[int | None] = set()
 
     def run() -> None:
@@ -416,9 +420,9 @@ def test_many_threads_leave_nothing_frozen(freezer: Freezer, kernel: FakeKernel)
 
 
 def test_sync_that_hangs_does_not_stop_the_freeze(
-    freezer: Freezer, kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch, log: list[str]
+    freezer: Freezer, kernel: FakeBackend, monkeypatch: pytest.MonkeyPatch, log: list[str]
 ) -> None:
-    monkeypatch.setattr(freeze_module, "SYNC_TIME_LIMIT", 0.05)
+    monkeypatch.setattr(sync_module, "SYNC_TIME_LIMIT", 0.05)
     release = threading.Event()
     ended = threading.Event()
 
@@ -433,9 +437,57 @@ def test_sync_that_hangs_does_not_stop_the_freeze(
     assert len(freezer.freeze()) == 3
     freezer.thaw()
     assert len(log) == 2
-    assert "left out" in log[1]
+    assert "skipped" in log[1]
     release.set()
     assert ended.wait(TIMEOUT)
+
+
+def test_a_freeze_that_waited_is_cancelled_by_a_thaw_since_its_arrival(
+    freezer: Freezer, kernel: FakeBackend, log: list[str]
+) -> None:
+    arrival = freezer.thaw_count
+    assert freezer.thaw() == 0
+    with pytest.raises(OSError, match="cancelled by a thaw") as caught:
+        freezer.freeze(thaw_count=arrival)
+    assert caught.value.errno == errno.ECANCELED
+    assert kernel.calls == []
+    assert not is_frozen(freezer)
+    assert len(freezer.freeze(thaw_count=freezer.thaw_count)) == 3
+    assert freezer.thaw() == 3
+
+
+def test_without_a_thread_nothing_is_frozen_and_nothing_stays_locked(
+    freezer: Freezer, kernel: FakeBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(function: object, arguments: object) -> int:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threads_module, "start_new_thread", fails)
+        for _ in range(2):
+            with pytest.raises(BlockingIOError, match="no thread is left for the sync before the freeze"):
+                freezer.freeze()
+        assert not is_frozen(freezer)
+        assert kernel.calls == []
+    assert len(freezer.freeze()) == 3
+    assert "sync" in kernel.calls
+    assert freezer.thaw() == 3
+
+
+def test_a_full_run_directory_refuses_the_freeze_and_nothing_is_left_there(
+    freezer: Freezer, kernel: FakeBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(file: int, content: bytes) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", full)
+        with pytest.raises(OSError, match=r"cannot write to the run directory .*: No space left") as caught:
+            freezer.freeze()
+    assert caught.value.errno == errno.ENOSPC
+    assert not is_frozen(freezer)
+    assert kernel.frozen == []
+    assert list((tmp_path / "run").iterdir()) == []
 
 
 def dead_process() -> str:
@@ -453,7 +505,7 @@ def write_state(directory: Path, process: str, *lines: str, boot: str = "") -> N
 
 
 def test_recovers_what_a_dead_agent_left(
-    freezer: Freezer, kernel: FakeKernel, tmp_path: Path, log: list[str]
+    freezer: Freezer, kernel: FakeBackend, tmp_path: Path, log: list[str]
 ) -> None:
     kernel.frozen = ["/1", "/2"]
     write_state(tmp_path / "run", dead_process(), *(f"filesystem 8:{n} /{n}" for n in (1, 2, 3, 9)))
@@ -466,7 +518,7 @@ def test_recovers_what_a_dead_agent_left(
     assert any("thawed 2" in line for line in log)
 
 
-def test_recovers_after_executing_itself_anew(log: list[str], kernel: FakeKernel, tmp_path: Path) -> None:
+def test_recovers_after_executing_itself_anew(log: list[str], kernel: FakeBackend, tmp_path: Path) -> None:
     first = Freezer(log.append, str(tmp_path / "run"), kernel)
     first.freeze()
     second = Freezer(log.append, str(tmp_path / "run"), kernel)
@@ -475,7 +527,7 @@ def test_recovers_after_executing_itself_anew(log: list[str], kernel: FakeKernel
     assert first.thaw() == 0
 
 
-def test_recovery_that_fails_can_be_retried(freezer: Freezer, kernel: FakeKernel, tmp_path: Path) -> None:
+def test_recovery_that_fails_can_be_retried(freezer: Freezer, kernel: FakeBackend, tmp_path: Path) -> None:
     kernel.frozen = ["/1"]
     kernel.fail_thaw["/1"] = errno.EIO
     write_state(tmp_path / "run", dead_process(), "filesystem 8:1 /1")
@@ -487,7 +539,7 @@ def test_recovery_that_fails_can_be_retried(freezer: Freezer, kernel: FakeKernel
     assert not (tmp_path / "run/frozen").exists()
 
 
-def test_nothing_to_recover(freezer: Freezer, kernel: FakeKernel, tmp_path: Path) -> None:
+def test_nothing_to_recover(freezer: Freezer, kernel: FakeBackend, tmp_path: Path) -> None:
     assert freezer.recover() == 0
     # An agent that is alive, and a file from before a reboot.
     parent = os.getppid()
@@ -505,17 +557,19 @@ def test_state_that_makes_no_sense_is_logged(freezer: Freezer, tmp_path: Path, l
     write_state(tmp_path / "run", "nonsense", "filesystem 8:1 /1")
     assert freezer.recover() == 0
     assert not is_frozen(freezer)
-    assert "makes no sense" in log[0]
+    assert "is malformed" in log[0]
 
 
 def test_state_keeps_odd_names(tmp_path: Path) -> None:
     state = FreezeState(str(tmp_path))
     state.open()
-    state.write([(os.makedev(253, 300), "/a b\n\udce9")])
+    state.write([(os.makedev(253, 300), "/a b\n\udce9"), (os.makedev(8, 1), "/cr\rhere")])
+    state.write_hooks(["/cr\r"])
     state.close()
-    assert (tmp_path / "frozen").read_bytes().splitlines()[2] == b"filesystem 253:300 /a\\040b\\012\xe9"
+    assert (tmp_path / "frozen").read_bytes().split(b"\n")[2] == b"filesystem 253:300 /a\\040b\\012\xe9"
     # Written by this very process, so left behind.
-    assert state.left_behind() == [os.makedev(253, 300)]
+    assert state.left_behind() == [os.makedev(253, 300), os.makedev(8, 1)]
+    assert state.hooks_left_behind() == ["/cr\r"]
 
 
 # Real filesystems, on loop devices. The root of this machine is never frozen.
@@ -717,21 +771,21 @@ directory = Path(sys.argv[2])
 freezer = Freezer(print, str(directory / "run"), OnlyBelow(directory))
 assert len(freezer.freeze()) == 2
 if sys.argv[3] == "both":
-    (guardian,) = children()
-    os.kill(guardian, signal.SIGKILL)
+    (watchdog,) = children()
+    os.kill(watchdog, signal.SIGKILL)
 os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
 def kill_frozen(directory: Path, who: str) -> None:
-    """Freeze all below a directory in a process, and kill that: `agent`, or `both` it and its guardian."""
+    """Freeze all below a directory in a process, and kill that: `agent`, or `both` it and its watchdog."""
     top = Path(__file__).parents[2]
     subprocess.run([sys.executable, "-c", KILLED, top, directory, who], check=False, cwd=top)
 
 
 @pytest.mark.root
 @needs_root
-def test_recovers_after_a_kill_of_the_guardian_too(
+def test_recovers_after_a_kill_of_the_watchdog_too(
     bench: Bench, real_freezer: Freezer, log: list[str], tmp_path: Path
 ) -> None:
     outer = bench.make(tmp_path / "image", "outer", size="64M")
@@ -748,7 +802,7 @@ def test_recovers_after_a_kill_of_the_guardian_too(
 
 @pytest.mark.root
 @needs_root
-def test_the_guardian_thaws_after_a_kill(bench: Bench, real_freezer: Freezer, log: list[str], tmp_path: Path) -> None:
+def test_the_watchdog_thaws_after_a_kill(bench: Bench, real_freezer: Freezer, log: list[str], tmp_path: Path) -> None:
     outer = bench.make(tmp_path / "image", "outer", size="64M")
     inner = bench.make(outer / "image", "inner")
     kill_frozen(tmp_path, "agent")
@@ -756,7 +810,7 @@ def test_the_guardian_thaws_after_a_kill(bench: Bench, real_freezer: Freezer, lo
     assert bench.write(outer).ended()
     wait_until(lambda: (tmp_path / "run/thawed").exists())
     assert real_freezer.recover() == 0
-    assert log == ["an agent that died left filesystems frozen: its guardian thawed them"]
+    assert log == ["an agent that died left filesystems frozen: its watchdog thawed them"]
     assert real_freezer.ended == "died"
     assert real_freezer.recover() == 0
     assert len(log) == 1

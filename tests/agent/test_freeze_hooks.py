@@ -1,4 +1,4 @@
-"""What runs before a freeze and after the thaw, the deadline, and the guardian: on filesystems on loop devices."""
+"""What runs before a freeze and after the thaw, the deadline, and the watchdog: on filesystems on loop devices."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from phoenix_ga.agent.operations.freeze import hooks as freeze_hooks
-from phoenix_ga.agent.operations.freeze import watchdog as freeze_guardian
+from phoenix_ga.agent.operations.freeze import watchdog as freeze_watchdog
 from phoenix_ga.agent.operations.freeze.freezer import Freezer
 from phoenix_ga.agent.operations.freeze.hooks import HookError
 from tests.agent.loop_devices import Bench, OnlyBelow, children, is_frozen, needs_root, wait_until
@@ -115,7 +115,7 @@ def test_what_others_than_root_may_change_is_not_run(
         hook.chmod(0o775)
     else:
         (hook if what == "hook" else hooks).chmod(0o777)
-    with pytest.raises(HookError, match="is not run: others than root may change it"):
+    with pytest.raises(HookError, match="is not run: others than root can change it"):
         real_freezer.freeze()
     assert told(hooks) == []
     assert real.calls == []
@@ -169,7 +169,7 @@ def test_a_hook_that_hangs_is_ended_with_what_it_started(
     monkeypatch.setattr(freeze_hooks, "_GRACE", 0.3)
     real_freezer.hooks.time_limit = 0.5
     write_hook(hooks, "hook", f'[ "$1" = thaw ] || {{ echo $$ > {hooks}/pid; {script}; }}')
-    with pytest.raises(HookError, match=r"fsfreeze hook took more than 0.5 seconds, and was ended") as caught:
+    with pytest.raises(HookError, match=r"fsfreeze hook took more than 0.5 seconds, and was terminated") as caught:
         real_freezer.freeze()
     assert caught.value.errno == errno.ETIMEDOUT
     group = int((hooks / "pid").read_text())
@@ -278,9 +278,9 @@ import os, signal, sys, time
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
 from tests.agent.loop_devices import OnlyBelow, children
-from phoenix_ga.agent.operations.freeze import watchdog as freeze_guardian
+from phoenix_ga.agent.operations.freeze import watchdog as freeze_watchdog
 from phoenix_ga.agent.operations.freeze.freezer import Freezer
-freeze_guardian.PATIENCE = 0.5
+freeze_watchdog.PATIENCE = 0.5
 directory = Path(sys.argv[2])
 freezer = Freezer(print, str(directory / "run"), OnlyBelow(directory), marker=str(directory / "marker"))
 freezer.hooks.paths = (str(directory / "hooks"),)
@@ -291,39 +291,42 @@ time.sleep(60)
 
 
 def frozen_agent(directory: Path, time_limit: float = 0) -> tuple[subprocess.Popen[str], int]:
-    """Start a process that freezes all below a directory, and stays; return it and its guardian."""
+    """Start a process that freezes all below a directory, and stays; return it and its watchdog."""
     top = Path(__file__).parents[2]
     command = [sys.executable, "-c", AGENT, str(top), str(directory), str(time_limit)]
     agent = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=top)
     assert agent.stdout is not None
-    guardian = next(line for line in agent.stdout if line.strip().isdecimal())
-    return agent, int(guardian)
+    watchdog = next(line for line in agent.stdout if line.strip().isdecimal())
+    return agent, int(watchdog)
 
 
-def end(agent: subprocess.Popen[str]) -> None:
+def end(agent: subprocess.Popen[str], watchdog: int = 0) -> None:
+    """Kill the agent; wait until its watchdog, which holds the mount points open, has ended."""
     agent.kill()
     agent.wait()
     assert agent.stdout is not None
     agent.stdout.close()
+    if watchdog:
+        wait_until(lambda: not Path(f"/proc/{watchdog}").exists())
 
 
-def test_the_guardian_of_a_killed_agent_thaws_and_runs_the_hooks_once(
+def test_the_watchdog_of_a_killed_agent_thaws_and_runs_the_hooks_once(
     bench: Bench, real_freezer: Freezer, point: Path, hooks: Path, log: list[str], tmp_path: Path
 ) -> None:
     write_hook(hooks, "1")
     write_hook(hooks, "2", "sleep 1")
-    agent, guardian = frozen_agent(tmp_path)
+    agent, watchdog = frozen_agent(tmp_path)
     writer = bench.write(point)
     assert writer.is_blocked()
     assert (tmp_path / "marker").exists()
     # What systemd sends to all that is left.
-    os.kill(guardian, signal.SIGTERM)
+    os.kill(watchdog, signal.SIGTERM)
     assert writer.is_blocked()
     end(agent)
     assert writer.ended()
     assert real_freezer.recover() == 0
     wait_until(lambda: told(hooks) == ["1 freeze", "2 freeze", "2 thaw", "1 thaw"])
-    wait_until(lambda: not Path(f"/proc/{guardian}").exists())
+    wait_until(lambda: not Path(f"/proc/{watchdog}").exists())
     assert not (tmp_path / "marker").exists()
     assert real_freezer.ended == "died"
     # The next agent has nothing to do, and can freeze again.
@@ -334,13 +337,13 @@ def test_the_guardian_of_a_killed_agent_thaws_and_runs_the_hooks_once(
     assert len(told(hooks)) == 4
 
 
-def test_the_next_agent_runs_the_hooks_where_the_guardian_was_killed_too(
+def test_the_next_agent_runs_the_hooks_where_the_watchdog_was_killed_too(
     bench: Bench, real_freezer: Freezer, point: Path, hooks: Path, tmp_path: Path
 ) -> None:
     write_hook(hooks, "1")
     write_hook(hooks, "2")
-    agent, guardian = frozen_agent(tmp_path)
-    os.kill(guardian, signal.SIGKILL)
+    agent, watchdog = frozen_agent(tmp_path)
+    os.kill(watchdog, signal.SIGKILL)
     end(agent)
     assert bench.write(point).is_blocked()
     assert real_freezer.recover() == 1
@@ -348,36 +351,35 @@ def test_the_next_agent_runs_the_hooks_where_the_guardian_was_killed_too(
     wait_until(lambda: list((tmp_path / "run").iterdir()) == [])
 
 
-def test_the_guardian_thaws_where_the_agent_does_not_at_the_deadline(
+def test_the_watchdog_thaws_where_the_agent_does_not_at_the_deadline(
     bench: Bench, point: Path, hooks: Path, tmp_path: Path
 ) -> None:
-    agent, _ = frozen_agent(tmp_path, 0.5)
+    agent, watchdog = frozen_agent(tmp_path, 0.5)
     agent.send_signal(signal.SIGSTOP)
     assert bench.write(point).ended()
     agent.send_signal(signal.SIGCONT)
-    end(agent)
+    end(agent, watchdog)
 
 
 def test_another_agent_does_not_freeze_meanwhile(
     bench: Bench, real_freezer: Freezer, point: Path, hooks: Path, tmp_path: Path
 ) -> None:
-    agent, _ = frozen_agent(tmp_path)
-    with pytest.raises(OSError, match="another agent with the same run directory has frozen, or thaws"):
+    agent, watchdog = frozen_agent(tmp_path)
+    with pytest.raises(OSError, match="another agent with the same run directory has frozen, or is thawing"):
         real_freezer.freeze()
     assert bench.write(point).is_blocked()
-    end(agent)
+    end(agent, watchdog)
 
 
-def test_a_guardian_has_nothing_but_what_it_needs(point: Path, hooks: Path, tmp_path: Path) -> None:
-    agent, guardian = frozen_agent(tmp_path)
+def test_a_watchdog_has_nothing_but_what_it_needs(point: Path, hooks: Path, tmp_path: Path) -> None:
+    agent, watchdog = frozen_agent(tmp_path)
     try:
-        links = {os.readlink(link) for link in Path(f"/proc/{guardian}/fd").iterdir() if int(link.name) > 2}
+        links = {os.readlink(link) for link in Path(f"/proc/{watchdog}/fd").iterdir() if int(link.name) > 2}
         assert {link for link in links if not link.startswith("pipe:")} == {str(point), str(tmp_path / "run")}
-        assert Path(f"/proc/{guardian}/comm").read_text() == "phoenix-guard\n"
-        assert os.getsid(guardian) == guardian
+        assert Path(f"/proc/{watchdog}/comm").read_text() == "phoenix-guard\n"
+        assert os.getsid(watchdog) == watchdog
     finally:
-        end(agent)
-        wait_until(lambda: not Path(f"/proc/{guardian}").exists())
+        end(agent, watchdog)
 
 
 def test_what_an_agent_of_another_make_left_frozen_waits_for_a_thaw(
@@ -393,7 +395,7 @@ def test_what_an_agent_of_another_make_left_frozen_waits_for_a_thaw(
     assert log == []
     writer = bench.write(point)
     assert writer.is_blocked()
-    with pytest.raises(OSError, match="frozen already"):
+    with pytest.raises(OSError, match="already frozen"):
         freezer.freeze()
     assert freezer.thaw() == 1
     assert writer.ended()
@@ -427,9 +429,9 @@ def test_a_marker_that_cannot_be_made_is_only_told_of(
     freezer = Freezer(log.append, str(tmp_path / "run"), real, marker=str(tmp_path / "nowhere/marker"))
     assert freezer.freeze() == [str(point)]
     assert freezer.thaw() == 1
-    assert log[0] == f"cannot make {tmp_path}/nowhere/marker: No such file or directory"
+    assert log[0] == f"cannot create {tmp_path}/nowhere/marker: No such file or directory"
 
 
 def test_patience_comes_after_the_deadline() -> None:
-    # The agent's own thaw is told of; that of its guardian only in the log.
-    assert freeze_guardian.PATIENCE > 1
+    # The agent's own thaw is told of; that of its watchdog only in the log.
+    assert freeze_watchdog.PATIENCE > 1

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from phoenix_ga.agent.config import load_config, parse_command_line
+from phoenix_ga.agent.config import load_config
 from phoenix_ga.agent.context import Context
 from phoenix_ga.agent.core.log import Log
 from phoenix_ga.agent.core.loop import Loop
@@ -19,6 +19,7 @@ from phoenix_ga.agent.dialects.native.dialect import NATIVE
 from phoenix_ga.agent.dialects.qga.dialect import QGA
 from phoenix_ga.agent.linux import inotify
 from phoenix_ga.agent.operations.handles import Handles
+from phoenix_ga.agent.options.command_line import parse_command_line
 from phoenix_ga.agent.ports import device
 from phoenix_ga.agent.ports.device import DevicePort
 from phoenix_ga.agent.ports.path_wait import PathWait

@@ -33,6 +33,8 @@ def test_without_files_and_programs_nothing_gets_at_them_in_either_dialect() -> 
     assert {"guest-ping", "ping", "guest-set-time", "guest-shutdown", "fs-freeze", "sysinfo"} <= left
     reaching = ("file-open", "file-get", "file-put", "directory-get", "exec", "exec-attach", "connect", "listen")
     assert left.isdisjoint((*reaching, "guest-file-open", "guest-file-read", "guest-exec", "guest-exec-status"))
+    # With a key or a password, the host could log in.
+    assert not {name for name in left if "ssh" in name or "password" in name}
 
 
 def test_probes_see_and_run_but_change_nothing_else() -> None:

@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from phoenix_ga.agent.config import ConfigError
 from phoenix_ga.agent.dialects.qga.commands import COMMANDS
+from phoenix_ga.agent.options.option import ConfigError
 from phoenix_ga.agent.qemu_ga.config import QemuGaConfig
 from phoenix_ga.agent.qemu_ga.options import QemuGaLine, load_options, parse_command_line
 from tests.support import SOURCE, LineClient, wait_for
@@ -31,6 +31,7 @@ statedir=/var/run
 verbose=false
 retry-path=false
 block-rpcs=
+allow-rpcs=
 """
 PROGRAM = [sys.executable, "-m", "phoenix_ga.agent.qemu_ga"]
 
@@ -108,6 +109,8 @@ def test_what_is_dumped_is_read_again(tmp_path: Path) -> None:
         (("-b", "a,b", "--block-rpcs=c"), "block-rpcs", ("a", "b", "c")),
         (("--blacklist", "a"), "block-rpcs", ("a",)),
         (("-a", "a;b"), "allow-rpcs", ("a", "b")),
+        (("--debug",), "debug", True),
+        (("--qga-version", "9.2.0"), "qga-version", "9.2.0"),
         (("word", "-v", "--", "-r"), "retry-path", False),
     ],
 )
@@ -164,8 +167,25 @@ def test_a_bad_config_file_keeps_the_program_from_starting(tmp_path: Path, text:
     assert "error loading configuration from path: " in result.stderr
 
 
+def test_a_config_file_that_was_named_must_exist(tmp_path: Path) -> None:
+    missing = str(tmp_path / "lost.conf")
+    result = run("-c", missing, "-D")
+    assert result.returncode == 1
+    assert f"error loading configuration from path: {missing}, No such file or directory" in result.stderr
+
+
+def test_debug_and_the_version_are_passed_on(tmp_path: Path) -> None:
+    (tmp_path / "qemu-ga.conf").write_text("[general]\ndebug=true\nqga-version=9.2.0\n")
+    config = QemuGaConfig(options())
+    assert (config.debug, config.qga_version) == (True, "9.2.0")
+    (tmp_path / "qemu-ga.conf").unlink()
+    config = QemuGaConfig(options())
+    assert (config.debug, config.qga_version) == (False, "11.1.0")
+    assert run("--qga-version=9.2.0", "-V").stdout.startswith("QEMU Guest Agent 9.2.0 ")
+
+
 def test_version_help_and_the_list_of_commands() -> None:
-    assert run("-V").stdout.startswith("QEMU Guest Agent ")
+    assert run("-V").stdout.startswith("QEMU Guest Agent 11.1.0 ")
     assert run("-h").stdout.startswith("Usage: qemu-ga [-m <method> -p <path>] [<options>]")
     for words in (("-b", "help"), ("--block-rpcs=?",), ("-a", "help")):
         assert run(*words).stdout.split() == [command.name for command in COMMANDS]

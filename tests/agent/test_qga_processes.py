@@ -6,15 +6,15 @@ import json
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from phoenix_ga.agent.core.loop import Loop
+from phoenix_ga.agent.core.loop import Loop, Timer
 from phoenix_ga.agent.dialects.qga import exec_results as module
-from phoenix_ga.agent.dialects.qga.exec_results import Captures
+from phoenix_ga.agent.dialects.qga.exec_results import ExecResults
 from phoenix_ga.agent.operations.processes import spawn_bare
 from tests.agent.qga import GuestError, call, encode, result, run
 from tests.support import AgentProcess, LineClient, wait_for
@@ -234,15 +234,15 @@ class Clock:
         self.loop = Loop()
         self.now = time.monotonic()
         monkeypatch.setattr(module, "monotonic", lambda: self.now)
-        self.captures = Captures(self.loop)
+        self.results = ExecResults(self.loop)
 
     def run(self, *words: str) -> int:
         """Run a program to its end, and return its process ID."""
-        spawned = spawn_bare(words[0], words[1:], None, False, "separated", self.captures.numbers)
-        self.captures.add(spawned, b"")
+        spawned = spawn_bare(words[0], words[1:], None, False, "separated", self.results.pids)
+        self.results.add(spawned, b"")
 
         def look() -> None:
-            capture = self.captures.find(spawned.pid)
+            capture = self.results.find(spawned.pid)
             if capture is None or capture.outcome is not None:
                 self.loop.stop()
             else:
@@ -254,10 +254,10 @@ class Clock:
 
     def expire(self) -> None:
         """Do what is due at this time."""
-        self.captures._expire()
+        self.results._expire()
 
     def knows(self, pid: int) -> bool:
-        return self.captures.find(pid) is not None
+        return self.results.find(pid) is not None
 
 
 @pytest.fixture
@@ -270,9 +270,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
 
 def test_results_are_forgotten_in_time(clock: Clock) -> None:
     asked, unasked = clock.run("true"), clock.run("true")
-    capture = clock.captures.find(asked)
+    capture = clock.results.find(asked)
     assert capture is not None
-    clock.captures.delivered(capture)
+    clock.results.delivered(capture)
     clock.now += module.KEPT_AFTER_DELIVERY - 1
     clock.expire()
     assert clock.knows(asked)
@@ -283,7 +283,31 @@ def test_results_are_forgotten_in_time(clock: Clock) -> None:
     clock.now += module.KEPT_TIME
     clock.expire()
     assert not clock.knows(unasked)
-    assert clock.captures.size == 0
+    assert clock.results.size == 0
+
+
+def test_a_kept_result_wakes_the_agent_once(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    delays: list[float] = []
+    plain = clock.loop.call_later
+
+    def call_later(seconds: float, callback: Callable[[], None]) -> Timer:
+        if seconds > module.GRACE:
+            delays.append(seconds)
+        return plain(seconds, callback)
+
+    monkeypatch.setattr(clock.loop, "call_later", call_later)
+    clock.run("true")
+    pid = clock.run("true")
+    assert len(delays) == 1
+    assert delays[0] >= module.KEPT_TIME
+    result = clock.results.find(pid)
+    assert result is not None
+    clock.results.delivered(result)
+    assert module.KEPT_AFTER_DELIVERY <= delays[1] < 2 * module.KEPT_AFTER_DELIVERY
+    clock.now += 2 * module.KEPT_AFTER_DELIVERY
+    clock.expire()
+    assert not clock.knows(pid)
+    assert delays[2:] == [pytest.approx(module.KEPT_TIME, abs=2 * module.KEPT_AFTER_DELIVERY)]
 
 
 def test_the_oldest_result_gives_way_and_one_that_was_delivered_first(
@@ -291,9 +315,9 @@ def test_the_oldest_result_gives_way_and_one_that_was_delivered_first(
 ) -> None:
     monkeypatch.setattr(module, "COUNT_MAX", 3)
     first, second, third = (clock.run("true") for _ in range(3))
-    capture = clock.captures.find(second)
+    capture = clock.results.find(second)
     assert capture is not None
-    clock.captures.delivered(capture)
+    clock.results.delivered(capture)
     fourth = clock.run("true")
     assert [clock.knows(pid) for pid in (first, second, third, fourth)] == [True, False, True, True]
     fifth = clock.run("true")
@@ -305,11 +329,11 @@ def test_output_gives_way_to_newer_output_but_how_it_ended_stays(
 ) -> None:
     monkeypatch.setattr(module, "TOTAL_MAX", 10)
     first, second = clock.run("echo", "123456"), clock.run("echo", "abcdef")
-    old, new = clock.captures.find(first), clock.captures.find(second)
+    old, new = clock.results.find(first), clock.results.find(second)
     assert old is not None
     assert new is not None
     assert (old.outcome, old.out.size, old.out.truncated) == (("exitcode", 0), 0, True)
-    assert (new.out.size, new.out.truncated, clock.captures.size) == (7, False, 7)
+    assert (new.out.size, new.out.truncated, clock.results.size) == (7, False, 7)
 
 
 def test_no_program_gets_the_number_of_one_whose_result_is_kept(tmp_path: Path) -> None:

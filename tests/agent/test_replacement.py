@@ -96,3 +96,43 @@ def test_many_at_once_never_mix(target: Path) -> None:
         thread.join()
     assert target.read_bytes() in contents
     assert names(target) == [target.name]
+
+
+def continue_part(target: Path, data: bytes, offset: int = 0) -> None:
+    new = Replacement(str(target), 0o600, -1, -1, "p1", offset)
+    try:
+        new.write(data)
+        new.commit()
+    finally:
+        new.abandon()
+
+
+def test_an_incomplete_file_is_continued(tmp_path: Path) -> None:
+    new = Replacement(str(tmp_path / "secret"), 0o600, -1, -1, "p1")
+    new.write(b"first second")
+    new.abandon()
+    continue_part(tmp_path / "secret", b"half", 6)
+    assert (tmp_path / "secret").read_bytes() == b"first half"
+    assert names(tmp_path / "secret") == ["secret"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+@pytest.mark.parametrize("kind", ["of another user", "writable by others", "hard link", "symbolic link", "fifo"])
+def test_what_somebody_else_put_there_is_not_continued(tmp_path: Path, kind: str) -> None:
+    other, part, target = tmp_path / "other", tmp_path / ".secret.p1.phoenix-part", tmp_path / "secret"
+    other.write_bytes(b"not ours")
+    if kind == "hard link":
+        part.hardlink_to(other)
+    elif kind == "symbolic link":
+        part.symlink_to(other)
+    elif kind == "fifo":
+        os.mkfifo(part)
+    else:
+        part.write_bytes(b"not ours")
+        os.chown(part, 65534 if kind == "of another user" else 0, -1)
+        part.chmod(0o600 if kind == "of another user" else 0o606)
+    continue_part(target, b"secret")
+    assert (target.read_bytes(), other.read_bytes()) == (b"secret", b"not ours")
+    status = target.stat()
+    assert (status.st_uid, status.st_mode & 0o777, status.st_nlink) == (0, 0o600, 1)
+    assert not part.exists()

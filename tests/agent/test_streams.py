@@ -249,8 +249,8 @@ def test_what_is_wrong_is_not_kept(client: FrameClient, tmp_path: Path) -> None:
         ({"part": "x" * 33}, errno.EINVAL),
         ({"offset": 1}, errno.EINVAL),
         ({"part": "x", "offset": 1}, errno.ENODATA),
-        ({"part": "link"}, errno.ELOOP),
-        ({"part": "hard"}, errno.EINVAL),
+        ({"part": "link", "offset": 1}, errno.ENODATA),
+        ({"part": "hard", "offset": 1}, errno.ENODATA),
     ],
 )
 def test_what_cannot_be_continued(

@@ -127,7 +127,7 @@ def test_owners_devices_and_set_id_bits_where_they_are_asked_for(
     assert sorted(got.notes) == [
         "fifo: a FIFO or a device, left out",
         "null: a FIFO or a device, left out",
-        "read-only/fifo: another name of what is not here",
+        "read-only/fifo: another link to a file that is missing",
     ]
     for copy in ("plain", "here"):
         for name in ("program", "empty"):
@@ -356,9 +356,9 @@ def tar(*members: tuple[str, dict[str, Any], bytes]) -> bytes:
             "in the way",
         ),
         (tar(("in", {"type": tarfile.LNKTYPE, "linkname": "../outside/file"}, b"")), 2, "leads out"),
-        (tar(("file", {}, b"x"))[:512], 2, "ends before its end"),
-        (b"garbage" * 1000, 2, "no header"),
-        (b"", 2, "ends before its end"),
+        (tar(("file", {}, b"x"))[:512], 2, "is truncated"),
+        (b"garbage" * 1000, 2, "not a tar header"),
+        (b"", 2, "is truncated"),
     ],
 )
 def test_nothing_escapes_in_the_guest_either(

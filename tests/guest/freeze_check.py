@@ -195,7 +195,7 @@ def freeze_in_child() -> int:
                 try:
                     freezer.freeze()
                 except OSError as error:
-                    # The guardian of an earlier one may still be there.
+                    # The watchdog of an earlier one may still be there.
                     if error.errno != errno.EBUSY:
                         raise
                     time.sleep(0.1)
@@ -248,19 +248,19 @@ def check(places: dict[str, list[str]], problems: list[str]) -> list[str]:
         problems.append(f"thawed the xfs that somebody else froze: {errno.errorcode.get(error.errno or 0)}")
     os.close(other)
 
-    # An agent is killed while all is frozen, and its guardian thaws.
+    # An agent is killed while all is frozen, and its watchdog thaws.
     first = freeze_in_child()
     check_writers(places, lambda: kill(first), problems)
     successor = Freezer(log.append, RUN_DIRECTORY)
     successor.recover()
     if successor.ended != "died":
-        problems.append(f"the successor of a guardian knows only of {successor.ended!r}")
+        problems.append(f"the successor of a watchdog knows only of {successor.ended!r}")
 
     # Both are killed, and the next agent finds that.
     child = freeze_in_child()
     with open(f"/proc/{child}/task/{child}/children") as file:
-        guardian = int(file.read())
-    os.kill(guardian, signal.SIGKILL)
+        watchdog = int(file.read())
+    os.kill(watchdog, signal.SIGKILL)
     kill(child)
     successor = Freezer(log.append, RUN_DIRECTORY)
     recovered: list[int] = []

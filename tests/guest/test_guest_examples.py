@@ -15,7 +15,7 @@ import pytest
 
 from lab.files import GuestFile, Source, Symlink
 from lab.machine import DEFAULT_PORTS, Machine
-from phoenix_ga.agent.config import CONFIG_PATH
+from phoenix_ga.agent.options.table import CONFIG_PATH
 from phoenix_ga.cli.program import program
 from tests.network import ip, new_namespace
 from tests.support import SOURCE

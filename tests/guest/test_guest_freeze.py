@@ -78,7 +78,7 @@ def test_a_killed_agent_is_followed_by_a_thaw_and_one_thaw_hook(machine: Machine
     wait_for(lambda: hooks(machine) == ["freeze", "thaw"])
     assert details(client) == {"frozen": False, "remaining": -1, "ended": "died"}
     assert hooks(machine) == ["freeze", "thaw"]
-    assert "its guardian thawed them" in machine.run(f"cat {LOG}").text
+    assert "its watchdog thawed them" in machine.run(f"cat {LOG}").text
     assert machine.run("ls /run/phoenix-ga").text == ""
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from phoenix_ga.client.new_directory import NewDirectory
 from phoenix_ga.trees.members import (
     DEPTH_MAX,
     ArchiveError,
@@ -23,7 +24,7 @@ from phoenix_ga.trees.members import (
 )
 from phoenix_ga.trees.pack import Packer
 from phoenix_ga.trees.report import Report, shown
-from phoenix_ga.trees.unpack import NewDirectory, Rules, Unpacker
+from phoenix_ga.trees.unpack import Rules, Unpacker
 
 PIECE = 256 * 1024
 
@@ -78,7 +79,7 @@ def test_a_file_that_shrinks_is_filled_with_zeros_and_noted(root: Path) -> None:
     archive, told = pack(root, b"b", lambda: os.truncate(root / "b", PIECE + 5))
     assert contents(archive)["b"] == b"b" * (PIECE + 5) + bytes(PIECE - 5)
     assert contents(archive)["c"] == b"c" * (PIECE * 2)
-    assert told == [f"note: b: shorter than it was; from byte {PIECE + 5} on the copy holds zeros"]
+    assert told == [f"note: b: shorter than it was; from byte {PIECE + 5} on, the copy holds zeros"]
 
 
 def test_of_a_file_that_grows_comes_what_was_there(root: Path) -> None:
@@ -131,7 +132,7 @@ def test_of_very_many_lines_the_first_are_told() -> None:
     for number in range(1000):
         report.miss(b"%d" % number, "gone")
     assert (report.missing, len(told)) == (1000, 100)
-    assert told[-1] == "note: there is more, which is not told"
+    assert told[-1] == "note: more lines are not shown"
 
 
 def test_names_are_shown_as_one_harmless_line() -> None:
@@ -201,3 +202,27 @@ def test_a_disk_without_nameless_files_gets_whole_files_too(
             with pytest.raises(ArchiveError):
                 unpacker.unpack(str(copy), True)
             assert sorted(os.listdir(copy)) == ["a", "b"]
+
+
+def test_a_file_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+    plain_sync, plain_rename = os.fsync, os.rename
+
+    def fsync(fd: int) -> None:
+        calls.append(f"fsync {os.fstat(fd).st_size}")
+        plain_sync(fd)
+
+    def rename(old: bytes, new: bytes, **where: int) -> None:
+        calls.append(f"rename {os.fsdecode(new)}")
+        plain_rename(old, new, **where)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(os, "rename", rename)
+    (tmp_path / "one").write_bytes(b"1")
+    (tmp_path / "three").write_bytes(b"333")
+    archive, told = pack(tmp_path)
+    (tmp_path / "copy").mkdir()
+    source = Source(iter([archive, b""]).__next__)
+    Unpacker(source, Rules(False, False, False), Report(told.append)).unpack(str(tmp_path / "copy"), True)
+    assert calls == ["fsync 1", "rename one", "fsync 3", "rename three"]
+    assert told == []

@@ -1,4 +1,4 @@
-"""phoenix-ga, the agent."""
+"""The program `phoenix-ga`."""
 
 from __future__ import annotations
 
@@ -6,19 +6,24 @@ import os
 import sys
 
 from phoenix_ga import __version__
-from phoenix_ga.agent.config import ConfigError, load_config, parse_command_line, usage
+from phoenix_ga.agent.config import load_config
+from phoenix_ga.agent.options.command_line import parse_command_line
+from phoenix_ga.agent.options.option import ConfigError
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the agent with the arguments of its command line; return its exit status.
+    """Run the agent.
 
-    0: it was asked to stop, or did what was asked for; 1: it could not.
+    Returns:
+        The exit status: 0 if it was asked to stop, or printed or installed something; 1 if it failed.
     """
-    # Byte code of modules that are loaded late would be written to a disk that may be frozen.
+    # Importing a module late must not write byte code to a disk that may be frozen.
     sys.dont_write_bytecode = True
     try:
         line = parse_command_line(sys.argv[1:] if arguments is None else arguments)
         if line.action == "help":
+            from phoenix_ga.agent.options.help import usage
+
             print(usage(), end="")
             return 0
         if line.action == "version":
@@ -35,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
             return 0
         from phoenix_ga.agent.daemon import Daemon
 
-        # Permissions are given with each file, exactly.
+        # Each file gets exactly its own permissions.
         os.umask(0)
         set_name("phoenix-ga")
         return Daemon(lambda: load_config(line), config).run()
@@ -48,7 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def set_name(name: str) -> None:
-    """Let ps(1) and pgrep(1) show the agent under its own name."""
+    """Set the name that ps(1) and pgrep(1) show."""
     try:
         with open("/proc/self/comm", "w") as file:
             file.write(name)
@@ -57,7 +62,7 @@ def set_name(name: str) -> None:
 
 
 def run() -> None:
-    """Run `main` and end the process, without waiting for threads that are stuck in the kernel."""
+    """Run `main` and exit, without waiting for threads that are stuck in the kernel."""
     status = main()
     sys.stdout.flush()
     sys.stderr.flush()

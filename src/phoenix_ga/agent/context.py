@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from _thread import allocate_lock
 
-from phoenix_ga.agent.config import FREEZE_HOOKS
 from phoenix_ga.agent.core.log import NOTICE
 from phoenix_ga.agent.core.throttle import Throttle
+from phoenix_ga.agent.options.table import FREEZE_HOOKS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ class Context:
                     self.config.run_directory,
                     hold=self.log.hold,
                     release=self.log.release,
-                    tell=lambda text: self.log.write_alone(NOTICE, text),
+                    child_log=lambda text: self.log.write_alone(NOTICE, text),
                     marker=self.config.frozen_marker,
                 )
             # The configuration may have been reloaded.

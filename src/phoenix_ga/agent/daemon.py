@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from phoenix_ga import __version__
-from phoenix_ga.agent.config import ConfigError
 from phoenix_ga.agent.context import Context
 from phoenix_ga.agent.core.log import ERR, INFO, NOTICE, WARNING, Log
 from phoenix_ga.agent.core.loop import SIGHUP, SIGINT, SIGTERM, Loop
 from phoenix_ga.agent.core.workers import Workers
 from phoenix_ga.agent.dialects.native.dialect import NATIVE
 from phoenix_ga.agent.operations.handles import Handles
+from phoenix_ga.agent.options.option import ConfigError
 from phoenix_ga.agent.ports.kinds import make_port
 from phoenix_ga.agent.protocol.dispatch import Dispatcher
 from phoenix_ga.agent.protocol.scheduler import Scheduler

@@ -12,6 +12,7 @@ from errno import ENOTSUP, EPERM
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 from phoenix_ga.client.errors import GuestError, ProtocolViolation, StreamBroken, TransferIncomplete
+from phoenix_ga.client.new_directory import NewDirectory
 from phoenix_ga.client.process import describe_returncode, read_returncode
 from phoenix_ga.client.streams import GuestStream
 from phoenix_ga.client.transfer import SLOW_DISK, Progress, in_time
@@ -28,7 +29,7 @@ from phoenix_ga.trees.members import (
 )
 from phoenix_ga.trees.pack import Packer
 from phoenix_ga.trees.report import MISSING, NOTE, Report, shown
-from phoenix_ga.trees.unpack import NewDirectory, Rules, Unpacker
+from phoenix_ga.trees.unpack import Rules, Unpacker
 
 if TYPE_CHECKING:
     from phoenix_ga.client.guest import Guest

@@ -1,7 +1,7 @@
-"""The members of a tar stream, as both sides write them and as they are read: a strict part of PAX.
+"""The members of a tar stream: a strict subset of PAX, see pax(1).
 
-Of tarfile only what codes one header of fixed size is used for reading: its readers of extended headers
-take as much memory and time as whoever sent them likes.
+For reading, only the decoder of fixed-size headers is used of tarfile: its readers of extended headers use as much
+memory and time as the sender wants.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
     from typing import Final
 
 BLOCK: Final = tarfile.BLOCKSIZE
-# What a path may be long, in bytes, and how deep.
+# The longest path, in bytes, and the deepest.
 NAME_MAX: Final = 64 * 1024
 DEPTH_MAX: Final = 256
-# A path, the target of a link, and some numbers.
+# Enough for a path, the target of a link, and some numbers.
 _EXTENDED_MAX: Final = 160 * 1024
 _SIZE_MAX: Final = 2**63 - 1
 _ID_MAX: Final = 2**32 - 2
 _SECOND: Final = 1_000_000_000
-# The latest time that filesystems know, in seconds since 1970.
+# The latest time that filesystems can store, in seconds since 1970.
 _TIME_MAX: Final = 2**34
 _ENCODING: Final = "utf-8"
 _ERRORS: Final = "surrogateescape"
@@ -39,24 +39,28 @@ END: Final = bytes(2 * BLOCK)
 
 
 class ArchiveError(ValueError):
-    """A tar stream is damaged, or holds what it must not."""
+    """A tar stream is malformed, or contains something that is not allowed."""
 
 
 class ArchiveTooShort(ArchiveError):
-    """A tar stream ends before its end."""
+    """A tar stream is truncated."""
 
 
 class StreamFailed(Exception):
-    """Whoever gives or takes a tar stream failed, as the cause of this exception says."""
+    """Reading or writing a tar stream failed; `__cause__` says why."""
 
 
 class Member:
     """One entry of a directory tree.
 
-    name: its path below the root of the tree, without a slash in front; empty for the root itself.
-    kind: one of the constants of this module. size: of a file, in bytes. mode: permission bits, set-ID
-    included. mtime: in nanoseconds since 1970. link: what a symbolic link holds, or the name of an
-    earlier member. device: major and minor number.
+    Attributes:
+        name: path below the root of the tree, without a leading slash; empty for the root itself.
+        kind: one of the constants of this module.
+        size: of a file, in bytes.
+        mode: permission bits, including set-ID bits.
+        mtime: nanoseconds since 1970.
+        link: the target of a symbolic link, or the name of an earlier member.
+        device: major and minor number.
     """
 
     __slots__ = ("device", "gid", "kind", "link", "mode", "mtime", "name", "size", "uid")
@@ -84,7 +88,7 @@ class Member:
         self.device = device
 
     def information(self) -> tarfile.TarInfo:
-        """Return it as tarfile knows it."""
+        """Return it as a TarInfo."""
         information = tarfile.TarInfo(_decode(self.name or b"."))
         information.type = self.kind
         information.mode = self.mode
@@ -101,15 +105,19 @@ class Member:
         return information
 
     def header(self) -> bytes:
-        """Return its header, an extended one included."""
+        """Return its header, with the extended header if it needs one."""
         return self.information().tobuf(tarfile.PAX_FORMAT, _ENCODING, _ERRORS)
 
 
 class Source:
-    """A tar stream that is read.
+    """Reads a tar stream.
 
-    pull: returns the next bytes, any number of them; none at the end. limit: of the whole stream, in
-    bytes; None for any amount. Methods raise ArchiveError and StreamFailed.
+    Args:
+        pull: returns the next bytes, any number of them; none at the end.
+        limit: of the whole stream, in bytes; None for no limit.
+
+    Raises:
+        ArchiveError, StreamFailed: from every method.
     """
 
     def __init__(self, pull: Callable[[], bytes], limit: int | None = None) -> None:
@@ -117,12 +125,12 @@ class Source:
         self._rest = memoryview(b"")
         self._limit = limit
         self._read = 0
-        # What is left of the data of the member, and of the last block that they fill.
+        # Bytes left of the member's data, and of the padding behind it.
         self._left = 0
         self._padding = 0
 
     def next_member(self) -> Member | None:
-        """Return the next member, or None at the end. What is left of the data of the last one is dropped."""
+        """Return the next member, or None at the end. Unread data of the previous one is skipped."""
         self.copy(lambda piece: None)
         self._skip(self._padding)
         self._padding = 0
@@ -144,14 +152,14 @@ class Source:
         return member
 
     def copy(self, write: Callable[[memoryview], object]) -> None:
-        """Give all data of the member to `write`, a piece at a time."""
+        """Pass the data of the member to `write`, in pieces."""
         while self._left:
             piece = self._some(self._left)
             self._left -= len(piece)
             write(piece)
 
     def finish(self) -> None:
-        """Read on to the end of the stream, after the end mark."""
+        """Read to the end of the stream, after the end mark."""
         while piece := self._next_piece():
             if any(piece):
                 raise ArchiveError("something follows the end mark")
@@ -171,7 +179,7 @@ class Source:
         if not self._rest:
             self._rest = memoryview(self._next_piece())
             if not self._rest:
-                raise ArchiveTooShort("the archive ends before its end")
+                raise ArchiveTooShort("the archive is truncated")
         piece, self._rest = self._rest[:size], self._rest[size:]
         return piece
 
@@ -190,7 +198,7 @@ class Source:
 
 
 def split_name(name: bytes) -> list[bytes]:
-    """Return the parts of a path below the root of a tree. Raises ArchiveError where it leads elsewhere."""
+    """Return the parts of a path below the root of a tree. Raises ArchiveError if it leads outside."""
     if name.startswith(b"/"):
         raise ArchiveError("an absolute name")
     if len(name) > NAME_MAX:
@@ -199,30 +207,30 @@ def split_name(name: bytes) -> list[bytes]:
         raise ArchiveError("a name that holds a zero byte")
     parts = [part for part in name.split(b"/") if part not in (b"", b".")]
     if b".." in parts:
-        raise ArchiveError("a name that leads out of the directory")
+        raise ArchiveError("a name that leads outside of the directory")
     if len(parts) > DEPTH_MAX:
         raise ArchiveError(f"a name {len(parts)} directories deep")
     return parts
 
 
 def padding(size: int) -> bytes:
-    """Return what follows `size` bytes of data in a tar stream."""
+    """Return the padding that follows `size` bytes of data."""
     return bytes(_in_blocks(size) - size)
 
 
 def format_time(nanoseconds: int) -> str:
-    """Return a time as extended headers have it."""
+    """Return a time in the form of extended headers."""
     sign = "-" if nanoseconds < 0 else ""
     seconds, fraction = divmod(abs(nanoseconds), _SECOND)
     return f"{sign}{seconds}.{fraction:09d}"
 
 
 def parse_time(text: bytes) -> int:
-    """Return the nanoseconds since 1970 of a time in an extended header. Raises ArchiveError."""
+    """Parse a time of an extended header; return nanoseconds since 1970. Raises ArchiveError."""
     negative = text.startswith(b"-")
     whole, _, fraction = text[negative:].partition(b".")
     if not (0 < len(whole) <= 20 and whole.isdigit() and len(fraction) <= 40 and (fraction + b"0").isdigit()):
-        raise ArchiveError("a time that is none")
+        raise ArchiveError("a malformed time")
     nanoseconds = int(whole) * _SECOND + int(fraction[:9].ljust(9, b"0"))
     return -nanoseconds if negative else nanoseconds
 
@@ -243,11 +251,11 @@ def _parse_header(block: bytes) -> tarfile.TarInfo:
     try:
         return tarfile.TarInfo.frombuf(block, _ENCODING, _ERRORS)
     except (tarfile.HeaderError, ValueError) as error:
-        raise ArchiveError(f"no header of a tar archive: {error}") from None
+        raise ArchiveError(f"not a tar header: {error}") from None
 
 
 def _parse_extended(body: bytes) -> dict[bytes, bytes]:
-    """Return the records of an extended header, `LENGTH KEY=VALUE` and a newline each."""
+    """Return the records of an extended header, each `LENGTH KEY=VALUE` and a newline."""
     records: dict[bytes, bytes] = {}
     start = 0
     while start < len(body):
@@ -265,25 +273,25 @@ def _parse_extended(body: bytes) -> dict[bytes, bytes]:
 def _read_member(information: tarfile.TarInfo, extended: dict[bytes, bytes]) -> Member:
     kind = FILE if information.type == tarfile.AREGTYPE else information.type
     if kind not in _KINDS or any(key.startswith(b"GNU.sparse") for key in extended):
-        raise ArchiveError(f"a member of a kind that does not belong here: {kind!r}")
+        raise ArchiveError(f"a member of an unsupported kind: {kind!r}")
     name = extended.get(b"path", _encode(information.name))
     link = extended.get(b"linkpath", _encode(information.linkname))
     if len(link) > NAME_MAX or b"\0" in link:
         raise ArchiveError(f"a link of {len(link)} bytes, or with a zero byte")
     mtime = parse_time(extended[b"mtime"]) if b"mtime" in extended else int(information.mtime) * _SECOND
     if abs(mtime) > _TIME_MAX * _SECOND:
-        raise ArchiveError("a time that cannot be")
+        raise ArchiveError("a time out of range")
     size = _number(extended, b"size", information.size, _SIZE_MAX)
     parts = split_name(name)
     if not parts and kind != DIRECTORY:
-        raise ArchiveError("a root that is no directory")
+        raise ArchiveError("a root that is not a directory")
     if kind == HARD_LINK:
         link = b"/".join(split_name(link))
     if size and kind != FILE:
-        raise ArchiveError("data of what is no file")
+        raise ArchiveError("data of a member that is not a file")
     device = information.devmajor, information.devminor
     if not all(0 <= number < 2**20 for number in device):
-        raise ArchiveError("a device that cannot be")
+        raise ArchiveError("a device number out of range")
     return Member(
         b"/".join(parts),
         kind,
@@ -302,5 +310,5 @@ def _number(extended: dict[bytes, bytes], key: bytes, value: int, most: int) -> 
         text = extended[key]
         value = int(text) if text.isdigit() and len(text) <= 20 else -1
     if not 0 <= value <= most:
-        raise ArchiveError(f"a {key.decode()} that cannot be")
+        raise ArchiveError(f"a {key.decode()} out of range")
     return value

@@ -1,4 +1,4 @@
-"""A directory as a tar stream, whatever happens to it meanwhile."""
+"""Packing a directory into a tar stream, even if it changes meanwhile."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _KINDS: Final = {stat.S_IFIFO: FIFO, stat.S_IFCHR: CHARACTER_DEVICE, stat.S_IFBL
 
 
 class _Level:
-    """A directory on the way: its name in the tree with a slash behind it, and what is to come of it."""
+    """An open directory. prefix: its name in the tree, with a slash. names: its entries that are still to come."""
 
     __slots__ = ("fd", "names", "prefix")
 
@@ -45,20 +45,22 @@ class _Level:
 
 
 class Packer:
-    """Writes a directory with all that is in it; symbolic links are not followed.
+    """Packs a directory and everything below it; symbolic links are not followed.
 
-    write: takes the stream. report: gets what is left out, and what can't be read.
+    Args:
+        write: receives the stream.
+        report: receives what is left out, and what cannot be read.
     """
 
     def __init__(self, write: Callable[[bytes], object], report: Report) -> None:
         self._write = write
         self._report = report
-        # Of files that have several names, by device and inode.
+        # The first name of each file with several links, by device and inode.
         self._first_names: dict[tuple[int, int], bytes] = {}
         self._levels: list[_Level] = []
 
     def pack(self, path: bytes | str) -> None:
-        """Write the directory at `path`. Raises OSError where it can't be opened, and StreamFailed."""
+        """Pack the directory at `path`. Raises OSError if it cannot be opened, StreamFailed if `write` fails."""
         try:
             self._enter(os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC), b"")
             while self._levels:
@@ -123,15 +125,15 @@ class Packer:
             self._first_names[status.st_dev, status.st_ino] = name
 
     def _copy_file(self, directory: int, part: bytes, name: bytes) -> None:
-        # Opening a FIFO that took its place would wait for a writer.
+        # If a FIFO replaced the file, opening it would block.
         fd = os.open(part, _OPEN | os.O_NONBLOCK, dir_fd=directory)
         try:
             status = os.fstat(fd)
             if not stat.S_ISREG(status.st_mode):
-                self._report.miss(name, "it is another kind of file meanwhile")
+                self._report.miss(name, "it was replaced by another kind of file")
                 return
             member = _member(name, FILE, status)
-            # The size of a file that the kernel makes up is known at its end only.
+            # Files of procfs and sysfs have no size; it is known only at their end.
             piece, ended = _read_first(fd)
             member.size = len(piece) if ended else max(status.st_size, len(piece))
             self._send(member.header())
@@ -141,7 +143,7 @@ class Packer:
                 done += len(piece)
                 piece = self._read_more(fd, name, min(_PIECE_SIZE, member.size - done))
             if done < member.size:
-                self._report.note(name, f"shorter than it was; from byte {done} on the copy holds zeros")
+                self._report.note(name, f"shorter than it was; from byte {done} on, the copy holds zeros")
                 self._fill(member.size - done)
             self._send(padding(member.size))
         finally:
@@ -164,7 +166,7 @@ class Packer:
         try:
             self._write(data)
         except Exception as error:
-            # It may be an OSError, but no file is to blame for it.
+            # It may be an OSError, but not one of a file.
             raise StreamFailed from error
 
 

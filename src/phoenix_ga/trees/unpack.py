@@ -1,8 +1,8 @@
-"""A tar stream as a directory. Nothing in it can reach outside, whatever the stream holds.
+"""Unpacking a tar stream into a directory. No stream can reach outside of it.
 
-Every name is walked from the root of the tree with a file descriptor for each directory, and no symbolic
-link is followed on the way. Nothing that is there is written to: what is new takes its place when it is
-whole.
+Every name is walked from the root of the tree with a file descriptor for each directory, without following
+symbolic links. Existing files are never written to: a new file replaces the old one when it is complete and on
+the disk.
 """
 
 from __future__ import annotations
@@ -42,7 +42,6 @@ from phoenix_ga.trees.members import (
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import TracebackType
     from typing import Final
 
     from phoenix_ga.trees.members import Member, Source
@@ -51,20 +50,23 @@ if TYPE_CHECKING:
 _SUFFIX: Final = b".phoenix-part"
 _OPEN_DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _IMPLIED_MODE: Final = 0o755
-# A directory is nobody else's business before it has its own permissions.
+# A new directory is private until it gets its own permissions.
 _UNFINISHED_MODE: Final = 0o700
 _NO_TMPFILE: Final = (EISDIR, EINVAL, ENOENT, EOPNOTSUPP)
-# After these, nothing else is going to work.
+# After these errors, nothing else can succeed.
 _HOPELESS: Final = (EDQUOT, EIO, EMFILE, ENFILE, ENOMEM, ENOSPC, EROFS, ESTALE)
-# Files of which a look at the free space comes too dear are smaller, in bytes.
+# Bytes above which the free space is checked before a file is written; for small files, that costs too much.
 _LARGE: Final = 1024 * 1024
 
 
 class Rules:
-    """What is taken over of a tree.
+    """What to take over from a tree.
 
-    owners: the numeric owners; needs root. set_id: the set-user-ID and set-group-ID bits. devices: FIFOs
-    and device nodes. judge: is called with each member, and returns why it is left out, or nothing.
+    Args:
+        owners: numeric owners; needs root.
+        set_id: the set-user-ID and set-group-ID bits.
+        devices: FIFOs and device nodes.
+        judge: called with each member; returns why to skip it, or an empty string.
     """
 
     __slots__ = ("devices", "judge", "owners", "set_id")
@@ -83,7 +85,7 @@ class Rules:
 
 
 class _Level:
-    """An open directory on the way. member: what it gets when all is in it; None where it was there before."""
+    """An open directory on the current path. member: sets its attributes when it is complete; None if it existed."""
 
     __slots__ = ("fd", "member", "part")
 
@@ -94,10 +96,15 @@ class _Level:
 
 
 class Unpacker:
-    """Makes what a tar stream holds, below a directory.
+    """Unpacks a tar stream into a directory.
 
-    source: the stream. rules: what is taken over. report: gets what is left out, and what can't be made.
-    entries, size: how many were made, and how many bytes are in the files among them.
+    Args:
+        rules: what to take over.
+        report: receives what is skipped, and what cannot be created.
+
+    Attributes:
+        entries: number of entries created.
+        size: bytes in the files among them.
     """
 
     def __init__(self, source: Source, rules: Rules, report: Report) -> None:
@@ -110,10 +117,15 @@ class Unpacker:
         self.size = 0
 
     def unpack(self, path: bytes | str, is_new: bool) -> None:
-        """Make all of it below the directory at `path`.
+        """Unpack everything into the directory at `path`.
 
-        is_new: that was made for it, and is to be like the root of the tree. Raises ArchiveError, StreamFailed,
-        and OSError where it is hopeless to go on.
+        Args:
+            is_new: the directory was created for this, and takes the attributes of the tree's root.
+
+        Raises:
+            ArchiveError: the stream is malformed.
+            StreamFailed: the stream cannot be read.
+            OSError: nothing more can be written.
         """
         self._root_is_new = is_new
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -139,7 +151,7 @@ class Unpacker:
             self._report.miss(member.name, error)
 
     def _make(self, member: Member) -> bool:
-        """Make one entry. Returns whether it was made."""
+        """Create one entry; return whether it was created."""
         parts = split_name(member.name)
         if not parts:
             if self._root_is_new:
@@ -166,7 +178,7 @@ class Unpacker:
     # Directories
 
     def _go_to(self, parts: list[bytes]) -> None:
-        """Let the last level be this directory; it is made where it is missing."""
+        """Make this directory the last level, creating it if needed."""
         common = 0
         for level, part in zip(self._levels[1:], parts):
             if level.part != part:
@@ -191,7 +203,7 @@ class Unpacker:
         self._levels.append(_Level(part, fd, member))
 
     def _leave(self) -> None:
-        """Close the last level, and let it be as its member says."""
+        """Close the last level, after setting its attributes."""
         level = self._levels.pop()
         try:
             if level.member is not None:
@@ -209,26 +221,28 @@ class Unpacker:
         try:
             os.mkdir(part, _UNFINISHED_MODE, dir_fd=self._fd)
         except FileExistsError:
-            # What was there before keeps its permissions.
+            # An existing directory keeps its permissions.
             self._enter(part, None)
         else:
             self._enter(part, member)
 
-    # All else
+    # Everything else
 
     def _make_file(self, part: bytes, member: Member) -> None:
         directory = self._fd
         if member.size > _LARGE:
             free = os.fstatvfs(directory)
             if member.size > free.f_bavail * free.f_frsize:
-                raise OSError(ENOSPC, f"no space for the {member.size} bytes that it has", member.name)
+                raise OSError(ENOSPC, f"no space for its {member.size} bytes", member.name)
         temporary = _temporary_name()
         fd, named = _open_new(directory, temporary)
         try:
             self._source.copy(lambda piece: _write_all(fd, piece))
             self._adjust(fd, member)
+            # The file must not appear before its data is on the disk.
+            os.fsync(fd)
             if not named:
-                # With a directory given, though it is of no use here, os.link follows the link.
+                # os.link follows the link only if src_dir_fd is given, which has no other effect here.
                 os.link(f"/proc/self/fd/{fd}", temporary, src_dir_fd=directory, dst_dir_fd=directory)
                 named = True
             os.rename(temporary, part, src_dir_fd=directory, dst_dir_fd=directory)
@@ -240,7 +254,7 @@ class Unpacker:
         self.size += member.size
 
     def _make_special(self, part: bytes, member: Member, make: Callable[[bytes, int], None]) -> None:
-        """Make what is no file and no directory, and give it its place."""
+        """Create anything but a file or directory, under a temporary name; then rename it."""
         directory = self._fd
         temporary = _temporary_name()
         make(temporary, directory)
@@ -260,7 +274,7 @@ class Unpacker:
             raise ArchiveError("a hard link to the root")
         if earlier == parts:
             return True
-        # Where the other name is, none of the way is followed through a link, as everywhere.
+        # No symbolic link is followed on the way to the other name, either.
         source = self._open_way(earlier[:-1])
         try:
             self._go_to(parts[:-1])
@@ -269,13 +283,13 @@ class Unpacker:
             try:
                 os.link(earlier[-1], temporary, src_dir_fd=source, dst_dir_fd=directory, follow_symlinks=False)
             except FileNotFoundError:
-                # What could not be made has been told already.
-                self._report.note(member.name, "another name of what is not here")
+                # That the other name could not be created was reported already.
+                self._report.note(member.name, "another link to a file that is missing")
                 return False
             try:
                 os.rename(temporary, parts[-1], src_dir_fd=directory, dst_dir_fd=directory)
             finally:
-                # It is still there where both names were of one file already.
+                # It still exists if both names were links to one file already.
                 _remove(temporary, directory)
         finally:
             os.close(source)
@@ -292,10 +306,10 @@ class Unpacker:
         return fd
 
     def _adjust(self, fd: int, member: Member) -> None:
-        """Give owner, permissions and time to what is open."""
+        """Set owner, permissions and time of an open file."""
         if self._rules.owners:
             os.fchown(fd, member.uid, member.gid)
-        # After the owner: changing it takes away the set-ID bits.
+        # After fchown, which clears the set-ID bits.
         os.fchmod(fd, self._mode(member))
         os.utime(fd, ns=(time.time_ns(), member.mtime))
 
@@ -303,64 +317,13 @@ class Unpacker:
         return member.mode if self._rules.set_id else member.mode & ~(stat.S_ISUID | stat.S_ISGID)
 
 
-class NewDirectory:
-    """The directory at `path`, made with its parents where it is missing. is_new: it was made.
-
-    As a context manager: where the body fails before anything is in it, what was made is removed. Raises
-    OSError (ENOTDIR) where something else is there.
-    """
-
-    def __init__(self, path: bytes) -> None:
-        self.path = path
-        self._made: list[bytes] = []
-        try:
-            self._make(path.rstrip(b"/") or b"/")
-        except OSError:
-            self._unmake()
-            raise
-
-    @property
-    def is_new(self) -> bool:
-        """Whether it was not there."""
-        return bool(self._made)
-
-    def __enter__(self) -> NewDirectory:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if kind is not None:
-            self._unmake()
-
-    def _make(self, path: bytes) -> None:
-        if os.path.isdir(path):
-            return
-        missing = [path]
-        while (parent := os.path.dirname(missing[-1])) and not os.path.isdir(parent):
-            missing.append(parent)
-        for directory in reversed(missing):
-            try:
-                os.mkdir(directory, _IMPLIED_MODE)
-            except FileExistsError:
-                raise OSError(ENOTDIR, os.strerror(ENOTDIR), directory) from None
-            self._made.append(directory)
-
-    def _unmake(self) -> None:
-        for directory in reversed(self._made):
-            try:
-                os.rmdir(directory)
-            except OSError:
-                return
-
-
 def _temporary_name() -> bytes:
-    # Shorter than any name may be, whatever the encoding of the filesystem.
+    # Short enough for every filesystem, whatever its encoding.
     return b".%s%s" % (os.urandom(8).hex().encode(), _SUFFIX)
 
 
 def _open_new(directory: int, name: bytes) -> tuple[int, bool]:
-    """Return a new file that is open to be written, and whether it has the name already."""
+    """Open a new file for writing; return it, and whether it already has the name."""
     try:
         return os.open(".", os.O_WRONLY | os.O_TMPFILE | os.O_CLOEXEC, 0o600, dir_fd=directory), False
     except OSError as error:

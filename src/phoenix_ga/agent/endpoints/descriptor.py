@@ -1,4 +1,4 @@
-"""File descriptors that never block as the ends of streams: sockets, pipes and pseudo-terminals."""
+"""Non-blocking file descriptors as the ends of streams: sockets, pipes and pseudo-terminals."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from phoenix_ga.wire.streams import Data
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections import deque
     from typing import Any, Final
 
     from phoenix_ga.agent.core.loop import Loop
@@ -18,9 +17,6 @@ if TYPE_CHECKING:
     from phoenix_ga.agent.endpoints.endpoint import Piece
     from phoenix_ga.agent.protocol.streams import OpenStream
     from phoenix_ga.wire.streams import Skip
-else:
-    # The module `collections` would load much that is not needed here.
-    from _collections import deque
 
 WINDOW: Final = 128 * 1024
 
@@ -28,8 +24,10 @@ WINDOW: Final = 128 * 1024
 class DescriptorEndpoint(Endpoint):
     """Sends what it reads from one file descriptor, and writes what it receives to another.
 
-    source, sink: non-blocking, closed at the end; they may be the same, and -1 stands for none.
-    Nothing is read before it can be sent, and what can't be written yet is less than the window.
+    Nothing is read before it can be sent. What cannot be written yet is buffered, up to the window.
+
+    Args:
+        source, sink: non-blocking, closed at the end; they may be the same. -1 stands for none.
     """
 
     def __init__(self, source: int, sink: int) -> None:
@@ -39,7 +37,8 @@ class DescriptorEndpoint(Endpoint):
         self.sends = source >= 0
         self._stream: OpenStream | None = None
         self._source_ended = False
-        self._pending: deque[memoryview] = deque()
+        # Bytes, not frames: a client may send one byte in each.
+        self._pending = bytearray()
         self._sink_ended = False
         self._watched: set[int] = set()
 
@@ -47,7 +46,7 @@ class DescriptorEndpoint(Endpoint):
         self._stream = stream
         self._watched.clear()
         for fd in {self._source, self._sink} - {-1}:
-            stream.watch(fd, self._happened, READABLE | WRITABLE)
+            stream.watch(fd, self._on_events, READABLE | WRITABLE)
             self._watched.add(fd)
 
     def pull(self, size: int) -> Piece:
@@ -60,7 +59,7 @@ class DescriptorEndpoint(Endpoint):
                 return b""
             data = b""
         except OSError as error:
-            # EIO is how a pseudo-terminal says that nobody has its other side open any more.
+            # EIO is how a pseudo-terminal reports that nobody has its other side open.
             data = b""
             self.read_failed(error)
         if not data:
@@ -70,59 +69,63 @@ class DescriptorEndpoint(Endpoint):
 
     def received(self, piece: Data | Skip) -> None:
         assert isinstance(piece, Data)
-        if piece.payload:
-            self._pending.append(memoryview(piece.payload))
-            self._flush()
-            if self._pending:
-                # It may be in a buffer that others use next.
-                self._pending.append(memoryview(bytes(self._pending.pop())))
+        data = memoryview(piece.payload)
+        written = 0 if self._pending else self._write(data)
+        # The payload is in a buffer that is used again.
+        self._pending += data[written:]
+        self._on_written(written)
 
     def ended(self, message: dict[str, Any]) -> None:
         self._sink_ended = True
         self._flush()
 
-    def rest(self) -> None:
-        """The stream is over, but the file descriptors stay as they are, for the next one."""
+    def closed(self, loop: Loop, workers: Workers) -> None:
+        self.close_all()
+
+    def detach_stream(self) -> None:
+        """Forget the stream, which is over, and keep the file descriptors for the next one."""
         for fd in self._watched:
             assert self._stream is not None
             self._stream.loop.unwatch(fd)
         self._watched.clear()
         self._stream = None
 
-    def closed(self, loop: Loop, workers: Workers) -> None:
-        self.release_all()
-
-    def release_all(self) -> None:
+    def close_all(self) -> None:
         """Close the file descriptors."""
-        self._pending.clear()
+        self._pending = bytearray()
         for fd in {self._source, self._sink} - {-1}:
-            self.release(fd)
+            self.close_descriptor(fd)
         self._source = self._sink = -1
 
-    # What the kinds do differently
+    # For subclasses to override
 
     def drained(self) -> bool:
-        """All that was there has been read; tell whether no more is to come."""
+        """Return whether no more data can come, after all that was available has been read."""
         return False
 
     def source_ended(self) -> None:
-        """There is no more to read."""
+        """Handle the end of the source."""
         assert self._stream is not None
         self._stream.finish({})
 
     def read_failed(self, error: OSError) -> None:
-        """Reading failed, which is the end of the source."""
+        """Handle a read error, which is the end of the source."""
 
     def write_failed(self, error: OSError) -> None:
-        """Nobody takes what is written any more; what still comes is dropped."""
+        """Handle a write error; what still arrives is dropped."""
 
     def end_sink(self) -> None:
-        """Tell the reader of the sink that no more comes."""
+        """Signal end-of-file to the reader of the sink."""
         if self._sink >= 0 and self._sink != self._source:
-            self.release(self._sink)
+            self.close_descriptor(self._sink)
             self._sink = -1
 
-    def release(self, fd: int) -> None:
+    def consumed(self, size: int) -> None:
+        """Report to the stream that `size` bytes no longer take room."""
+        assert self._stream is not None
+        self._stream.consumed(size)
+
+    def close_descriptor(self, fd: int) -> None:
         """Close a file descriptor."""
         if fd in self._watched:
             assert self._stream is not None
@@ -130,36 +133,42 @@ class DescriptorEndpoint(Endpoint):
             self._stream.loop.unwatch(fd)
         os.close(fd)
 
-    def _happened(self, events: int) -> None:
+    def _on_events(self, events: int) -> None:
         assert self._stream is not None
         self._stream.ready()
         self._flush()
 
     def _flush(self) -> None:
-        assert self._stream is not None
         written = 0
-        while self._pending:
-            data = self._pending[0]
+        if self._pending:
+            with memoryview(self._pending) as data:
+                written = self._write(data)
+            # A failed write may have closed the endpoint, and replaced the buffer.
+            del self._pending[:written]
+        self._on_written(written)
+
+    def _write(self, data: memoryview) -> int:
+        """Write until the sink would block; return the size. Without a sink, drop all."""
+        written = 0
+        while written < len(data):
+            if self._sink < 0:
+                return len(data)
             try:
-                size = os.write(self._sink, data) if self._sink >= 0 else len(data)
+                written += os.write(self._sink, data[written:])
             except BlockingIOError:
                 break
             except OSError as error:
-                # This may end the stream, and forget what is pending.
                 self._drop_sink(error)
-                continue
-            written += size
-            if size < len(data):
-                self._pending[0] = data[size:]
-            else:
-                self._pending.popleft()
-        if written:
-            self._stream.consumed(written)
+        return written
+
+    def _on_written(self, size: int) -> None:
+        if size:
+            self.consumed(size)
         if self._sink_ended and not self._pending:
             self.end_sink()
 
     def _drop_sink(self, error: OSError) -> None:
         if self._sink != self._source:
-            self.release(self._sink)
+            self.close_descriptor(self._sink)
         self._sink = -1
         self.write_failed(error)

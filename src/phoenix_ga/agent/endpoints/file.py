@@ -1,4 +1,4 @@
-"""What files have in common as the ends of streams: disks are waited for on workers."""
+"""What file endpoints have in common: all that may wait for a disk runs on a worker."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class FileEndpoint(Endpoint):
-    """What both directions share: one job at a time on a worker, which alone uses the file."""
+    """Runs one job at a time on a worker; only that job uses the file."""
 
     def __init__(self) -> None:
         self.stream: OpenStream | None = None
@@ -30,10 +30,10 @@ class FileEndpoint(Endpoint):
     def closed(self, loop: Loop, workers: Workers) -> None:
         self.over = True
         if not self.working:
-            self._let_go_on(workers)
+            self._release_on(workers)
 
     def work(self, job: Callable[[], Any], done: Callable[[Any], None]) -> None:
-        """Run `job` on a worker, then `done` with its result on the loop. Errors end the stream."""
+        """Run `job` on a worker, then `done` with its result on the loop. An error ends the stream."""
         assert self.stream is not None
         stream = self.stream
 
@@ -48,7 +48,7 @@ class FileEndpoint(Endpoint):
         def finished(result: Any, error: Exception | None) -> None:
             self.working = False
             if self.over:
-                self._let_go_on(stream.workers)
+                self._release_on(stream.workers)
             elif error is not None:
                 self._fail(error)
             else:
@@ -68,13 +68,13 @@ class FileEndpoint(Endpoint):
         else:
             self.stream.fail(f"{type(error).__name__}: {error}", EINVAL)
 
-    def _let_go_on(self, workers: Workers) -> None:
+    def _release_on(self, workers: Workers) -> None:
         try:
-            workers.submit(self.let_go)
+            workers.submit(self.release)
         except OSError:
-            # No thread is left for it: what takes long here takes longer elsewhere.
-            self.let_go()
+            # No thread is left: closing may block the loop, but must happen.
+            self.release()
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         """Close what is open, on a worker. Must not raise."""
         raise NotImplementedError

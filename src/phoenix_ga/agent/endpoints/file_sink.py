@@ -1,4 +1,4 @@
-"""A file that is put: what comes is written on a worker, to a file that takes its place when it is whole."""
+"""The sink of `file-put`: a worker writes to a new file, which replaces the old one when it is complete."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ if TYPE_CHECKING:
     from phoenix_ga.agent.core.throttle import Throttle
     from phoenix_ga.agent.operations.replacement import Replacement
 
-    # A hole, or how many bytes come next.
+    # A hole, or the number of data bytes that come next.
     Job = Union[Skip, int]
 else:
     # The module `collections` would load much that is not needed here.
     from _collections import deque
 
 _WINDOW: Final = 1024 * 1024
-# What is written at a time, while as much again is under way; it never crosses the end of the ring.
+# Bytes written at a time, while as many again are received; a piece never crosses the end of the ring.
 _PIECE_SIZE: Final = 512 * 1024
 
 
 class FileSink(FileEndpoint):
-    """Writes what comes to a file that takes its place when all is there and its digest is right.
+    """Writes to a file that replaces the old one when its size and digest were verified.
 
-    What comes is copied into a ring as long as the window, so that there is always room; a worker writes what is
-    in it while there is something.
+    Received data is copied into a ring buffer as long as the window, so there is always room. A worker writes
+    until the ring is empty.
     """
 
     window = _WINDOW
@@ -43,7 +43,7 @@ class FileSink(FileEndpoint):
         self._replacement = replacement
         self._digest = ThrottledDigest("sha256", throttle) if digest else None
         self._ring: memoryview | None = None
-        # Where in it the next byte that comes is put, and from where the next one is written.
+        # Positions in the ring at which to store the next byte, and from which to write the next one.
         self._head = self._tail = 0
         self._jobs: deque[Job] = deque()
         self._message: dict[str, Any] | None = None
@@ -92,14 +92,14 @@ class FileSink(FileEndpoint):
         assert self.stream is not None
         self.stream.finish(message)
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         self._ring = None
         self._replacement.abandon()
 
     # On a worker
 
     def _write_ahead(self) -> int:
-        """Write while there is something; return how much was written last."""
+        """Write until the ring is empty; return the size of the last write."""
         assert self.stream is not None
         size = self._write()
         while self._jobs and not self.over:
@@ -108,7 +108,7 @@ class FileSink(FileEndpoint):
         return size
 
     def _write(self) -> int:
-        """Write up to a hole or the end of a piece of the ring; return the size."""
+        """Write up to the next hole or the end of a piece; return the size."""
         job = self._jobs.popleft()
         if isinstance(job, Skip):
             self._replacement.skip(job.length)
@@ -135,7 +135,7 @@ class FileSink(FileEndpoint):
         for name, value in message.items():
             if self._message.get(name, value) != value:
                 self._replacement.refuse()
-                text = f"{name} is {value} here, {self._message[name]} was sent; the file stays as it was"
+                text = f"{name} is {value} here, but {self._message[name]} was sent; the file stays as it was"
                 raise OSError(EBADMSG, text)
         self._replacement.commit()
         return message

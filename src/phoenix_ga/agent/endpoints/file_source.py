@@ -1,4 +1,4 @@
-"""A file that is sent: from memory where the kernel has it there, else ahead, by a worker."""
+"""The source of `file-get`: reads from the page cache on the loop, else ahead on a worker."""
 
 from __future__ import annotations
 
@@ -23,29 +23,30 @@ if TYPE_CHECKING:
     from phoenix_ga.agent.endpoints.endpoint import Piece
     from phoenix_ga.agent.protocol.streams import OpenStream
 
-    # What was read, nothing at the end, and the buffer that it is in.
+    # The data (empty at the end of the file), and the buffer that holds it.
     Read = tuple[Piece, Optional[memoryview]]
 else:
     # The module `collections` would load much that is not needed here.
     from _collections import deque
 
 _BUFFER_SIZE: Final = 2 * FRAME_SIZE
-# While one is sent, the next ones are read.
+# One is sent while the others are filled.
 _BUFFERS: Final = 3
-# What the loop reads where there is a digest to compute: 0.2 ms of work for an emulated processor.
+# Bytes that the loop reads and hashes at a time: 0.2 ms of work for an emulated processor.
 _DIGEST_PIECE_SIZE: Final = 16 * 1024
 
 
 class FileSource(FileEndpoint):
-    """Sends a file, from `offset` on, at most `length` bytes of it; then size and digest.
+    """Sends at most `length` bytes of a file from `offset` on, then size and digest.
 
-    What the kernel has in memory is read on the loop, right before it is sent. At the first byte that
-    it has not, and where there is a digest to compute, a worker takes over and reads ahead. Digests come
-    back to the loop, a little at a time, while bulk work gives way: workers that come and go would keep
-    answers waiting for longer. Buffers are used again and again: a new one for each piece costs page
-    faults.
+    What is in the page cache is read on the loop, right before it is sent. At the first byte that is not, or if
+    there is a digest to compute, a worker takes over and reads ahead. While requests are active, digests are
+    computed on the loop, in small pieces: starting and stopping workers would delay answers for longer. Buffers
+    are reused, because a new one for each piece costs page faults.
 
-    fd: open for reading; closed at the end. sparse: leave out holes.
+    Args:
+        fd: open for reading; closed at the end.
+        sparse: send holes as Skip frames.
     """
 
     def __init__(self, fd: int, offset: int, length: int, digest: bool, sparse: bool, throttle: Throttle) -> None:
@@ -57,15 +58,15 @@ class FileSource(FileEndpoint):
         self._throttle = throttle
         self._digest = ThrottledDigest("sha256", throttle) if digest else None
         self._sparse = sparse and S_ISREG(os.fstat(fd).st_mode)
-        # Up to where there is known to be no hole.
+        # There is no hole up to here.
         self._data_end = offset if self._sparse else self._end
         self._skipped = False
-        # All that was wanted so far was in memory.
+        # Everything so far was in the page cache.
         self._in_memory = bool(NOWAIT)
         self._ready: deque[Read] = deque()
         self._free: deque[memoryview] = deque()
         self._buffers = 0
-        # What was pulled last is in it.
+        # Holds the data that was pulled last.
         self._sent: memoryview | None = None
         self._at_end = False
 
@@ -75,7 +76,7 @@ class FileSource(FileEndpoint):
 
     def pull(self, size: int) -> Piece:
         if self._sent is not None:
-            # Nothing is pulled before that has gone out.
+            # The data has been sent by now, or this would not be called.
             self._free.append(self._sent)
             self._sent = None
         if not self._ready:
@@ -96,11 +97,11 @@ class FileSource(FileEndpoint):
         self._sent = None
         super().closed(loop, workers)
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         os.close(self._fd)
 
     def _pull_at_once(self, size: int) -> Piece:
-        """Return what is in memory; where that is nothing, let a worker read, or finish."""
+        """Return data from the page cache; without any, finish, or let a worker read."""
         if self.working:
             return b""
         size = min(size, self._data_end - self._offset)
@@ -111,7 +112,7 @@ class FileSource(FileEndpoint):
             try:
                 size = os.preadv(self._fd, [buffer[:size]], self._offset, NOWAIT)
             except OSError:
-                # It is not in memory, or the filesystem can't tell; what else it may be, a worker finds out.
+                # EAGAIN or EOPNOTSUPP. If it is another error, the worker meets it again.
                 self._in_memory = False
                 self._free.append(buffer)
             else:
@@ -138,7 +139,7 @@ class FileSource(FileEndpoint):
 
     @property
     def _at_once(self) -> bool:
-        """Whether it is the loop that reads, and not a worker."""
+        """Whether the loop reads, rather than a worker."""
         return self._in_memory and (self._digest is None or self._throttle.requests_active)
 
     @property
@@ -146,7 +147,7 @@ class FileSource(FileEndpoint):
         return bool(self._free) or self._buffers < _BUFFERS
 
     def _buffer(self) -> memoryview:
-        """Return a buffer that is not used; there is one where `_has_room`."""
+        """Return a free buffer. Requires `_has_room`."""
         if self._free:
             return self._free.popleft()
         self._buffers += 1
@@ -171,10 +172,10 @@ class FileSource(FileEndpoint):
     # On a worker
 
     def _read_ahead(self) -> Read:
-        """Read while there are buffers, and return the last that was read."""
+        """Read while there are free buffers; return what was read last."""
         assert self.stream is not None
         read = self._read()
-        # Where a piece was all that was not in memory, the loop goes on by itself.
+        # If the rest is in the page cache, the loop goes on by itself.
         while read[0] and not self._at_once and self._has_room and self._offset < self._end and not self.over:
             self.stream.loop.call_from_thread(self._keep, read)
             read = self._read()
@@ -182,7 +183,7 @@ class FileSource(FileEndpoint):
 
     def _read(self) -> Read:
         read: Read
-        # Never two holes in a row, which a file that changes meanwhile could have.
+        # Never two holes in a row, even if the file changes meanwhile.
         hole = 0 if self._skipped or self._offset < self._data_end else self._next_hole()
         self._skipped = bool(hole)
         if hole:
@@ -200,11 +201,11 @@ class FileSource(FileEndpoint):
         return read
 
     def _next_hole(self) -> int:
-        """Return the length of the hole at the offset, or 0; and see how far the data behind it goes."""
+        """Return the length of the hole at the offset, or 0; find the end of the data behind it."""
         try:
             data = os.lseek(self._fd, self._offset, os.SEEK_DATA)
             self._data_end = min(os.lseek(self._fd, data, os.SEEK_HOLE), self._end)
         except OSError:
-            # ENXIO: nothing but a hole up to the end.
+            # ENXIO: the rest is a hole.
             data = self._data_end = os.fstat(self._fd).st_size
         return max(0, min(data, self._end) - self._offset)

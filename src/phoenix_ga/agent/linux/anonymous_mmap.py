@@ -1,7 +1,6 @@
-"""Memory that takes nothing before it is used, and is back with the system when nobody refers to it.
+"""Anonymous mappings, see mmap(2): their memory returns to the system when they are freed.
 
-What malloc(3) gives may stay with the process when it is freed, once it has seen large blocks come
-and go; a mapping never does. Source: mmap(2).
+Memory of malloc(3) may stay with the process, because its thresholds grow with the largest block freed.
 """
 
 from __future__ import annotations
@@ -10,5 +9,5 @@ from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
 
 
 def map_memory(size: int) -> memoryview:
-    """Return so many zeros that may be written to. Raises OSError (ENOMEM) where the system has no memory left."""
+    """Return `size` writable zero bytes. Raises OSError (ENOMEM) if the system has no memory left."""
     return memoryview(mmap(-1, size, flags=MAP_PRIVATE | MAP_ANONYMOUS))

@@ -1,4 +1,4 @@
-"""The block devices of this system, and which stands on which, as sysfs tells."""
+"""The block devices of this system and their dependencies, from sysfs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class BlockDevice:
     the name that people use (`/dev/mapper/NAME`). sectors: of 512 bytes. disk: the number of the
     disk that it is a partition of, or its own. below: the numbers of the devices that it stands
     on. backing_file: of a loop device on a file, the file's path when it was set up, else empty.
-    backing_device: the st_dev of that file, 0 where it is not known. concealed: the kernel does
+    backing_device: the st_dev of that file, 0 if it is not known. hidden: the kernel does
     not mean it to be used (a single path of an NVMe multipath device).
     """
 
@@ -33,8 +33,8 @@ class BlockDevice:
         "backing_device",
         "backing_file",
         "below",
-        "concealed",
         "disk",
+        "hidden",
         "name",
         "number",
         "path",
@@ -50,7 +50,7 @@ class BlockDevice:
         self.below = tuple(below)
         self.backing_file = ""
         self.backing_device = 0
-        self.concealed = False
+        self.hidden = False
 
     @property
     def node(self) -> str:
@@ -88,7 +88,7 @@ class Topology:
         return found
 
     def pool(self, number: int) -> tuple[int, ...]:
-        """Return the devices that make up one filesystem together with this one; itself included."""
+        """Return all devices of the btrfs filesystem on this one, including itself."""
         for pool in self.pools:
             if number in pool:
                 return pool
@@ -97,7 +97,7 @@ class Topology:
     def carriers(self, number: int) -> list[int]:
         """Return the disks and partitions that a device is on in the end, whatever is mapped between.
 
-        The device itself where it is one. Empty for a loop device on a file: who knows where that is.
+        The device itself if it is one. Empty for a loop device on a file.
         """
         device = self.devices.get(number)
         if device is None or device.backing_file:
@@ -110,7 +110,7 @@ class Topology:
         return found
 
     def resolve(self, path: str) -> int:
-        """Return the number of the block device that a path below /dev names, 0 where there is none."""
+        """Return the number of the block device that a path below /dev names, 0 if there is none."""
         try:
             status = os.stat(self.root + path)
         except OSError:
@@ -122,17 +122,17 @@ class Topology:
 
 
 def place(device: BlockDevice, disk: BlockDevice) -> tuple[bool, int, str, int, str]:
-    """What to sort devices by: real disks first, vdb before vdaa, partition 2 before 10. disk: that it is on."""
+    """Sort key of devices: real disks first, vdb before vdaa, partition 2 before 10. disk: the one that it is on."""
     mapped = disk.name.startswith(("dm-", "loop", "md"))
     own = "" if device is disk else device.name
     return (mapped, len(disk.name), disk.name, len(own), own)
 
 
 def loop_status(path: str) -> tuple[int, int]:
-    """Ask a loop device what it is on: st_dev of the backing file, and st_rdev where that is a device.
+    """Return st_dev of the backing file of a loop device, and st_rdev if that is a device.
 
-    The path that sysfs knows is no help: the file may have been renamed, deleted or mounted over.
-    Raises OSError. May hang where the file is on a network filesystem that hangs.
+    The path in sysfs is not reliable: the file may have been renamed, deleted or mounted over.
+    Raises OSError. May hang if the file is on a network filesystem.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
@@ -144,10 +144,10 @@ def loop_status(path: str) -> tuple[int, int]:
 
 
 def read_topology(root: str = "", loop_status: Callable[[str], tuple[int, int]] | None = None) -> Topology:
-    """Read the block devices. `root` is put before /sys and /dev.
+    """Read the block devices. `root`: prefix of /sys and /dev.
 
     `loop_status`, such as the function of this name, is asked for what loop devices are on; without
-    it `backing_device` stays 0. Devices that vanish meanwhile are left out. Raises OSError where
+    it `backing_device` stays 0. Devices that vanish meanwhile are left out. Raises OSError if
     there is no sysfs.
     """
     devices: dict[str, BlockDevice] = {}
@@ -161,7 +161,7 @@ def read_topology(root: str = "", loop_status: Callable[[str], tuple[int, int]] 
         mapper_name = _read(directory + "/dm/name")
         if mapper_name:
             device.path = "/dev/mapper/" + mapper_name
-        device.concealed = _read(directory + "/hidden") == "1"
+        device.hidden = _read(directory + "/hidden") == "1"
         device.backing_file = _read(directory + "/loop/backing_file")
         devices[name] = device
         for entry in _list(directory):

@@ -1,4 +1,4 @@
-"""Where a disk is attached, as sysfs and udev tell: the controller, and the disk's place on it.
+"""Where a disk is attached: the controller and the address on it, from sysfs and udev.
 
 The numbers are those by which hypervisors attach disks: libvirt finds its own name for a disk by them.
 """
@@ -21,9 +21,9 @@ _UDEV: Final = "/run/udev/data"
 class DiskAddress:
     """The place of a disk.
 
-    pci: domain, bus, slot and function of its controller; None where that is not on PCI. ccw: cssid,
+    pci: domain, bus, slot and function of its controller; None if that is not on PCI. ccw: cssid,
     ssid, subchannel and device number on a mainframe, else None. bus_type: one of QEMU's
-    GuestDiskBusType, such as `virtio`, `scsi`, `sata`. bus, target, unit: on the controller; -1 where
+    GuestDiskBusType, such as `virtio`, `scsi`, `sata`. bus, target, unit: on the controller; -1 if
     not known.
     """
 
@@ -39,7 +39,7 @@ class DiskAddress:
 
 
 def disk_address(disk: BlockDevice, root: str = "") -> DiskAddress | None:
-    """Return where a disk is attached, None where it is a virtual one (loop, device-mapper, RAID...)."""
+    """Return where a disk is attached; None for a virtual disk (loop, device-mapper, RAID...)."""
     path = os.path.realpath(f"{root}/sys/block/{disk.name}")
     if "/virtual/nvme-subsystem/" in path:
         path = _first_controller(os.path.dirname(path))
@@ -56,7 +56,7 @@ def disk_address(disk: BlockDevice, root: str = "") -> DiskAddress | None:
 
 
 def disk_serial(disk: BlockDevice, root: str = "") -> str:
-    """Return the serial number of a disk as udev knows it, else as the kernel does; empty where neither does."""
+    """Return the serial number of a disk from udev, else from the kernel; empty if unknown."""
     serial = udev_properties(disk.number, root).get("ID_SERIAL", "")
     for name in ("serial", "device/serial"):
         serial = serial or _read(f"{root}/sys/block/{disk.name}/{name}").decode("utf-8", "replace").strip()
@@ -67,7 +67,7 @@ def disk_serial(disk: BlockDevice, root: str = "") -> str:
 
 
 def udev_properties(number: int, root: str = "") -> dict[str, str]:
-    """Return what udev has found out about a block device; nothing where there is no udev."""
+    """Return udev's properties of a block device; empty if there is no udev."""
     properties = {}
     content = _read(f"{root}{_UDEV}/b{os.major(number)}:{os.minor(number)}").decode("utf-8", "surrogateescape")
     for line in content.split("\n"):
@@ -78,7 +78,7 @@ def udev_properties(number: int, root: str = "") -> dict[str, str]:
 
 
 def _place(name: str, parts: Sequence[str], pci_at: int) -> DiskAddress:
-    """Return the place of a disk that stands at this path of sysfs."""
+    """Return the address of a disk from its path in sysfs."""
     if name.startswith("nvme"):
         return DiskAddress("nvme", 0, 0, 0)
     if name.startswith("mmcblk"):
@@ -98,7 +98,7 @@ def _place(name: str, parts: Sequence[str], pci_at: int) -> DiskAddress:
     driver = os.path.basename(os.path.realpath(f"{controller}/driver")) if pci_at >= 0 else ""
     port = next((part for part in parts if part.startswith("ata") and part[3:].isdecimal()), "")
     if port:
-        # Ports are numbered over all controllers; which one of its own controller's is it?
+        # Ports are numbered over all controllers; find the index on this one.
         ports = sorted(int(part[3:]) for part in _list(controller) if part.startswith("ata") and part[3:].isdecimal())
         index = ports.index(int(port[3:])) if int(port[3:]) in ports else -1
         if driver == "ahci" or driver.startswith("sata_"):

@@ -1,4 +1,4 @@
-"""Freezing one filesystem: the ioctls of linux/fs.h, and what has to be found out before."""
+"""Freezing one filesystem by the ioctls of linux/fs.h, and finding the filesystems."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ FIFREEZE: Final = 0xC0045877
 FITHAW: Final = 0xC0045878
 
 
-class Kernel:
-    """What freezing needs of the kernel. Tests put something else in its place."""
+class FreezeBackend:
+    """What the freezer needs of the kernel. Tests replace it."""
 
     __slots__ = ()
 
@@ -29,22 +29,22 @@ class Kernel:
         return read_mounts()
 
     def topology(self) -> Topology:
-        """Read the block devices, and what loop devices are on. Raises OSError."""
+        """Read the block devices, with the backing files of loop devices. Raises OSError."""
         return read_topology(loop_status=loop_status)
 
     def open(self, filesystem: Filesystem, tree: MountTree) -> int:
         """Open a mount point of the filesystem, and return the descriptor.
 
-        Raises OSError; ENOENT where no path leads to the filesystem. Works while it is frozen.
+        Raises OSError; ENOENT if no path leads to the filesystem. Works while it is frozen.
         """
         identifiers = {mount.identifier for mount in filesystem.mounts}
         reachable = [mount for mount in filesystem.mounts if tree.is_reachable(mount)]
         failure = OSError(errno.ENOENT, "another mount hides it")
-        # A bind mount may have a file for its mount point: that serves as well, but rather a directory.
+        # The mount point of a bind mount may be a file. Prefer a directory.
         for flags in (os.O_DIRECTORY, os.O_NONBLOCK | os.O_NOCTTY):
             for mount in reachable:
                 try:
-                    # Opening a device could do things.
+                    # Opening a device may have side effects.
                     if not flags & os.O_DIRECTORY and not stat.S_ISREG(os.stat(mount.path).st_mode):
                         continue
                     descriptor = os.open(mount.path, flags | os.O_RDONLY | os.O_CLOEXEC)
@@ -59,7 +59,7 @@ class Kernel:
         raise failure
 
     def device_numbers(self, filesystem: Filesystem, tree: MountTree) -> set[int]:
-        """Return every st_dev of a filesystem that is seen: the subvolumes of a btrfs have their own."""
+        """Return every visible st_dev of a filesystem: subvolumes of a btrfs have their own."""
         numbers = {filesystem.device}
         for mount in filesystem.mounts:
             if os.major(filesystem.device) == 0 and tree.is_reachable(mount):
@@ -70,19 +70,19 @@ class Kernel:
         return numbers
 
     def sync(self) -> None:
-        """Write everything that is dirty to the disks. May hang where a network filesystem hangs."""
+        """Write all dirty data to the disks. May hang with a network filesystem."""
         os.sync()
 
     def freeze(self, descriptor: int) -> None:
-        """Freeze the filesystem of an open file, after writing what is dirty.
+        """Freeze the filesystem of an open file, after writing its dirty data.
 
-        Raises OSError: EOPNOTSUPP where the filesystem cannot be frozen, EBUSY where it is already,
+        Raises OSError: EOPNOTSUPP if the filesystem does not support it, EBUSY if it is frozen,
         EPERM without CAP_SYS_ADMIN.
         """
         _ioctl(descriptor, FIFREEZE)
 
     def thaw(self, descriptor: int) -> None:
-        """Thaw the filesystem of an open file. Raises OSError: EINVAL where it is not frozen."""
+        """Thaw the filesystem of an open file. Raises OSError: EINVAL if it is not frozen."""
         _ioctl(descriptor, FITHAW)
 
 

@@ -1,4 +1,4 @@
-"""inotify(7), for which the standard library has no module. Imported only where a path is waited for.
+"""inotify(7), for which the standard library has no module. Imported only if an agent waits for a path.
 
 The C half of `ctypes` is called directly: its Python half would add a tenth to the memory of an
 idle agent whose port came late.

@@ -15,18 +15,18 @@ if TYPE_CHECKING:
 
     from phoenix_ga.agent.linux.block_devices import Topology
 
-# None of these stands on a block device, whatever the text is that mount(8) was given as source.
+# These are not on block devices, whatever their source in mountinfo is.
 NOT_ON_BLOCK_DEVICES: Final = frozenset(
     ("9p", "afs", "ceph", "cifs", "nfs", "nfs4", "overlay", "ramfs", "smb3", "tmpfs", "virtiofs", "zfs")
 )
 
 
 class Mount:
-    """One mount: a place in the tree where a filesystem, or a part of it, is seen.
+    """One mount: a place in the tree where a filesystem, or a part of it, is visible.
 
     identifier, parent: the mount's own number and that of the mount it is mounted on. device: the
     number of the superblock, as st_dev gives it (btrfs gives another st_dev to each subvolume, but
-    one number here). root: which part of the filesystem is seen. point: where, as a str that holds
+    one number here). root: which part of the filesystem is visible. point: where, as a str that holds
     bytes beyond UTF-8 as surrogates; path: the same in bytes, for system calls. read_only: the
     superblock takes no writes, whichever way it is mounted.
     """
@@ -56,7 +56,7 @@ class Mount:
 
 
 class MountTree:
-    """All mounts, in the order of mountinfo: a mount stands after the one it is mounted on."""
+    """All mounts, in the order of mountinfo: a mount comes after the one it is mounted on."""
 
     __slots__ = ("_by_identifier", "_children", "mounts")
 
@@ -70,9 +70,9 @@ class MountTree:
                 self._children.setdefault(mount.parent, []).append(mount)
 
     def is_reachable(self, mount: Mount) -> bool:
-        """Tell whether the mount's path leads to it, and not to another one mounted on top.
+        """Return whether the mount's path leads to it, and not to a mount on top of it.
 
-        No path is walked to find out: what covers the mount may be a network filesystem that hangs.
+        No path is walked, because the mount on top may be a network filesystem that hangs.
         """
         if any(child.point == mount.point for child in self._children.get(mount.identifier, ())):
             return False
@@ -98,8 +98,8 @@ class Filesystem:
 
     device: its number in mountinfo. numbers: every st_dev that its files are known to have.
     blocks: numbers of the block devices that it is directly on (several for a btrfs of several
-    devices, none where they could not be found out). mounts: where it is mounted, the most telling
-    place first. position: of its oldest mount among all mounts.
+    devices, none if they are unknown). mounts: where it is mounted, the most
+    representative one first. position: of its oldest mount among all mounts.
     """
 
     __slots__ = ("blocks", "device", "mounts", "numbers", "position", "read_only", "type")
@@ -115,12 +115,12 @@ class Filesystem:
 
     @property
     def point(self) -> str:
-        """The most telling mount point."""
+        """The most representative mount point."""
         return self.mounts[0].point
 
 
 def read_mounts(root: str = "") -> list[Mount]:
-    """Read the mounts of this process. `root` is put before /proc. Raises OSError."""
+    """Read the mounts of this process. `root`: prefix of /proc. Raises OSError."""
     with open(root + "/proc/self/mountinfo", "rb") as file:
         content = file.read()
     # Not splitlines(): a carriage return in a name is not escaped.
@@ -130,14 +130,14 @@ def read_mounts(root: str = "") -> list[Mount]:
 def mount_identifier(descriptor: int) -> int:
     """Return the number of the mount that an open file was reached by, see proc(5) fdinfo.
 
-    Raises OSError; ENOENT also where the kernel does not tell.
+    Raises OSError; ENOENT if the kernel does not show it.
     """
     with open(f"/proc/self/fdinfo/{descriptor}", "rb") as file:
         for line in file:
             name, _, value = line.partition(b":")
             if name == b"mnt_id":
                 return int(value)
-    raise OSError(errno.ENOENT, "the kernel does not tell the mount of an open file")
+    raise OSError(errno.ENOENT, "the kernel does not show the mount of an open file")
 
 
 def local_filesystems(mounts: Iterable[Mount], topology: Topology) -> list[Filesystem]:
@@ -157,7 +157,7 @@ def local_filesystems(mounts: Iterable[Mount], topology: Topology) -> list[Files
 
 
 def telling(mount: Mount) -> tuple[bool, bool, int, str]:
-    """What to sort mounts by, so that the one that says most of its filesystem comes first."""
+    """Sort key of mounts: the one that represents its filesystem best comes first."""
     return (mount.point != "/", mount.root != "/", len(mount.point), mount.point)
 
 
@@ -196,7 +196,7 @@ def _parse_mount(line: bytes) -> Mount:
 
 
 def unescape(field: bytes) -> str:
-    r"""Decode a field of mountinfo, where `\040` stands for a space, and so on."""
+    r"""Decode a field of mountinfo: `\040` is a space, and so on."""
     first, *others = field.split(b"\\")
     decoded = [first]
     for part in others:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-# The module `socket` costs 1.2 MB in the guest, nearly all of it for what is not needed here.
+# The module `socket` would take 1.2 MB in the guest.
 from _socket import AF_NETLINK, MSG_TRUNC, SOCK_CLOEXEC, SOCK_RAW, socket, timeout
 from errno import EAGAIN, EBADMSG, EMSGSIZE, ENOBUFS, ETIMEDOUT
 from struct import Struct
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from typing import Final, NoReturn, Protocol
 
     class Transport(Protocol):
-        """What of a netlink socket is used."""
+        """The methods of a netlink socket that are used."""
 
         def getsockname(self) -> tuple[int, int]: ...
         def send(self, data: bytes, /) -> int: ...
@@ -47,7 +47,7 @@ NLMSG_OVERRUN: Final = 4
 NLMSGERR_ATTR_MSG: Final = 1
 NLA_TYPE_MASK: Final = 0x3FFF
 
-# The kernel answers within the system call, unless it is out of order itself.
+# The kernel normally answers within the system call.
 _TIMEOUT_SECONDS: Final = 5
 # As large as the kernel makes the pieces of a dump.
 _RECEIVE_SIZE: Final = 32768
@@ -63,14 +63,14 @@ _nlmsgerr_size: Final = _int.size + _nlmsghdr.size
 
 
 def attribute(kind: int, value: bytes) -> bytes:
-    """Return an attribute, with what pads it to a multiple of 4 bytes."""
+    """Return an attribute, padded to a multiple of 4 bytes."""
     return _nlattr.pack(_nlattr.size + len(value), kind) + value + bytes(-len(value) % 4)
 
 
 def attributes(data: bytes, offset: int = 0) -> dict[int, bytes]:
     """Return the values of the attributes from `offset` to the end of `data`, by type.
 
-    Raises OSError(EBADMSG) where they do not fit into the data.
+    Raises OSError(EBADMSG) if they do not fit into the data.
     """
     found = {}
     end = len(data)
@@ -84,7 +84,7 @@ def attributes(data: bytes, offset: int = 0) -> dict[int, bytes]:
 
 
 def unpack(layout: Struct, data: bytes) -> tuple[int, ...]:
-    """Return the numbers that `data` begins with. Raises OSError(EBADMSG) where it is too short."""
+    """Return the numbers that `data` begins with. Raises OSError(EBADMSG) if it is too short."""
     if len(data) < layout.size:
         malformed("a message")
     return layout.unpack_from(data)
@@ -96,10 +96,10 @@ def malformed(what: str) -> NoReturn:
 
 
 def change(kind: int, flags: int, payload: bytes) -> None:
-    """Have the kernel's rtnetlink do what a message asks for.
+    """Execute a change by rtnetlink.
 
     kind: RTM_NEW... or RTM_DEL...; flags: NLM_F_CREATE and the like. Raises OSError with the
-    kernel's errno and its words, and ETIMEDOUT where it does not answer within 5 seconds.
+    kernel's errno and message; ETIMEDOUT if it does not answer within 5 seconds.
     """
     connection = _connect()
     try:
@@ -112,7 +112,7 @@ def dump(kind: int, answer: int, payload: bytes) -> list[bytes]:
     """Return the payloads of all messages with which rtnetlink answers a dump request.
 
     kind: RTM_GET..., whose dump consists of messages of the kind `answer`. A dump that was not
-    consistent is asked for again; raises OSError(EAGAIN) where it never is, otherwise as `change`.
+    consistent is repeated. Raises OSError(EAGAIN) if it never is, else as `change`.
     """
     for _ in range(_DUMP_ATTEMPTS):
         connection = _connect()
@@ -126,7 +126,7 @@ def dump(kind: int, answer: int, payload: bytes) -> list[bytes]:
                 return payloads
         finally:
             connection.close()
-    raise OSError(EAGAIN, "what the kernel lists kept changing while it was read")
+    raise OSError(EAGAIN, "the list kept changing while it was read")
 
 
 def confirm(transport: Transport, kind: int, flags: int, payload: bytes) -> None:
@@ -139,7 +139,7 @@ def confirm(transport: Transport, kind: int, flags: int, payload: bytes) -> None
 
 
 def collect(transport: Transport, kind: int, answer: int, payload: bytes) -> list[bytes] | None:
-    """Return the payloads of one dump on a fresh netlink socket, None where it is inconsistent."""
+    """Return the payloads of one dump on a fresh netlink socket, None if it is inconsistent."""
     _send(transport, kind, NLM_F_DUMP, payload)
     payloads = []
     interrupted = 0
@@ -150,7 +150,7 @@ def collect(transport: Transport, kind: int, answer: int, payload: bytes) -> lis
         elif kind_received == NLMSG_ERROR:
             _raise_for(received, flags_received, _nlmsgerr_size)
         elif kind_received == NLMSG_DONE:
-            # A dump that fails half-way tells so in its end.
+            # A dump that fails reports the error at its end.
             _raise_for(received, flags_received, _int.size)
             break
     return None if interrupted else payloads
@@ -165,7 +165,7 @@ def _connect() -> socket:
             try:
                 connection.setsockopt(SOL_NETLINK, option, 1)
             except OSError:
-                # A kernel before 4.20 lacks one: it says less, and sends more to pass over.
+                # Kernels before 4.20 lack one: fewer error texts, and more messages to skip.
                 break
     except BaseException:
         connection.close()
@@ -206,7 +206,7 @@ def _answers(transport: Transport) -> Iterator[tuple[int, int, bytes]]:
 
 
 def _raise_for(payload: bytes, flags: int, size: int) -> None:
-    """Raise the error that NLMSG_ERROR or NLMSG_DONE tells of, if it does.
+    """Raise the error of NLMSG_ERROR or NLMSG_DONE, if there is one.
 
     size: of what precedes the attributes, but for a copy of the request's payload.
     """

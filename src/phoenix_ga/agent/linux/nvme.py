@@ -1,4 +1,4 @@
-"""What an NVMe disk says of its own health: the SMART log page of the NVM Express Base Specification."""
+"""The health of an NVMe disk: the SMART log page of the NVM Express Base Specification."""
 
 from __future__ import annotations
 

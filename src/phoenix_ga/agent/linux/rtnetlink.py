@@ -82,7 +82,7 @@ class Link:
     """A network interface.
 
     flags: IFF_... bits. hardware_type: ARPHRD_... of linux/if_arp.h. hardware_address: raw, empty
-    where it has none.
+    if it has none.
     """
 
     __slots__ = ("flags", "hardware_address", "hardware_type", "index", "name")
@@ -100,7 +100,7 @@ class Address:
 
     local: the address itself, raw. peer: the other end's of a point-to-point address, else as
     `local`; the prefix length is that of `peer`. label: of an IPv4 address, mostly the name of the
-    interface; empty where there is none, and not used to make an address.
+    interface; empty if there is none, and not used to make an address.
     """
 
     __slots__ = ("family", "index", "label", "local", "peer", "prefix_length")
@@ -119,8 +119,8 @@ class Address:
 class Route:
     """A route to one next hop; one of several hops has an object for each.
 
-    Raw addresses are empty where there is none. index: of the interface, 0 where there is none.
-    gateway: IPv6 also where the destination is IPv4, in a route `via inet6`.
+    Raw addresses are empty if there is none. index: of the interface, 0 if there is none.
+    gateway: may be IPv6 for an IPv4 destination, in a route `via inet6`.
     """
 
     __slots__ = ("destination", "family", "gateway", "index", "metric", "prefix_length", "scope", "source")

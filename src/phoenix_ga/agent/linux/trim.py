@@ -1,4 +1,4 @@
-"""Telling a disk which blocks a filesystem does not use: FITRIM of linux/fs.h."""
+"""Discarding the unused blocks of a filesystem: FITRIM of linux/fs.h."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _ALL: Final = 2**64 - 1
 def trim(path: bytes, minimum: int) -> tuple[int, int]:
     """Trim the filesystem that is mounted at `path`; free runs shorter than `minimum` bytes may be left out.
 
-    Returns how many bytes were trimmed, and the minimum that the filesystem has made of it. Raises
-    OSError: ENOTTY or EOPNOTSUPP where the filesystem or its disk can't. Takes its time.
+    Returns the number of bytes trimmed, and the minimum that the filesystem used. Raises
+    OSError: ENOTTY or EOPNOTSUPP if the filesystem or its disk does not support it. May take minutes.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

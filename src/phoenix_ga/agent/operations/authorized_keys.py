@@ -30,7 +30,7 @@ _OPEN_DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _OPEN_FILE: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _MAKE_FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _LABEL: Final = "security.selinux"
-# Two changes of one file at a time would undo each other. A home that hangs keeps nobody else waiting.
+# Concurrent changes of one file would overwrite each other. One lock per user, because a home directory may hang.
 _locks: dict[int, LockType] = {}
 
 
@@ -38,7 +38,7 @@ class AuthorizedKeys:
     """The authorized_keys file of a user.
 
     Every method raises OSError, whose text names the step that failed and the path. Constructing it
-    raises OSError (ENOENT) where there is no such user.
+    raises OSError (ENOENT) if there is no such user.
     """
 
     def __init__(self, user: str) -> None:
@@ -53,7 +53,7 @@ class AuthorizedKeys:
         self._path = os.path.join(self._directory_path, _NAME)
 
     def keys(self) -> list[str]:
-        """Return the keys in the order of the file, without comments. Raises OSError; ENOENT where it is missing."""
+        """Return the keys in the order of the file, without comments. Raises OSError; ENOENT if it is missing."""
         directory = self._open_directory()
         try:
             stripped = [line.strip() for line in self._read(directory)[0]]
@@ -62,7 +62,7 @@ class AuthorizedKeys:
         return [line for line in stripped if line and not line.startswith("#")]
 
     def add(self, keys: Collection[str], *, reset: bool = False) -> None:
-        """Add the keys that are not there yet; reset: drop all that was there. Makes what is missing."""
+        """Add the keys that are missing; reset: remove all others first. Creates the directory and the file."""
         with self._lock():
             directory = self._make_directory()
             try:
@@ -83,7 +83,7 @@ class AuthorizedKeys:
                 os.close(directory)
 
     def remove(self, keys: Collection[str]) -> None:
-        """Take the keys out; those that are not there, and a file that is missing, are fine."""
+        """Remove the keys. Missing keys, or a missing file, are no error."""
         gone = {key.strip() for key in keys} - {""}
         with self._lock():
             try:
@@ -170,7 +170,7 @@ class AuthorizedKeys:
             raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
         if not stat.S_ISREG(status.st_mode):
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
-        # Whoever is to log in owns it, or it is for everyone to read: another's secrets stay where they are.
+        # Read only what the user owns or everybody can read, so that nobody else's secrets are disclosed.
         if status.st_uid != self._uid and not status.st_mode & stat.S_IROTH:
             raise OSError(errno.EACCES, os.strerror(errno.EACCES))
 
@@ -209,7 +209,7 @@ def _open_below(home: int) -> int:
     try:
         return os.open(_DIRECTORY, _OPEN_DIRECTORY | os.O_NOFOLLOW, dir_fd=home)
     except NotADirectoryError:
-        # Which is also said of a symbolic link.
+        # Also the error for a symbolic link.
         if stat.S_ISLNK(os.stat(_DIRECTORY, dir_fd=home, follow_symlinks=False).st_mode):
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP)) from None
         raise

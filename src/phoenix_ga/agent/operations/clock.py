@@ -1,4 +1,4 @@
-"""The clock of the system, and the one of the hardware, which goes on when the machine is off (rtc(4))."""
+"""The system clock, and the hardware clock, see rtc(4)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _RTC_TIME: Final = Struct("9i")
 _RTC_RD_TIME: Final = 0x80247009
 _RTC_SET_TIME: Final = 0x4024700A
 _DEVICES: Final = ("/dev/rtc", "/dev/rtc0", "/dev/misc/rtc")
-# hwclock(8): the third line says what time zone the clock of the hardware is in.
+# hwclock(8): the third line is the time zone of the hardware clock.
 _ADJTIME: Final = "/etc/adjtime"
 _HWCLOCK: Final = "/sbin/hwclock"
 # The clock of a PC begins a second half a second after it was set; others begin one at once.
@@ -44,7 +44,7 @@ def set_time(nanoseconds: int) -> None:
 def write_hardware_clock() -> None:
     """Set the clock of the hardware from that of the system, so that their seconds begin together.
 
-    Takes up to a second. Raises OSError (ENODEV where there is none).
+    Takes up to a second. Raises OSError (ENODEV if there is none).
     """
     try:
         _write_device()
@@ -54,9 +54,9 @@ def write_hardware_clock() -> None:
 
 
 def read_hardware_clock() -> None:
-    """Set the clock of the system from that of the hardware, at the moment when a second of it begins.
+    """Set the system clock from the hardware clock, at the beginning of a second.
 
-    Takes up to a second. Raises OSError (ENODEV where there is none).
+    Takes up to a second. Raises OSError (ENODEV if there is none).
     """
     try:
         seconds = _read_device()

@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 
     from phoenix_ga.agent.core.throttle import Throttle
 
-# How long a write to a FIFO or a device waits for somebody to take the data, in seconds.
+# Seconds that a write to a FIFO or a device waits for a reader.
 _WRITE_TIMEOUT: Final = 30.0
 INT64_MAX: Final = 2**63 - 1
-# Directories on the way to the one that was asked for.
+# For missing parent directories.
 _PARENT_MODE: Final = 0o755
 _DIGEST_PIECE: Final = 256 * 1024
 
 
 def encode_path(path: str) -> bytes:
-    """Return the bytes of a path. Raises UnicodeEncodeError on a surrogate that stands for no byte."""
+    """Return the bytes of a path. Raises UnicodeEncodeError on a surrogate that is not a byte."""
     return path.encode("utf-8", "surrogateescape")
 
 
@@ -40,7 +40,7 @@ def decode_path(path: bytes) -> str:
 
 
 def open_to_read(path: str) -> OpenFile:
-    """Open a file for reading, without waiting for a peer where it is a FIFO."""
+    """Open a file for reading, without waiting for the writer of a FIFO."""
     name = encode_path(path)
     fd = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     return _opened(fd, path, writable=False, made_in=b"")
@@ -63,10 +63,10 @@ def open_to_write(path: str, mode: int, replace_running: bool) -> OpenFile:
             made_in = b""
     except OSError as error:
         if error.errno == ENXIO:
-            raise OSError(ENXIO, "nobody reads this FIFO, or the device is not there", path) from None
+            raise OSError(ENXIO, "the FIFO has no reader, or the device does not exist", path) from None
         if error.errno != ETXTBSY or not replace_running:
             raise
-        # A symbolic link goes on naming the program.
+        # A symbolic link to the program stays.
         name = os.path.realpath(name)
         made_in = os.path.dirname(name)
         os.unlink(name)
@@ -75,17 +75,20 @@ def open_to_write(path: str, mode: int, replace_running: bool) -> OpenFile:
 
 
 def _opened(fd: int, path: str, writable: bool, made_in: bytes) -> OpenFile:
-    mode = os.fstat(fd).st_mode
-    if stat.S_ISDIR(mode):
+    try:
+        mode = os.fstat(fd).st_mode
+        if stat.S_ISDIR(mode):
+            raise OSError(EISDIR, os.strerror(EISDIR), path)
+        return OpenFile(fd, path, writable, stat.S_ISREG(mode), made_in)
+    except BaseException:
         os.close(fd)
-        raise OSError(EISDIR, os.strerror(EISDIR), path)
-    return OpenFile(fd, path, writable, stat.S_ISREG(mode), made_in)
+        raise
 
 
 def read(file: OpenFile, count: int) -> bytes:
     """Return at most `count` bytes; none at the end of the file.
 
-    Raises OSError (EAGAIN) where a FIFO or a device has no data now.
+    Raises OSError (EAGAIN) if a FIFO or a device has no data now.
     """
     if file.writable:
         raise OSError(EBADF, "the file is open for writing", file.path)
@@ -105,13 +108,13 @@ def write(file: OpenFile, data: bytes) -> None:
             poll.register(file.fd, select.POLLOUT)
             if not poll.poll(_WRITE_TIMEOUT * 1000):
                 taken = len(data) - len(rest)
-                raise OSError(EAGAIN, f"nobody takes the data; {taken} bytes were written", file.path) from None
+                raise OSError(EAGAIN, f"nobody reads the data; {taken} bytes were written", file.path) from None
 
 
 def close(file: OpenFile) -> None:
-    """Close a file; one that was written is on the disk afterwards.
+    """Close a file, after writing its data to the disk.
 
-    Raises OSError where it could not be brought there; the file is closed all the same.
+    Raises OSError if that failed; the file is closed nevertheless.
     """
     try:
         if file.writable and file.regular:
@@ -123,12 +126,12 @@ def close(file: OpenFile) -> None:
 
 
 def sync_directory(path: bytes) -> None:
-    """Bring the entries of a directory to the disk."""
+    """Write the entries of a directory to the disk."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(fd)
     except OSError as error:
-        # Some filesystems have nothing to sync in a directory.
+        # Some filesystems do not support it.
         if error.errno != EINVAL:
             raise
     finally:
@@ -141,7 +144,7 @@ def digest(path: str, algorithm: str, throttle: Throttle, length: int = INT64_MA
     algorithm: `md5` or `sha256`. Raises OSError (EINVAL) on a FIFO, a socket or a character device,
     which may have no end.
     """
-    # Needs sockets, which an agent that computes no digest does without.
+    # Loads the kernel's hash sockets only if needed.
     from phoenix_ga.agent.operations.digest import ThrottledDigest
 
     name = encode_path(path)
@@ -151,7 +154,7 @@ def digest(path: str, algorithm: str, throttle: Throttle, length: int = INT64_MA
         if stat.S_ISDIR(mode):
             raise OSError(EISDIR, os.strerror(EISDIR), path)
         if not (stat.S_ISREG(mode) or stat.S_ISBLK(mode)):
-            raise OSError(EINVAL, "it is no regular file and no block device", path)
+            raise OSError(EINVAL, "not a regular file or a block device", path)
         computed = ThrottledDigest(algorithm, throttle)
         piece = bytearray(_DIGEST_PIECE)
         while length and (size := os.readv(fd, [memoryview(piece)[:length]])):
@@ -168,12 +171,12 @@ def change_mode(path: str, permissions: int) -> None:
 
 
 def status(path: str, follow: bool = False) -> os.stat_result:
-    """Return what lstat(2) tells, or stat(2) where symbolic links are to be followed."""
+    """Return the result of lstat(2), or of stat(2) to follow symbolic links."""
     return os.stat(encode_path(path), follow_symlinks=follow)
 
 
 def link_target(path: str) -> str:
-    """Return what a symbolic link holds; empty where it went away or can't be read."""
+    """Return the target of a symbolic link; empty if it cannot be read."""
     try:
         return decode_path(os.readlink(encode_path(path)))
     except OSError:
@@ -181,15 +184,18 @@ def link_target(path: str) -> str:
 
 
 def base_name(path: str) -> str:
-    """Return the last part of a path, whatever slashes it ends in; of the root, `/`."""
+    """Return the last part of a path, without trailing slashes; `/` for the root."""
     return path.rstrip("/").rpartition("/")[2] or path[:1]
 
 
 def make_directory(path: str, permissions: int, parents: bool) -> None:
-    """Make a directory with permissions `permissions`.
+    """Create a directory.
 
-    parents: make the parents that it lacks as well, and take a directory that is there.
-    Raises OSError (EEXIST) where the path is there; with `parents` only if it is no directory.
+    Args:
+        parents: Create missing parents too, and accept an existing directory.
+
+    Raises:
+        OSError: EEXIST if the path exists; with `parents`, if it is not a directory.
     """
     name = encode_path(path)
     if not parents:
@@ -215,22 +221,22 @@ def _make_one(name: bytes, mode: int) -> None:
         os.mkdir(name, mode)
     except FileExistsError:
         if not os.path.isdir(name):
-            raise OSError(EEXIST, "it is there, and no directory", name) from None
+            raise OSError(EEXIST, "it exists, and is not a directory", name) from None
         return
     _set_special_bits(name, mode)
 
 
 def _set_special_bits(name: bytes, mode: int) -> None:
     if mode & 0o7000:
-        # mkdir(2) leaves out the set-ID bits.
+        # mkdir(2) ignores the set-ID bits.
         os.chmod(name, mode)
 
 
 def list_directory(path: str, count: int, limit: int) -> Iterator[tuple[str, os.stat_result]]:
     """Yield name and lstat(2) of at most `count` entries (0 or less: all), in the filesystem's order.
 
-    Of an entry that can't be looked at, only its inode and type are told; all else is 0.
-    Raises OSError (E2BIG) where that would be more than `limit`.
+    If an entry cannot be examined, only its inode and type are known; the rest is 0.
+    Raises OSError (E2BIG) if there are more than `limit`.
     """
     found = 0
     with os.scandir(encode_path(path)) as entries:
@@ -244,7 +250,7 @@ def list_directory(path: str, count: int, limit: int) -> Iterator[tuple[str, os.
             except FileNotFoundError:
                 continue
             except OSError:
-                # Such as a FUSE mount of a user, which not even root may look at.
+                # Such as the FUSE mount of a user, to which not even root has access.
                 status = _unknown_status(entry)
             found += 1
             yield decode_path(entry.name), status

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class OpenFile:
-    """A file that a client has open. path: as it was asked for. writable: it was opened to write."""
+    """An open file. path: as requested by the client. writable: opened for writing."""
 
     __slots__ = ("fd", "made_in", "path", "regular", "writable")
 
@@ -22,34 +22,34 @@ class OpenFile:
         self.path = path
         self.writable = writable
         self.regular = regular
-        # The directory that has a new entry, which must reach the disk with the file.
+        # The directory that has a new entry, which is synced with the file.
         self.made_in = made_in
 
 
 class Handles:
     """The files that clients have open, by handle. May be used from any thread.
 
-    limit: how many at once.
+    limit: maximum number of open files.
     """
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self._lock = allocate_lock()
         self._files: dict[int, OpenFile] = {}
-        # A handle of an agent that was restarted should not mean another file of this one.
+        # Random, so that a handle of an earlier agent does not mean a file of this one.
         self._last = int.from_bytes(urandom(2), "big") << 14
 
     def add(self, open_it: Callable[[], OpenFile]) -> int:
-        """Return the handle of the file that `open_it` opens, called where there is room for it only.
+        """Open a file by `open_it`, if the limit is not reached; return its handle.
 
-        Raises OSError (EMFILE) where there is none.
+        Raises OSError (EMFILE) if it is.
         """
         with self._lock:
             if len(self._files) >= self.limit:
                 raise OSError(EMFILE, f"{self.limit} files are open, which is the limit; close some with file-close")
             self._last += 1
             handle = self._last
-            # Takes the place while the lock is free, since opening may take its time.
+            # Reserves the slot. The lock is not held while the file is opened, which may block.
             self._files[handle] = _OPENING
         try:
             file = open_it()
@@ -60,14 +60,14 @@ class Handles:
         return handle
 
     def get(self, handle: int) -> OpenFile:
-        """Return the file. Raises OSError (EBADF) where the handle is not open."""
+        """Return the file. Raises OSError (EBADF) if the handle is not open."""
         file = self._files.get(handle, _OPENING)
         if file is _OPENING:
             raise OSError(EBADF, f"handle {handle} is not open")
         return file
 
     def remove(self, handle: int) -> OpenFile:
-        """Forget the handle and return its file. Raises OSError (EBADF)."""
+        """Remove the handle; return its file. Raises OSError (EBADF)."""
         file = self.get(handle)
         del self._files[handle]
         return file

@@ -1,4 +1,4 @@
-"""What the system calls itself: its release, its name, its time zone."""
+"""The identity of the system: OS release, host name, time zone."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ENDS: Final = " \t;"
 
 
 def os_release(paths: tuple[str, ...] = _RELEASE_FILES) -> dict[str, str]:
-    """Return the variables of the first of the files that is there; none where none is."""
+    """Return the variables of the first file that exists; empty if none does."""
     for path in paths:
         try:
             with open(path, encoding="utf-8", errors="surrogateescape") as file:
@@ -30,7 +30,7 @@ def os_release(paths: tuple[str, ...] = _RELEASE_FILES) -> dict[str, str]:
 
 
 def unquote(value: str) -> str:
-    """Return what a value of a shell variable means: the first word, without its quotes."""
+    """Return the value of a shell variable: the first word, without quotes."""
     found = []
     quote = ""
     rest = iter(value)
@@ -59,7 +59,7 @@ def host_name() -> str:
 
 
 def time_zone() -> tuple[str, int]:
-    """Return the abbreviation of the time zone, and how many seconds it is east of UTC now."""
+    """Return the abbreviation of the time zone, and its current offset east of UTC in seconds."""
     # It may have been changed since the agent was started.
     time.tzset()
     now = time.localtime()

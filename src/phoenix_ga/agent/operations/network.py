@@ -1,4 +1,4 @@
-"""What the agent does with the network: interfaces, their addresses, and the main routing table.
+"""The network configuration: interfaces, their addresses, and the main routing table.
 
 Every function raises OSError with the errno of the kernel and a text that names what it was about;
 EINVAL for text that is no address and ENODEV for an interface that is not there.
@@ -41,7 +41,7 @@ _SHOWN_MAX: Final = 100
 class Address:
     """An address of an interface: `ip`, as text, and the length of its prefix.
 
-    label: the name that it goes by, such as `eth0:1`; mostly that of the interface.
+    label: such as `eth0:1`; usually the name of the interface.
     """
 
     __slots__ = ("ip", "label", "prefix_length")
@@ -55,7 +55,7 @@ class Address:
 class Interface:
     """A network interface.
 
-    hardware_address: such as `52:54:00:12:34:56`, empty where it has none. flags: words out of
+    hardware_address: such as `52:54:00:12:34:56`, empty if it has none. flags: words out of
     `up`, `broadcast`, `loopback`, `pointtopoint`, `multicast`.
     """
 
@@ -72,9 +72,9 @@ class Interface:
 class Route:
     """A route of the main table to one next hop.
 
-    interface: its name, empty where the route has none. destination: address of the network, whose
+    interface: its name, empty if the route has none. destination: address of the network, whose
     prefix length is 0 in a default route. source: the address preferred to send from. Texts are
-    empty where not set. scope: RT_SCOPE_... of rtnetlink(7). metric: less is preferred.
+    empty if not set. scope: RT_SCOPE_... of rtnetlink(7). metric: less is preferred.
     """
 
     __slots__ = ("destination", "family", "gateway", "interface", "metric", "prefix_length", "scope", "source")
@@ -127,7 +127,7 @@ def interfaces() -> list[Interface]:
 def add_address(ip: str, interface: str) -> None:
     """Add an address with its prefix length, such as `192.0.2.10/24`, as `ip address add` does.
 
-    IPv4 gets the broadcast address of its network where that has one. Raises EEXIST where the
+    IPv4 gets the broadcast address of its network if that has one. Raises EEXIST if the
     interface has the address.
     """
     try:
@@ -145,7 +145,7 @@ def add_address(ip: str, interface: str) -> None:
 
 
 def remove_address(ip: str, interface: str) -> None:
-    """Remove an address as `interfaces` lists it. Raises EADDRNOTAVAIL where there is no such address."""
+    """Remove an address as `interfaces` lists it. Raises EADDRNOTAVAIL if there is no such address."""
     try:
         address = _interface_address(ip, interface)
         try:
@@ -213,7 +213,7 @@ def add_route(interface: str, destination: str, *, source: str = "", gateway: st
 
     destination: prefix, address, or `default`, which is of the family of the gateway or the source,
     else IPv4. source, gateway: empty for none. scope: taken as it is, RT_SCOPE_... of rtnetlink(7);
-    IPv6 has none. Raises EEXIST where there is such a route, ENETUNREACH where the gateway is not on
+    IPv6 has none. Raises EEXIST if there is such a route, ENETUNREACH if the gateway is not on
     a link.
     """
     try:
@@ -225,7 +225,7 @@ def add_route(interface: str, destination: str, *, source: str = "", gateway: st
 def delete_route(interface: str, destination: str, *, source: str = "", gateway: str = "", scope: int = 0) -> None:
     """Delete a route of the main table that has all that is given, the scope included.
 
-    Arguments as `add_route`. Raises ESRCH where there is no such route.
+    Arguments as `add_route`. Raises ESRCH if there is no such route.
     """
     try:
         rtnetlink.delete_route(_route(interface, destination, source, gateway, scope))
@@ -237,11 +237,11 @@ def delete_route(interface: str, destination: str, *, source: str = "", gateway:
 
 
 def parse_address(text: str) -> tuple[int, bytes]:
-    """Return family and raw address. Raises EINVAL where `text` is no IPv4 or IPv6 address."""
+    """Return family and raw address. Raises EINVAL if `text` is not an IPv4 or IPv6 address."""
     family = AF_INET6 if ":" in text else AF_INET
     try:
         return family, inet_pton(family, text)
-    # ValueError: NUL, or what UTF-8 can't express.
+    # ValueError: NUL, or a lone surrogate.
     except (OSError, ValueError):
         raise OSError(EINVAL, f"{_shown(text)} is no IPv4 or IPv6 address") from None
 
@@ -249,7 +249,7 @@ def parse_address(text: str) -> tuple[int, bytes]:
 def parse_prefix(text: str) -> tuple[int, bytes, int]:
     """Return family, raw address and prefix length of `ADDRESS/LENGTH`; the address is kept whole.
 
-    Without a length it is that of the whole address. Raises EINVAL where `text` is no such thing.
+    Without a length it is that of the whole address. Raises EINVAL if `text` is malformed.
     """
     address, slash, length = text.partition("/")
     family, raw = parse_address(address)
@@ -310,7 +310,7 @@ def _address_of_family(text: str, family: int, what: str) -> bytes:
 def _interface_index(name: str) -> int:
     try:
         return if_nametoindex(name)
-    # Its own OSError has no errno; ValueError: NUL, or what the filesystem's encoding can't express.
+    # Its OSError has no errno; ValueError: NUL, or a lone surrogate.
     except (OSError, ValueError):
         raise OSError(ENODEV, "there is no such interface") from None
 
@@ -324,7 +324,7 @@ def _interface_name(index: int) -> str:
 
 
 def _hardware_address(link: rtnetlink.Link) -> str:
-    # The loopback's is all zero.
+    # That of the loopback interface is zero.
     if link.hardware_type in _TUNNELS or not any(link.hardware_address):
         return ""
     return link.hardware_address.hex(":")
@@ -351,7 +351,7 @@ def _width(family: int) -> int:
 
 
 def _shown(text: str) -> str:
-    """Return the beginning of what a client sent, fit for an error text."""
+    """Return the beginning of a client's text, for an error message."""
     return repr(text[:_SHOWN_MAX])
 
 

@@ -18,14 +18,14 @@ _ID_MAX: Final = 2**32 - 2
 
 
 class Names:
-    """Tells the names of numeric owners. Each number is looked up once."""
+    """Looks up the names of numeric owners, each once."""
 
     def __init__(self) -> None:
         self._users: dict[int, str] = {}
         self._groups: dict[int, str] = {}
 
     def user(self, uid: int) -> str:
-        """Return the name of a user, empty where there is none."""
+        """Return the name of a user, empty if there is none."""
         if uid not in self._users:
             try:
                 self._users[uid] = pwd.getpwuid(uid).pw_name
@@ -34,7 +34,7 @@ class Names:
         return self._users[uid]
 
     def group(self, gid: int) -> str:
-        """Return the name of a group, empty where there is none."""
+        """Return the name of a group, empty if there is none."""
         if gid not in self._groups:
             try:
                 self._groups[gid] = grp.getgrgid(gid).gr_name
@@ -52,7 +52,7 @@ def change_owner(path: str, uid: int, gid: int, user: str, group: str) -> None:
 
 
 def user_id(name: str) -> int:
-    """Return the number of a user. Raises OSError (EINVAL) where there is none of this name."""
+    """Return the number of a user. Raises OSError (EINVAL) if there is none of this name."""
     try:
         return pwd.getpwnam(name).pw_uid
     except (KeyError, UnicodeEncodeError):
@@ -60,7 +60,7 @@ def user_id(name: str) -> int:
 
 
 def group_id(name: str) -> int:
-    """Return the number of a group. Raises OSError (EINVAL) where there is none of this name."""
+    """Return the number of a group. Raises OSError (EINVAL) if there is none of this name."""
     try:
         return grp.getgrnam(name).gr_gid
     except (KeyError, UnicodeEncodeError):

@@ -1,4 +1,4 @@
-"""Setting passwords, by chpasswd(8) of the guest: it knows where they are kept, and in which form."""
+"""Setting passwords by chpasswd(8), which knows where and how the guest stores them."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
 
 # Bytes; PAM takes no longer ones (PAM_MAX_RESP_SIZE).
 LENGTH_MAX: Final = 512
-# Where chpasswd is looked for, after PATH, in which the directories of root may be missing.
+# Searched after PATH, which may lack the directories for root.
 SEARCH_PATH: Final = "/usr/sbin:/sbin:/usr/bin:/bin"
 
 
 def set_password(user: str, password: bytes, *, encrypted: bool) -> None:
-    """Set the password of a user; encrypted: it is one already, see crypt(5).
+    """Set the password of a user. encrypted: it is a hash, see crypt(5).
 
-    Raises OSError: EINVAL where the name or the password holds what chpasswd can't take, ENOENT where there
-    is no chpasswd, EPERM where it refused.
+    Raises OSError: EINVAL if the name or the password contains a character that chpasswd cannot
+    accept, ENOENT if there is no chpasswd, EPERM if it failed.
     """
     if b"\n" in password or b"\0" in password:
         raise OSError(errno.EINVAL, "forbidden characters in raw password")
@@ -35,7 +35,7 @@ def set_password(user: str, password: bytes, *, encrypted: bool) -> None:
         process = spawn_bare("chpasswd", ["-e"] if encrypted else [], [f"PATH={path}"], True, "none", ())
     except FileNotFoundError:
         raise OSError(errno.ENOENT, "cannot find 'passwd' program in PATH") from None
-    # It fits into the pipe. Whatever chpasswd thinks of it, its exit status tells.
+    # It fits into the pipe. If chpasswd does not read it, its exit status says so.
     try:
         os.write(process.stdin, line)
     except BrokenPipeError:

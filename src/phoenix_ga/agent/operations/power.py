@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 _SYSTEMD: Final = "/run/systemd/system"
 _STATE: Final = "/sys/power/state"
-# For each way to end: the program that does nothing else, and the option of shutdown(8).
+# For each mode: the program for it, and the option of shutdown(8).
 _ENDS: Final = {
     "powerdown": ("/sbin/poweroff", "-P"),
     "halt": ("/sbin/halt", "-H"),
@@ -29,9 +29,9 @@ _SLEEPS: Final = {
 
 
 def shut_down(mode: str) -> None:
-    """End what runs, and switch off (`powerdown`), stop (`halt`) or start anew (`reboot`).
+    """Shut down: switch off (`powerdown`), stop (`halt`) or restart (`reboot`).
 
-    Raises ValueError for another mode, and OSError where no program could begin it.
+    Raises ValueError for another mode, OSError if no program could start it.
     """
     if mode not in _ENDS:
         raise ValueError(mode)
@@ -42,9 +42,9 @@ def shut_down(mode: str) -> None:
 
 
 def sleep(mode: str, root: str = "") -> None:
-    """Sleep with what is in memory on the disk (`disk`), in memory (`ram`) or both (`hybrid`).
+    """Suspend to disk (`disk`), to RAM (`ram`) or both (`hybrid`).
 
-    root: what is put before the paths (for tests). Raises OSError, ENOTSUP where the system has no such way.
+    root: prefix of the paths, for tests. Raises OSError; ENOTSUP if the mode is not supported.
     """
     verb, program, word = _SLEEPS[mode]
     if os.path.isdir(root + _SYSTEMD) and run_to_end(["systemctl", verb]) == 0:

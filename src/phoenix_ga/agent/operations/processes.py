@@ -5,9 +5,10 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import pwd
 import termios
 from struct import Struct
+
+from phoenix_ga.agent.operations.account import Account
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,32 +19,33 @@ else:
     # The module `signal` would load `enum`.
     import _signal as signal
 
-_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _TERM: Final = "xterm-256color"
-# Where a program is searched whose environment has no PATH, by an agent that has none.
+# The PATH for a program if neither its environment nor the agent's has one.
 _BARE_PATH: Final = b"/bin:/usr/bin"
 _SHELL: Final = b"/bin/sh"
-# Meant for the agent alone.
+# These are for the agent only.
 _OWN_VARIABLES: Final = (
     b"MALLOC_ARENA_MAX",
     b"MALLOC_MMAP_THRESHOLD_",
     b"MALLOC_TRIM_THRESHOLD_",
     b"MALLOC_TOP_PAD_",
 )
-# How often a process is started anew, since its number is taken.
+# How often a process is started again because its process ID is in use.
 _ATTEMPTS: Final = 1000
 _UMASK: Final = 0o022
 _FIRST_ERROR_WINS: Final = (errno.ENOENT, errno.ENOTDIR)
-# What Python ignores, and children should not.
+# Python ignores these; children must not.
 _IGNORED: Final = (signal.SIGPIPE, signal.SIGXFSZ)
 _WINSIZE: Final = Struct("HHHH")  # struct winsize of ioctl_tty(2): rows, columns, and two unused
 
 
-class Spawned:
+class ChildProcess:
     """A process that was started.
 
-    pid: also its process group. stdin, stdout, stderr: our ends, non-blocking, -1 for one that is not
-    there; with a terminal, the first two are its master side, and there is no stderr.
+    Attributes:
+        pid: also its process group.
+        stdin, stdout, stderr: our ends of the pipes, non-blocking; -1 if there is none. With a terminal, the
+            first two are its master side, and there is no stderr.
     """
 
     __slots__ = ("pid", "stderr", "stdin", "stdout")
@@ -55,57 +57,24 @@ class Spawned:
         self.stderr = stderr
 
 
-class Account:
-    """Whom a process runs as, from the user database of the guest (passwd(5)).
-
-    user: a name or a number; empty: whoever the agent runs as. Raises OSError (ENOENT) where there is
-    no such user.
-    """
-
-    def __init__(self, user: str) -> None:
-        try:
-            if not user:
-                entry = pwd.getpwuid(os.geteuid())
-            elif user.isdecimal():
-                entry = pwd.getpwuid(int(user))
-            else:
-                entry = pwd.getpwnam(user)
-        except (KeyError, OverflowError):
-            raise OSError(errno.ENOENT, f"there is no user {user!r}") from None
-        self.name = entry.pw_name
-        self.uid = entry.pw_uid
-        self.gid = entry.pw_gid
-        self.home = entry.pw_dir
-        self.shell = entry.pw_shell or "/bin/sh"
-        self.changes = bool(user)
-        self.groups = os.getgrouplist(self.name, self.gid) if self.changes else []
-
-    def environment(self) -> dict[str, str]:
-        """Return what login(1) would set."""
-        return {
-            "HOME": self.home,
-            "LOGNAME": self.name,
-            "PATH": _PATH,
-            "SHELL": self.shell,
-            "USER": self.name,
-        }
-
-
 def spawn(
     argv: Sequence[str],
     environment: Mapping[str, str],
     user: str = "",
     directory: str = "",
     terminal: tuple[int, int] | None = None,
-) -> Spawned:
-    """Start a program and return when it runs.
+) -> ChildProcess:
+    """Start a program; return once it has been executed.
 
-    argv: the program, searched in PATH where it has no slash, and its arguments; none: the login
-    shell of the user. environment: added to that of the user. directory: empty for the user's home.
-    terminal: rows and columns of a pseudo-terminal; None for three pipes.
+    Args:
+        argv: the program, looked up in PATH if it has no slash, and its arguments; empty for the login shell.
+        environment: added to that of the user.
+        directory: the working directory; empty for the user's home.
+        terminal: rows and columns of a pseudo-terminal; None for three pipes.
 
-    Raises OSError: what execve(2) or chdir(2) said, ENOENT where there is no such user, EPERM where
-    the agent may not become that user.
+    Raises:
+        OSError: as execve(2) or chdir(2); ENOENT if there is no such user; EPERM if the agent may not change
+            to that user.
     """
     account = Account(user)
     variables = account.environment()
@@ -116,14 +85,14 @@ def spawn(
     arguments = [_encode(word) for word in argv] or [_encode("-" + shell)]
     programs = [_encode(account.shell)] if not argv else _candidates(arguments[0], _encode(variables["PATH"]))
     variables_encoded = {_encode(name): _encode(value) for name, value in variables.items()}
-    place = _encode(directory or account.home)
-    # Where home is not there, a program that did not ask for it runs all the same.
+    working_directory = _encode(directory or account.home)
+    # A missing home directory is no error, unless it was asked for.
     fallback = b"" if directory else b"/"
     ours, theirs = _make_terminal(terminal) if terminal is not None else _make_pipes()
 
     def become(report: int) -> None:
         program = _Program(programs, arguments, variables_encoded)
-        _become(program, account, place, fallback, theirs, report)
+        _become(program, account, working_directory, fallback, theirs, report)
 
     try:
         pid = _start(become)
@@ -135,7 +104,7 @@ def spawn(
         raise
     finally:
         _close(theirs)
-    return Spawned(pid, ours[0], ours[1], ours[2] if terminal is None else -1)
+    return ChildProcess(pid, ours[0], ours[1], ours[2] if terminal is None else -1)
 
 
 def spawn_bare(
@@ -146,15 +115,20 @@ def spawn_bare(
     captures: str,
     taken: Container[int],
     directory: str = ".",
-) -> Spawned:
-    """Start a program, in the agent's own directory where no other is named, and return when it runs.
+) -> ChildProcess:
+    """Start a program with exactly this environment; return once it has been executed.
 
-    path: searched in PATH where it has no slash. environment: all of its variables, each NAME=VALUE;
-    None for the agent's own. feeds: it has a pipe for stdin. captures: "stdout", "stderr",
-    "separated" (both), "merged" (one pipe, that of stdout, for both) or "none". All else is
-    /dev/null. taken: process IDs that it must not have.
+    Args:
+        path: looked up in PATH if it has no slash.
+        environment: all variables, each NAME=VALUE; None for the agent's own.
+        feeds: give it a pipe for stdin.
+        captures: which outputs are pipes: "stdout", "stderr", "separated" (both), "merged" (both, into the
+            pipe of stdout) or "none". The others are /dev/null.
+        taken: process IDs that it must not get.
+        directory: the working directory; by default, the agent's.
 
-    Raises OSError: with `path` as its file name, what execve(2) said.
+    Raises:
+        OSError: as execve(2), with `path` as the file name.
     """
     if not path:
         raise OSError(errno.ENOENT, os.strerror(errno.ENOENT), path)
@@ -188,16 +162,16 @@ def spawn_bare(
         raise
     finally:
         _close([fd for fd in theirs if fd >= 0])
-    return Spawned(pid, *ours)
+    return ChildProcess(pid, *ours)
 
 
 def set_terminal_size(fd: int, rows: int, columns: int) -> None:
-    """Tell a pseudo-terminal how large its window is; the foreground processes get SIGWINCH."""
+    """Set the window size of a pseudo-terminal; the foreground processes get SIGWINCH."""
     fcntl.ioctl(fd, termios.TIOCSWINSZ, _WINSIZE.pack(rows, columns, 0, 0))
 
 
 class _Program:
-    """What execve(2) takes. paths: to be tried in turn. by_shell: it may be a script that does not say so."""
+    """Arguments of execve(2). paths: tried in turn. by_shell: run a file without `#!` by the shell, as execvp(3)."""
 
     __slots__ = ("arguments", "by_shell", "environment", "paths")
 
@@ -215,7 +189,7 @@ class _Program:
 
 
 class _StepError(OSError):
-    """A child did not become its program. step: where it failed."""
+    """A child could not execute its program. step: what failed."""
 
     step = ""
 
@@ -225,7 +199,7 @@ def _own_environment() -> dict[bytes, bytes]:
 
 
 def _parse_environment(variables: Sequence[str]) -> dict[bytes, bytes]:
-    """Return the variables by name: the last of each, as shells take them, and none without a name or a value."""
+    """Return the variables by name: the last of each, as shells do; those without a name or `=` are dropped."""
     by_name = {}
     for variable in variables:
         name, assigned, value = _encode(variable).partition(b"=")
@@ -235,11 +209,11 @@ def _parse_environment(variables: Sequence[str]) -> dict[bytes, bytes]:
 
 
 def _start(become: Callable[[int], None]) -> int:
-    """Return the process ID of a child that has become its program. Raises _StepError, and OSError."""
+    """Fork, and return the process ID once the child has executed its program. Raises _StepError, OSError."""
     for _ in range(_ATTEMPTS):
         report_read, report_write = os.pipe2(os.O_CLOEXEC)
         try:
-            # A signal that comes to the child before its program runs would be taken for one of ours.
+            # A signal to the child before it executes its program would be written to our wake-up pipe.
             mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
             try:
                 pid = os.fork()
@@ -264,7 +238,7 @@ def _start(become: Callable[[int], None]) -> int:
             error = _StepError(int(number), os.strerror(int(number)))
             error.step = step
             raise error
-    raise OSError(errno.EAGAIN, "all process numbers are taken")
+    raise OSError(errno.EAGAIN, "all process IDs are in use")
 
 
 def _encode(text: str) -> bytes:
@@ -315,7 +289,7 @@ def _become(
     report: int,
     taken: Container[int] = (),
 ) -> None:
-    """In the child: turn into the program, or report why not. Never returns."""
+    """In the child: execute the program, or report why not. Never returns."""
     step = b"number"
     try:
         if os.getpid() in taken:
@@ -330,6 +304,9 @@ def _become(
         os.umask(_UMASK)
         step = b"user"
         if account is not None and account.changes:
+            # Else the program could not open its own /dev/stderr or its terminal.
+            for number in range(3):
+                os.fchown(number, account.uid, -1)
             os.setgroups(account.groups)
             os.setresgid(account.gid, account.gid, account.gid)
             os.setresuid(account.uid, account.uid, account.uid)
@@ -354,7 +331,7 @@ def _become(
 
 
 def _be_killable() -> None:
-    # The agent itself should survive a lack of memory, but not what it runs for others.
+    # The agent is protected from the OOM killer; the programs that it runs are not.
     try:
         fd = os.open("/proc/self/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
         os.write(fd, b"0")
@@ -364,7 +341,7 @@ def _be_killable() -> None:
 
 
 def _execute(program: _Program) -> None:
-    """Replace this process by the first of the paths that can be run. Raises OSError."""
+    """Execute the first of the paths that can be executed. Raises OSError."""
     problem = OSError(errno.ENOENT, "")
     for path in program.paths:
         try:

@@ -18,7 +18,7 @@ _STATISTICS: Final = ("user", "nice", "system", "idle", "iowait", "irq", "softir
 
 
 class Part:
-    """A processor, or a block of memory. number: its own. online: it is used. removable: that can be changed."""
+    """A processor or memory block. online: in use. removable: that can be changed."""
 
     __slots__ = ("number", "online", "removable")
 
@@ -40,7 +40,7 @@ def _processor(number: int, root: str) -> Part:
 
 
 def set_processor(number: int, online: bool, root: str = "") -> None:
-    """Put a processor in or out. Raises OSError: ENOENT where there is none, EINVAL where it has to stay."""
+    """Set a processor online or offline. Raises OSError: ENOENT if there is none, EINVAL if it cannot be changed."""
     directory = f"{root}{_PROCESSORS}/cpu{number}"
     if not os.path.isdir(directory):
         raise OSError(ENOENT, f'open("{_PROCESSORS}/cpu{number}/"): {os.strerror(ENOENT)}')
@@ -53,24 +53,24 @@ def set_processor(number: int, online: bool, root: str = "") -> None:
 
 
 def memory_blocks(root: str = "") -> list[Part]:
-    """Return all blocks of memory; none where the kernel has none to tell of."""
+    """Return all memory blocks; empty if the kernel does not list them."""
     return [_memory_block(number, root) for number in _numbers(root + _MEMORY, "memory")]
 
 
 def _memory_block(number: int, root: str) -> Part:
     directory = f"{root}{_MEMORY}/memory{number}"
     state = _read(f"{directory}/state")
-    # A kernel that does not tell the state can't change it either.
+    # A kernel that does not show the state cannot change it.
     return Part(number, state in {"online", None}, state is not None and _read(f"{directory}/removable") != "0")
 
 
 def has_memory_block(number: int, root: str = "") -> bool:
-    """Tell whether there is such a block."""
+    """Return whether the block exists."""
     return os.path.isdir(f"{root}{_MEMORY}/memory{number}")
 
 
 def set_memory_block(number: int, online: bool, root: str = "") -> None:
-    """Put a block of memory in or out. Raises OSError, FileNotFoundError where there is no way to."""
+    """Set a memory block online or offline. Raises OSError; FileNotFoundError if that is not supported."""
     if _memory_block(number, root).online != online:
         _write(f"{root}{_MEMORY}/memory{number}/state", "online" if online else "offline")
 
@@ -116,7 +116,7 @@ def _read(path: str) -> str | None:
 
 
 def _write(path: str, text: str) -> None:
-    # Unbuffered, so that it is this call that fails where the kernel refuses.
+    # Unbuffered, so that write() itself fails if the kernel refuses.
     fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
     try:
         os.write(fd, text.encode())

@@ -1,4 +1,4 @@
-"""Running a program of the system to its end, for what it does and not for what it says."""
+"""Running a program of the system to its end, without its output."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ if TYPE_CHECKING:
     import signal as _signal
     from typing import Final
 else:
-    # The module `signal` would bring `enum` with it.
+    # The module `signal` would load `enum`.
     import _signal
 
 _PATH: Final = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 
 
 def run_to_end(command: list[str]) -> int:
-    """Run a program, with a path or of the usual directories, and return its exit status.
+    """Run a program, by path or from the usual directories; return its exit status.
 
-    127 where it is not there, 126 where it could not be started, 128 where a signal ended it.
+    127 if it does not exist, 126 if it could not be started, 128 if it was killed by a signal.
     """
     name = command[0]
     paths = [name] if "/" in name else [f"{directory}/{name}" for directory in _PATH]
@@ -29,7 +29,7 @@ def run_to_end(command: list[str]) -> int:
     nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
     try:
         actions = [(os.POSIX_SPAWN_DUP2, nothing, fd) for fd in range(3)]
-        # Python ignores this signal, and what is ignored stays so in a child.
+        # Python ignores this signal, and children inherit that.
         process = os.posix_spawn(program, command, environment, file_actions=actions, setsigdef=[_signal.SIGPIPE])
     except OSError:
         return 126

@@ -1,7 +1,7 @@
-"""Files in which clients read, write and seek, by handles that no restart of the agent uses twice.
+"""Files that clients read, write and seek, by handles that are unique across restarts of the agent.
 
-They behave as files of C's stdio do, but hold nothing back: what was written is with the kernel.
-Paths are text as in `files`. All functions raise OSError with the errno of the system call that failed.
+They behave like files of C's stdio, but without a buffer: written data is passed to the kernel at once. Paths are
+text as in `files`. All functions raise OSError with the errno of the failed system call.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _FLAGS: Final = {
 }
 READ_MODES: Final = ("r", "rb")
 WRITE_MODES: Final = ("w", "wb", "a", "ab", "r+", "rb+", "r+b", "w+", "wb+", "w+b", "a+", "ab+", "a+b")
-# Whatever the umask of the agent is.
+# Regardless of the umask.
 _NEW_FILE_MODE: Final = 0o666
 
 _STATE_FILE: Final = "qga.state"
@@ -38,14 +38,14 @@ _LAST_HANDLE: Final = 2**63 - 1
 
 
 class StateError(OSError):
-    """The number of the next handle can't be kept, so that no handle can be given."""
+    """The number of the next handle cannot be stored, so no handle can be returned."""
 
 
 class CountedHandles:
     """File descriptors by handle. May be used from any thread.
 
-    The next handle is kept in the file qga.state of `directory`, so that a handle of an agent that was
-    restarted never means another file of this one.
+    The next handle is stored in the file qga.state in `directory`, so that the handles of an earlier agent
+    never mean a file of this one.
     """
 
     def __init__(self, directory: str) -> None:
@@ -56,9 +56,11 @@ class CountedHandles:
         self._next = self._read_state()
 
     def add(self, open_it: Callable[[], int], limit: int) -> int:
-        """Return the handle of the file that `open_it` opens, called where fewer than `limit` are open.
+        """Open a file by `open_it`, if fewer than `limit` are open; return its handle.
 
-        Raises OSError (EMFILE) where there are more, StateError, and what `open_it` raises.
+        Raises:
+            OSError: EMFILE if there are too many, or as `open_it`.
+            StateError: the next handle cannot be stored.
         """
         with self._lock:
             if len(self._descriptors) + self._opening >= limit:
@@ -84,7 +86,7 @@ class CountedHandles:
         return handle
 
     def get(self, handle: int) -> int:
-        """Return the file descriptor. Raises OSError (EBADF) where the handle is not open."""
+        """Return the file descriptor. Raises OSError (EBADF) if the handle is not open."""
         descriptor = self._descriptors.get(handle)
         if descriptor is None:
             raise OSError(EBADF, f"handle '{handle}' has not been found")
@@ -126,7 +128,10 @@ class CountedHandles:
 def open_file(path: str, mode: str) -> int:
     """Open a file as fopen(3) does, without waiting for the peer of a FIFO or a device.
 
-    mode: one of READ_MODES and WRITE_MODES. A file that is made gets the permissions 0666.
+    A new file gets the permissions 0666.
+
+    Args:
+        mode: one of READ_MODES and WRITE_MODES.
     """
     name = encode_path(path)
     flags = _FLAGS[mode.replace("b", "")] | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -146,10 +151,12 @@ def open_file(path: str, mode: str) -> int:
 
 
 def read(descriptor: int, count: int) -> tuple[bytes, bool]:
-    """Return `count` bytes, or less, and whether the end was met.
+    """Return up to `count` bytes, and whether the end of the file was reached.
 
-    It is less at the end, and where a FIFO or a device has no more now. Raises OSError where there is
-    none at all, EAGAIN where there is none now.
+    Fewer are returned at the end, and if a FIFO or a device has no more at the moment.
+
+    Raises:
+        OSError: if nothing could be read; EAGAIN if nothing is available.
     """
     if not count:
         return b"", False
@@ -159,7 +166,7 @@ def read(descriptor: int, count: int) -> tuple[bytes, bool]:
         try:
             more = os.read(descriptor, count - len(data))
         except OSError:
-            # What was read must not be lost; the next read tells.
+            # What was read must not be lost; the next read reports the error.
             break
         ended = not more
         data += more
@@ -167,9 +174,10 @@ def read(descriptor: int, count: int) -> tuple[bytes, bool]:
 
 
 def write(descriptor: int, data: memoryview) -> int:
-    """Write `data`, and return how much of it: less than all where a FIFO or a device takes no more now.
+    """Write `data`; return the size written, which is smaller if a FIFO or a device takes no more at the moment.
 
-    Raises OSError, EAGAIN where it takes nothing now.
+    Raises:
+        OSError: EAGAIN if it takes nothing.
     """
     written = 0
     while written < len(data):
@@ -183,7 +191,7 @@ def write(descriptor: int, data: memoryview) -> int:
 
 
 def seek(descriptor: int, offset: int, whence: int) -> int:
-    """Move to `offset` from the begin (0), from here (1) or from the end (2), and return where that is."""
+    """Move as lseek(2) does; return the new position. whence: 0: begin, 1: current position, 2: end."""
     return os.lseek(descriptor, offset, whence)
 
 

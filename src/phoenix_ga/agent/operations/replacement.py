@@ -1,4 +1,4 @@
-"""A file that takes the place of another whole, or not at all."""
+"""Replacing a file atomically: the new one appears when it is complete and on the disk, or not at all."""
 
 from __future__ import annotations
 
@@ -17,26 +17,32 @@ if TYPE_CHECKING:
     Made = TypeVar("Made")
 
 _SUFFIX: Final = b".phoenix-part"
-# What a name may be long on all filesystems, less what a temporary one adds.
+# The longest file name on all filesystems, minus what a temporary name adds.
 _NAME_MAX: Final = 200
 _PART_CHARACTERS: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-"
 _PART_MAX: Final = 32
-# How many may be on their way to one place at once.
+# How many files may be written for one path at the same time.
 _TEMPORARY_MAX: Final = 100
 _UNSUPPORTED: Final = (EISDIR, EINVAL, ENOENT, EOPNOTSUPP)
 
 
 class Replacement:
-    """A new file on its way to `path`. Its name appears when it is whole and on the disk.
+    """A new file that replaces the one at `path` when it is committed.
 
-    Where the filesystem can (O_TMPFILE), it has no name before, so that nothing is left of it when
-    the machine stops. Where it can't, a hidden name may be left: the next one for this place removes it.
-    mode: its permissions. uid, gid: its owner, -1 for that of the file in whose place it comes, or the
-    agent's own. A symbolic link at `path` stays, and what it names is replaced. Methods raise OSError.
+    With O_TMPFILE, it has no name until then, so a crash leaves nothing behind. On filesystems without it, a
+    crash may leave a hidden file, which the next replacement of the same path removes. A symbolic link at
+    `path` stays, and its target is replaced.
 
-    part: where it is not empty, what was written is kept when the file does not get to its place,
-    beside `path` as `.NAME.PART.phoenix-part`, so that it can be continued. offset: how much of what
-    was kept is taken over, in bytes; ENODATA where there is less.
+    Args:
+        mode: permissions.
+        uid, gid: owner; -1 for that of the replaced file, or else the agent's own.
+        part: if not empty, an incomplete file is kept beside `path` as `.NAME.PART.phoenix-part`, so that it can
+            be continued. Only a regular file with one link that belongs to the agent, and that nobody else can
+            write, is continued; anything else with that name is removed.
+        offset: how many bytes of the incomplete file to keep.
+
+    Raises:
+        OSError: from every method. ENODATA if fewer than `offset` bytes were kept.
     """
 
     def __init__(self, path: str, mode: int, uid: int, gid: int, part: str = "", offset: int = 0) -> None:
@@ -50,7 +56,7 @@ class Replacement:
             if stat.S_ISDIR(old.st_mode):
                 raise OSError(EISDIR, os.strerror(EISDIR), path)
             if not stat.S_ISREG(old.st_mode):
-                raise OSError(EINVAL, "it is no regular file; file-write writes to it as it is", path)
+                raise OSError(EINVAL, "not a regular file; use file-write to write to it", path)
             uid = old.st_uid if uid < 0 else uid
             gid = old.st_gid if gid < 0 else gid
         if path.endswith("/") or not name:
@@ -58,9 +64,9 @@ class Replacement:
         self._mode = mode
         self._owner = uid, gid
         if part.strip(_PART_CHARACTERS) or len(part) > _PART_MAX:
-            raise OSError(EINVAL, f"the name of a part is at most {_PART_MAX} letters, digits and hyphens")
+            raise OSError(EINVAL, f"a part must be named by at most {_PART_MAX} letters, digits and hyphens")
         self._keep = bool(part)
-        # No part can have the name of another one that is not to be kept.
+        # Temporary names contain a tilde, which no part can.
         self._prefix = os.path.join(self._directory, b".%s." % name[:_NAME_MAX])
         self._temporary = self._prefix + part.encode() + _SUFFIX
         self._named = False
@@ -80,7 +86,7 @@ class Replacement:
             os.close(fd)
 
     def _make_temporary(self, make: Callable[[bytes], Made]) -> Made:
-        """Give the file a hidden name. make: does it, and raises FileExistsError where the name is taken."""
+        """Give the file a hidden name. make: raises FileExistsError if the name is in use."""
         for number in range(_TEMPORARY_MAX):
             self._temporary = b"%s~%d%s" % (self._prefix, number, _SUFFIX)
             for _ in range(2):
@@ -92,29 +98,30 @@ class Replacement:
                 else:
                     self._named = True
                     return made
-        raise OSError(EEXIST, "too many files are on their way to this place", self._target)
+        raise OSError(EEXIST, "too many files are being written for this path", self._target)
 
     def _is_ours(self, fd: int) -> bool:
-        """Tell whether the name still means this file: before it was locked, it could be taken for stale."""
+        """Return whether the name still means this file: before it was locked, it may have been removed as stale."""
         try:
             return os.path.samestat(os.stat(self._temporary, follow_symlinks=False), os.fstat(fd))
         except FileNotFoundError:
             return False
 
     def _open_part(self, offset: int) -> int:
-        fd = os.open(self._temporary, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
-        self._named = True
+        fd = _open_own(self._temporary)
         try:
-            status = os.fstat(fd)
-            if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
-                raise OSError(EINVAL, "what was kept of it is no file of ours", self._temporary)
-            if status.st_size < offset:
-                raise OSError(ENODATA, f"only {status.st_size} bytes of it were kept, not {offset}")
+            kept = os.fstat(fd).st_size if fd >= 0 else 0
+            if kept < offset:
+                raise OSError(ENODATA, f"only {kept} bytes of it were kept, not {offset}")
+            if fd < 0:
+                fd = os.open(self._temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             os.ftruncate(fd, offset)
             os.lseek(fd, offset, os.SEEK_SET)
         except BaseException:
-            os.close(fd)
+            if fd >= 0:
+                os.close(fd)
             raise
+        self._named = True
         return fd
 
     def write(self, data: bytes | memoryview) -> None:
@@ -125,32 +132,32 @@ class Replacement:
         self.size += len(data)
 
     def skip(self, length: int) -> None:
-        """Append `length` zeros, as a hole."""
+        """Append a hole of `length` zeros."""
         self.size += length
         os.lseek(self._fd, self.size, os.SEEK_SET)
 
     def commit(self) -> None:
-        """Bring the file to the disk, then to its place. `abandon` is to be called all the same."""
-        # A hole at the end is there only with its length.
+        """Write the file to the disk, then rename it. `abandon` must be called nevertheless."""
+        # A hole at the end exists only with this.
         os.ftruncate(self._fd, self.size)
         os.fchown(self._fd, *self._owner)
-        # After the owner: changing it takes away the set-ID bits.
+        # After fchown, which clears the set-ID bits.
         os.fchmod(self._fd, self._mode)
         os.fsync(self._fd)
         if not self._named:
             flock(self._fd, LOCK_EX)
-            # With a directory given, though it is of no use here, os.link follows the link.
+            # os.link follows the link only if src_dir_fd is given, which has no other effect here.
             self._make_temporary(lambda name: os.link(f"/proc/self/fd/{self._fd}", name, src_dir_fd=self._fd))
         os.rename(self._temporary, self._target)
         self._named = False
         sync_directory(self._directory)
 
     def refuse(self) -> None:
-        """What was written is wrong: keep nothing of it."""
+        """Do not keep the incomplete file, because its contents are wrong."""
         self._keep = False
 
     def abandon(self) -> None:
-        """Close the file, and remove it where it did not get to its place, unless it is kept. Never raises."""
+        """Close the file; remove it if it was not committed, unless it is to be kept. Never raises."""
         try:
             if self._named and not self._keep:
                 os.unlink(self._temporary)
@@ -166,8 +173,27 @@ def _make(name: bytes) -> int:
     return fd
 
 
+def _open_own(name: bytes) -> int:
+    """Open the incomplete file that this agent kept; remove anything else. Returns -1 if there is none."""
+    try:
+        fd = os.open(name, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return -1
+    except OSError:
+        # A symbolic link, a FIFO or the like. What cannot be removed either is an error.
+        os.unlink(name)
+        return -1
+    status = os.fstat(fd)
+    is_regular = stat.S_ISREG(status.st_mode) and status.st_nlink == 1
+    if is_regular and status.st_uid == os.geteuid() and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        return fd
+    os.close(fd)
+    os.unlink(name)
+    return -1
+
+
 def _remove_stale(name: bytes) -> bool:
-    """Remove the file of a writer that died: nobody has it locked. Tell whether it is gone."""
+    """Remove the file of a writer that died, so that its lock is free. Returns whether it is gone."""
     try:
         fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError:

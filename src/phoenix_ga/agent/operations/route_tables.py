@@ -1,4 +1,4 @@
-"""The kernel's own tables of routes and of what went over interfaces, as /proc/net has them (proc(5)).
+"""Routes and interface counters from /proc/net, see proc(5).
 
 Each function takes `root`, what is put before the paths (for tests).
 """

@@ -1,4 +1,4 @@
-"""What disks and filesystems there are, how they fare, and trimming them.
+"""Disks and filesystems: listing, statistics, health, and trimming.
 
 Each function takes `root`, what is put before the paths that it reads (for tests).
 """
@@ -43,7 +43,7 @@ _STATISTICS: Final = (
 
 
 class Place:
-    """Where something is kept: the disk, or the partition on it, at `path`; serial: of the disk, may be empty."""
+    """The disk or partition at `path` that holds something. serial: of the disk, may be empty."""
 
     __slots__ = ("address", "path", "serial")
 
@@ -57,8 +57,8 @@ class MountedFilesystem:
     """A filesystem at one of its mount points.
 
     name: the kernel's, of its (first) device, or the dataset of a ZFS. sizes: in bytes: used, the
-    total for all but root, the total for root; None where they could not be read. places: the disks
-    and partitions that it is on; none where they are not known.
+    total for all but root, the total for root; None if they could not be read. places: the disks
+    and partitions that it is on; none if they are not known.
     """
 
     __slots__ = ("name", "places", "point", "sizes", "type")
@@ -77,8 +77,8 @@ class Disk:
     """A disk, a partition or a mapped device.
 
     path: by the kernel's name. alias: the name of what device-mapper made, else empty. below: the
-    paths of the devices that it stands on. place: where a disk is attached; None for all else.
-    health: what an NVMe disk says of itself, see `read_smart`.
+    paths of the devices that it is on. place: where a disk is attached; None for other devices.
+    health: of an NVMe disk, see `read_smart`.
     """
 
     __slots__ = ("alias", "below", "health", "is_partition", "path", "place")
@@ -93,7 +93,7 @@ class Disk:
 
 
 class DiskStatistics:
-    """What the kernel counts for a block device; ticks are milliseconds, sectors have 512 bytes."""
+    """The kernel's counters of a block device, see iostats. Ticks are milliseconds, sectors have 512 bytes."""
 
     __slots__ = ("major", "minor", "name", "values")
 
@@ -105,7 +105,7 @@ class DiskStatistics:
 
 
 class Trimmed:
-    """How the filesystem at a mount point was trimmed. error: why it was not; else it is empty.
+    """The result of trimming the filesystem at a mount point. error: empty on success.
 
     trimmed: bytes. minimum: free runs that are shorter, in bytes, may have been left out.
     """
@@ -122,7 +122,7 @@ class Trimmed:
 def mounted_filesystems(root: str = "") -> Iterator[MountedFilesystem]:
     """Return the filesystems that are kept on disks, once for each mount point, the last mounted first.
 
-    Raises OSError where there is no /proc or no /sys.
+    Raises OSError if there is no /proc or no /sys.
     """
     topology = read_topology(root)
     tree = MountTree(read_mounts(root))
@@ -146,10 +146,10 @@ def mounted_filesystems(root: str = "") -> Iterator[MountedFilesystem]:
 def disks(root: str = "") -> Iterator[Disk]:
     """Return the disks, each followed by its partitions, then what is mapped onto them.
 
-    Those without a size are left out. Raises OSError where there is no /sys.
+    Those without a size are left out. Raises OSError if there is no /sys.
     """
     topology = read_topology(root)
-    found = [device for device in topology.devices.values() if device.sectors and not device.concealed]
+    found = [device for device in topology.devices.values() if device.sectors and not device.hidden]
     found.sort(key=lambda device: place(device, topology.devices[device.disk]))
     for device in found:
         disk = Disk(device)
@@ -175,7 +175,7 @@ def disk_statistics(root: str = "") -> list[DiskStatistics]:
 def trim_filesystems(minimum: int) -> Iterator[Trimmed]:
     """Trim every mounted filesystem that is on disks, each once, the last mounted first, one at each step.
 
-    minimum: free runs that are shorter, in bytes, may be left out. Raises OSError where there is no
+    minimum: free runs that are shorter, in bytes, may be left out. Raises OSError if there is no
     /proc or no /sys.
     """
     tree = MountTree(read_mounts())

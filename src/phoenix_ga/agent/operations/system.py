@@ -1,4 +1,4 @@
-"""What the system is and how it fares: kernel, load, memory, users and disks.
+"""The state of the system: kernel, load, memory, users and disks.
 
 Each function takes `root`, what is put before the paths that it reads (for tests).
 """
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 KIB: Final = 1024
 MICROSECONDS: Final = 1_000_000
-# utmp(5): ut_type of somebody who is logged in.
+# utmp(5): ut_type of a logged-in user.
 USER_PROCESS: Final = 7
 # struct utmp: type, pid, line, id, user, host, exit (2), session, seconds, microseconds, address,
-# reserve. Times have 32 bits where the machine also runs 32-bit programs, see bits/utmp.h of glibc.
+# reserve. Times have 32 bits if the machine also runs 32-bit programs, see bits/utmp.h of glibc.
 _UTMP_32: Final = struct.Struct("=h2xi32s4s32s256shhiIi16s20x")
 _UTMP_64: Final = struct.Struct("=h2xi32s4s32s256shhqqq16s20x4x")
 _MACHINES_WITH_64: Final = ("aarch64", "alpha", "ia64", "loongarch64")
@@ -30,7 +30,7 @@ _NO_DISC: Final = 0x1FFFFF
 
 
 class User:
-    """Somebody who is logged in. device: the terminal, below /dev; host: where from; both may be empty.
+    """A logged-in user. device: the terminal, below /dev; host: the remote host; both may be empty.
 
     login_time: seconds since the epoch, with a fraction. process: the leader of the session, 0 if not known.
     """
@@ -48,7 +48,7 @@ class User:
 class Disk:
     """A disk, a partition or a mapped device. point: where its filesystem is mounted, or empty.
 
-    total, used, available: of that filesystem, in KiB; 0 where none is mounted. Available is what
+    total, used, available: of that filesystem, in KiB; 0 if none is mounted. Available is what
     users other than root can still write.
     """
 
@@ -101,7 +101,7 @@ def memory(root: str = "") -> dict[str, int]:
 
 
 def users(root: str = "") -> list[User]:
-    """Return who is logged in, the earliest first, by utmp(5) and systemd-logind.
+    """Return the logged-in users, the earliest first, from utmp(5) and systemd-logind.
 
     Either may be missing: Debian 13 has no utmp any more, other systems have no logind.
     """
@@ -159,7 +159,7 @@ def _measure(path: str, filesystems: Iterable[Filesystem], tree: MountTree, root
 
 
 def _is_shown(device: BlockDevice, carries: bool) -> bool:
-    if device.sectors == 0 or device.concealed:
+    if device.sectors == 0 or device.hidden:
         return False
     if carries:
         return True
@@ -184,7 +184,7 @@ def _utmp_users(root: str) -> list[User]:
     found = []
     whole = len(content) - len(content) % record.size
     for kind, process, line, _, name, host, _, _, _, seconds, microseconds, _ in record.iter_unpack(content[:whole]):
-        # An entry stays behind where a session was killed.
+        # The entry of a killed session stays.
         if kind == USER_PROCESS and os.path.exists(f"{root}/proc/{process}"):
             found.append(User(_text(name), _text(line), _text(host), seconds + microseconds / MICROSECONDS, process))
     return found
@@ -238,7 +238,7 @@ def _text(field: bytes) -> str:
 
 
 def _read(path: str) -> str:
-    """Read a small file; empty where it is not there."""
+    """Read a small file; empty if it does not exist."""
     try:
         with open(path, encoding="utf-8", errors="surrogateescape") as file:
             return file.read()

@@ -1,1 +1,1 @@
-"""phoenix-qemu-ga: the agent behind the command line, the config file and the state of qemu-ga(8)."""
+"""phoenix-qemu-ga: the agent with the command line, config file and state files of qemu-ga(8)."""

@@ -1,4 +1,4 @@
-"""phoenix-qemu-ga: the agent in the place of qemu-ga."""
+"""The program `phoenix-qemu-ga`, a replacement for qemu-ga(8)."""
 
 from __future__ import annotations
 
@@ -6,31 +6,35 @@ import os
 import sys
 
 from phoenix_ga import __version__
-from phoenix_ga.agent.config import Config, ConfigError
+from phoenix_ga.agent.config import Config
+from phoenix_ga.agent.options.option import ConfigError
 from phoenix_ga.agent.qemu_ga.config import QemuGaConfig
-from phoenix_ga.agent.qemu_ga.options import dump, load_options, parse_command_line, usage
+from phoenix_ga.agent.qemu_ga.options import dump, load_options, parse_command_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
-# sd_listen_fds(3): the first file descriptor that systemd passes on.
+# SD_LISTEN_FDS_START of sd_listen_fds(3).
 _LISTEN_FDS_START: Final = 3
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the agent with qemu-ga's command line; return its exit status.
+    """Run the agent with the command line of qemu-ga.
 
-    0: it was asked to stop, or to print something; 1: it could not start.
+    Returns:
+        The exit status: 0 if it was asked to stop, or printed something; 1 if it could not start.
     """
     sys.dont_write_bytecode = True
     try:
         line = parse_command_line(sys.argv[1:] if arguments is None else arguments)
         if line.action == "help":
+            from phoenix_ga.agent.qemu_ga.help import usage
+
             print(usage(), end="")
             return 0
         if line.action == "version":
-            print(f"QEMU Guest Agent {Config().qga_version} (Phoenix {__version__})")
+            print(f"QEMU Guest Agent {line.options.get('qga-version', Config().qga_version)} (Phoenix {__version__})")
             return 0
         if line.action == "list":
             from phoenix_ga.agent.dialects.qga.commands import COMMANDS
@@ -64,19 +68,19 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _inherited_socket() -> int | None:
-    """Return the socket that systemd listens on for this process, or None. Raises ConfigError."""
+    """Return the socket passed by systemd, see sd_listen_fds(3), or None. Raises ConfigError."""
     process = os.environ.pop("LISTEN_PID", "")
     count = os.environ.pop("LISTEN_FDS", "")
     if process != str(os.getpid()) or not count.isdecimal() or count == "0":
         return None
     if count != "1":
-        raise ConfigError(f"systemd passed on {count} sockets; there must be one")
+        raise ConfigError(f"systemd passed {count} sockets; there must be one")
     os.set_inheritable(_LISTEN_FDS_START, False)
     return _LISTEN_FDS_START
 
 
 def run() -> None:
-    """Run `main` and end the process, without waiting for threads that are stuck in the kernel."""
+    """Run `main` and exit, without waiting for threads that are stuck in the kernel."""
     status = main()
     sys.stdout.flush()
     sys.stderr.flush()

@@ -1,8 +1,11 @@
-"""The options of qemu-ga as the agent's own."""
+"""The agent's options, derived from those of qemu-ga."""
 
 from __future__ import annotations
 
-from phoenix_ga.agent.config import BY_NAME, FREEZE_HOOKS, Config, ConfigError
+from phoenix_ga.agent.config import Config
+from phoenix_ga.agent.options.option import ConfigError
+from phoenix_ga.agent.options.table import BY_NAME, FREEZE_HOOKS
+from phoenix_ga.agent.qemu_ga.options import OURS
 from phoenix_ga.agent.qemu_ga.policy import QemuGaPolicy
 
 TYPE_CHECKING = False
@@ -13,9 +16,11 @@ if TYPE_CHECKING:
 
 
 class QemuGaConfig(Config):
-    """The agent's options, as the options of qemu-ga in `given` have them.
+    """The agent's options.
 
-    inherited: the file descriptor of a socket that systemd listens on, which wins over method and path.
+    Args:
+        given: the options of qemu-ga.
+        inherited: the file descriptor of a socket from systemd, which takes precedence over method and path.
     """
 
     speaks_qga_first = True
@@ -25,11 +30,11 @@ class QemuGaConfig(Config):
         super().__init__(
             port=(_port(given["method"], given["path"]) if inherited is None else f"fd:{inherited}",),
             log_file=given["logfile"] or "",
-            debug=given["verbose"],
+            debug=given["verbose"] or bool(given["debug"]),
             allow=given["allow-rpcs"],
             block=given["block-rpcs"],
             max_clients=1,
-            **_freezing(given),
+            **_own_options(given),
         )
         self.waits_for_ports = given["retry-path"]
         self.state_directory = given["statedir"]
@@ -39,10 +44,10 @@ class QemuGaConfig(Config):
         return QemuGaPolicy(self.allow, self.block)
 
 
-def _freezing(given: dict[str, Any]) -> dict[str, Any]:
-    """Return the agent's options for a freeze: what is not given stays as the agent has it."""
+def _own_options(given: dict[str, Any]) -> dict[str, Any]:
+    """Return the options that qemu-ga does not have, and its hook; what is not given keeps the agent's default."""
     options: dict[str, Any] = {}
-    for name in ("freeze-timeout", "hook-timeout"):
+    for name in OURS:
         if given[name] is not None:
             options[name.replace("-", "_")] = BY_NAME[name].parse(given[name])
     if given["fsfreeze-hook"] is not None:
@@ -51,7 +56,7 @@ def _freezing(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _port(method: str, path: str) -> str:
-    """Return the port that a method and a path mean. Raises ConfigError."""
+    """Return the port of a method and a path. Raises ConfigError."""
     if method == "vsock-listen":
         cid, colon, port = path.partition(":")
         if not (colon and cid.lstrip("-").isdecimal() and port.isdecimal()):

@@ -1,13 +1,14 @@
-"""The options of qemu-ga(8): its command line and its config file, each declared once.
+"""The options of qemu-ga(8), each declared once, for its command line and its config file.
 
-Later values win over earlier ones, the command line over the file; lists add up.
+Later values override earlier ones, the command line overrides the file; lists accumulate.
 """
 
 from __future__ import annotations
 
 import os
 
-from phoenix_ga.agent.config import ConfigError
+from phoenix_ga.agent.options.ini import read_ini
+from phoenix_ga.agent.options.option import ConfigError, split_list
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,15 +24,21 @@ DEFAULT_PATHS: Final = {
     "virtio-serial": "/dev/virtio-ports/org.qemu.guest_agent.0",
     "isa-serial": "/dev/ttyS0",
 }
+# Options that qemu-ga does not have; their defaults are those of the agent.
+OURS: Final = ("freeze-timeout", "hook-timeout", "qga-version")
 UNKNOWN_OPTION: Final = "Unknown option, try 'qemu-ga --help' for more information."
 
 
 class QemuGaOption:
-    """name: the key in the config file and the name of the option. kind: `str`, `bool` or `list`.
+    """An option.
 
-    flag: the short option; empty for one that qemu-ga does not have. default: where nothing is said; None:
-    nothing. value: what an option means whose own value may be left out. spellings: other names, deprecated
-    ones included.
+    Args:
+        name: the key in the config file, and the long option.
+        kind: `str`, `bool` or `list`.
+        flag: the short option; empty for none.
+        default: None for no value, which `dump` leaves out.
+        value: the value of an option whose argument is optional.
+        spellings: other names, deprecated ones included.
     """
 
     __slots__ = ("default", "flag", "help", "kind", "name", "spellings", "value")
@@ -58,27 +65,29 @@ class QemuGaOption:
 
 OPTIONS: Final = (
     QemuGaOption("daemon", bool, "d", "Become a daemon.", default=False, spellings=("daemonize",)),
-    QemuGaOption("method", str, "m", f"How to be reached: one of {', '.join(METHODS)}.", default=METHODS[0]),
-    QemuGaOption("path", str, "p", "The device, the socket, or <cid>:<port> for vsock-listen."),
+    QemuGaOption("method", str, "m", f"Channel type: one of {', '.join(METHODS)}.", default=METHODS[0]),
+    QemuGaOption("path", str, "p", "Path of the device or socket, or <cid>:<port> for vsock-listen."),
     QemuGaOption("logfile", str, "l", "Append the log to this file instead of writing it to standard error."),
-    QemuGaOption("pidfile", str, "f", "Where a daemon writes its process ID.", default="/var/run/qemu-ga.pid"),
+    QemuGaOption("pidfile", str, "f", "Pid file of the daemon.", default="/var/run/qemu-ga.pid"),
     QemuGaOption(
         "fsfreeze-hook",
         str,
         "F",
-        f"Run this program with `freeze` and `thaw`; without a path, {HOOK_PATH}. No space before the path.",
+        f"Run this hook with `freeze` and `thaw`; default path: {HOOK_PATH}. No space before the path.",
         value=HOOK_PATH,
     ),
-    QemuGaOption("freeze-timeout", str, "", "After how many seconds a freeze ends by itself; 0 for never. [600]"),
-    QemuGaOption("hook-timeout", str, "", "How many seconds a hook may take; 0 for any time. [60]"),
-    QemuGaOption("statedir", str, "t", "Where to keep what a restarted agent must know.", default="/var/run"),
+    QemuGaOption("freeze-timeout", str, "", "Seconds after which a freeze is thawed automatically; 0 for never."),
+    QemuGaOption("hook-timeout", str, "", "Time limit for each run of a hook, in seconds; 0 for none."),
+    QemuGaOption("statedir", str, "t", "Directory for state that survives a restart.", default="/var/run"),
     QemuGaOption("verbose", bool, "v", "Log each request.", default=False),
-    QemuGaOption("retry-path", bool, "r", "Wait for a device that is not there, or goes away.", default=False),
+    QemuGaOption("debug", bool, "", "Log each request."),
+    QemuGaOption("qga-version", str, "", "QEMU Guest Agent version that guest-info reports."),
+    QemuGaOption("retry-path", bool, "r", "Wait for a device that is missing, or vanishes.", default=False),
     QemuGaOption(
         "block-rpcs",
         list,
         "b",
-        "Never run these commands: names with commas between. `help` lists them.",
+        "Refuse these commands: names separated by commas. `help` lists them.",
         default=(),
         spellings=("blacklist",),
     ),
@@ -86,7 +95,7 @@ OPTIONS: Final = (
         "allow-rpcs",
         list,
         "a",
-        "Run only these commands: names with commas between. `help` lists them.",
+        "Allow only these commands: names separated by commas. `help` lists them.",
         default=(),
     ),
 )
@@ -96,9 +105,12 @@ _ACTIONS: Final = {"V": "version", "D": "dump-conf", "h": "help", "c": "config"}
 
 
 class QemuGaLine:
-    """What the command line said. options: by name; lists are tuples. config_path: empty, or the file to read.
+    """A parsed command line.
 
-    action: "serve", "help", "version", "dump-conf" or "list".
+    Attributes:
+        options: values by name; lists are tuples.
+        config_path: the config file; empty if none was given.
+        action: "serve", "help", "version", "dump-conf" or "list".
     """
 
     def __init__(self) -> None:
@@ -108,13 +120,13 @@ class QemuGaLine:
 
 
 def parse_command_line(arguments: Sequence[str]) -> QemuGaLine:
-    """Parse what follows the program's name as getopt_long(3) does. Raises ConfigError."""
+    """Parse the arguments after the program's name as getopt_long(3) does. Raises ConfigError."""
     line = QemuGaLine()
     for name, value in _words(arguments):
         if name == "config":
             line.config_path = value
         elif name in _ACTIONS.values():
-            # The first one counts, as each is done as soon as it is met.
+            # The first one counts, as if it were executed at once.
             line.action = name if line.action == "serve" else line.action
         else:
             option = _BY_NAME[name]
@@ -125,7 +137,7 @@ def parse_command_line(arguments: Sequence[str]) -> QemuGaLine:
 
 
 def _words(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Yield the long name of each option and its value; what is no option is passed over."""
+    """Yield the long name of each option and its value; other words are skipped."""
     rest = iter(arguments)
     for word in rest:
         if word == "--":
@@ -161,7 +173,7 @@ def _flags(flags: str, rest: Iterator[str]) -> Iterator[tuple[str, str]]:
 
 
 def _long_name(given: str, word: str) -> str:
-    """Return the name that is meant, which may be cut short where it is still clear."""
+    """Return the full name of an option, which may be abbreviated if that is unambiguous."""
     names = (*_BY_NAME, *_ACTIONS.values())
     found = [given] if given in names else [name for name in names if given and name.startswith(given)]
     if len(found) != 1:
@@ -190,39 +202,32 @@ def _next(rest: Iterator[str], problem: str) -> str:
 
 def _add(options: dict[str, Any], option: QemuGaOption, value: Any) -> None:
     if option.kind is list:
-        names = tuple(name.strip() for name in value.replace(";", ",").split(",") if name.strip())
-        options[option.name] = options.get(option.name, ()) + names
+        options[option.name] = options.get(option.name, ()) + split_list(value)
     else:
         options[option.name] = value
 
 
-def read_config_file(path: str) -> dict[str, Any]:
-    """Return the options that a config file sets, by name. A file that is not there sets none.
+def read_config_file(path: str, required: bool = False) -> dict[str, Any]:
+    """Return the options of a config file, by name. A missing file has none, unless it is required.
 
-    Unknown keys and groups are for other versions, and passed over. Raises ConfigError.
+    Unknown keys and groups belong to other versions, and are skipped. Raises ConfigError.
     """
+    options: dict[str, Any] = {}
     try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as file:
-            lines = file.read().splitlines()
-    except FileNotFoundError:
-        return {}
+        for line in read_ini(path, "#"):
+            if line.is_header:
+                continue
+            if line.value is None or not line.key or line.section is None:
+                raise _unreadable(path, f"line {line.number} is no key=value: {line.text!r}")
+            option = _BY_NAME.get(line.key)
+            if line.section == GROUP and option is not None:
+                value = _boolean(path, line.key, line.value) if option.kind is bool else line.value
+                _add(options, option, value)
+    except FileNotFoundError as error:
+        if required:
+            raise _unreadable(path, os.strerror(error.errno or 0)) from None
     except OSError as error:
         raise _unreadable(path, os.strerror(error.errno or 0)) from None
-    options: dict[str, Any] = {}
-    group = None
-    for number, raw in enumerate(lines, 1):
-        line = raw.strip()
-        if not line or line[0] == "#":
-            continue
-        if line[0] == "[" and line[-1] == "]":
-            group = line[1:-1]
-            continue
-        key, assigned, value = (part.strip() for part in line.partition("="))
-        if not assigned or not key or group is None:
-            raise _unreadable(path, f"line {number} is no key=value: {line!r}")
-        option = _BY_NAME.get(key)
-        if group == GROUP and option is not None:
-            _add(options, option, _boolean(path, key, value) if option.kind is bool else value)
     return options
 
 
@@ -237,10 +242,10 @@ def _boolean(path: str, key: str, value: str) -> bool:
 
 
 def load_options(line: QemuGaLine) -> dict[str, Any]:
-    """Return all options in force, by name. Raises ConfigError."""
+    """Return all options in effect, by name. Raises ConfigError."""
     path = line.config_path or os.environ.get(CONFIG_VARIABLE, CONFIG_PATH)
     options: dict[str, Any] = {option.name: option.default for option in OPTIONS}
-    for source in (read_config_file(path), line.options):
+    for source in (read_config_file(path, required=bool(line.config_path)), line.options):
         for name, value in source.items():
             options[name] = options[name] + value if isinstance(value, tuple) else value
     if options["method"] not in METHODS:
@@ -255,25 +260,12 @@ def load_options(line: QemuGaLine) -> dict[str, Any]:
 
 
 def dump(options: dict[str, Any]) -> str:
-    """Return the options as the text of a config file."""
+    """Return the options as a config file."""
     lines = []
     for option in OPTIONS:
         value = options[option.name]
-        if value is None or (option.name == "allow-rpcs" and not value):
+        if value is None:
             continue
         text = {True: "true", False: "false"}[value] if option.kind is bool else value
         lines.append(f"{option.name}={';'.join(text) if option.kind is list else text}")
     return f"[{GROUP}]\n" + "\n".join(lines) + "\n"
-
-
-def usage() -> str:
-    """Return the help text."""
-    text = "Usage: qemu-ga [-m <method> -p <path>] [<options>]\n\nThe Phoenix agent in the place of qemu-ga.\n\n"
-    rows = [((f"-{option.flag}, " if option.flag else "") + f"--{option.name}", option.help) for option in OPTIONS]
-    rows += [
-        ("-c, --config", f"Read this config file. [{CONFIG_PATH}, or ${CONFIG_VARIABLE}]"),
-        ("-D, --dump-conf", "Print the options in force as a config file, and exit."),
-        ("-V, --version", "Print the version, and exit."),
-        ("-h, --help", "Print this text, and exit."),
-    ]
-    return text + "".join(f"  {flags:<20}{help}\n" for flags, help in rows)

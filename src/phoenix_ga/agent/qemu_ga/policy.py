@@ -1,4 +1,4 @@
-"""What the lists of qemu-ga permit."""
+"""The policy of qemu-ga's lists."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ if TYPE_CHECKING:
 
 
 class QemuGaPolicy(Policy):
-    """allow, block: names of commands. Where there is an allow list, all else is forbidden; block wins.
+    """Permits the commands on the allow list, or all if it is empty, except those on the block list.
 
-    Whoever wrote such a list thought of no other commands, so the Phoenix dialect is not served then.
+    With either list, the Phoenix dialect is refused: the author of the list did not know its commands.
     """
 
     __slots__ = ()

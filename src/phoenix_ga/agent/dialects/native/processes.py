@@ -25,30 +25,31 @@ def execute(
     detach: bool,
     window: int,
 ) -> Opened:
-    from phoenix_ga.agent.endpoints.process import Process, check_room
+    from phoenix_ga.agent.endpoints.process import Process
+    from phoenix_ga.agent.endpoints.process_table import process_table
     from phoenix_ga.agent.operations.processes import spawn
 
     for name in env:
         if not name or "=" in name:
             raise OSError(EINVAL, f"{name!r} is not a valid name of an environment variable")
+    table = process_table(context)
     if detach:
-        check_room()
-    spawned = spawn(argv, env, user, directory, (rows, columns) if terminal else None)
-    process = Process(spawned, tuple(argv), user, detach)
+        table.make_room()
+    child = spawn(argv, env, user, directory, (rows, columns) if terminal else None)
+    process = Process(table, child, tuple(argv), user, detach)
     return Opened({"pid": process.pid, "window": process.main.window}, {**process.endpoints}, window)
 
 
 def execute_attach(context: Context, pid: int, window: int) -> Opened:
-    from phoenix_ga.agent.endpoints.process import find_detached
+    from phoenix_ga.agent.endpoints.process_table import process_table
 
-    process = find_detached(pid)
-    process.attach()
+    process = process_table(context).attach(pid)
     answer = {"pid": pid, "argv": list(process.argv), "window": process.main.window}
     return Opened(answer, {**process.endpoints}, window)
 
 
 def execute_list(context: Context) -> list[dict[str, Any]]:
-    from phoenix_ga.agent.endpoints.process import all_processes
+    from phoenix_ga.agent.endpoints.process_table import process_table
 
     return [
         {
@@ -61,19 +62,19 @@ def execute_list(context: Context) -> list[dict[str, Any]]:
             "attached": process.attached,
             **(process.outcome or {}),
         }
-        for process in all_processes()
+        for process in process_table(context).all()
     ]
 
 
 def execute_signal(context: Context, pid: int, signal: int) -> bool:
-    from phoenix_ga.agent.endpoints.process import find_process
+    from phoenix_ga.agent.endpoints.process_table import process_table
 
-    find_process(pid).signal(signal)
+    process_table(context).find(pid).signal(signal)
     return True
 
 
 def execute_resize(context: Context, pid: int, rows: int, columns: int) -> bool:
-    from phoenix_ga.agent.endpoints.process import find_process
+    from phoenix_ga.agent.endpoints.process_table import process_table
 
-    find_process(pid).resize(rows, columns)
+    process_table(context).find(pid).resize(rows, columns)
     return True

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from errno import EINVAL
 
-from phoenix_ga.agent.operations.files import encode_path
 from phoenix_ga.agent.protocol.call import Opened
 
 TYPE_CHECKING = False
@@ -29,13 +28,11 @@ def listen(context: Context, host: str, port: int, path: str, window: int) -> Op
 
     if path:
         _check_address(host, port, path)
-        endpoint = ListeningEndpoint(sockets.listen_unix(path), window, encode_path(path))
-        return Opened({}, {"stream": endpoint}, window)
+        bound, file = sockets.listen_unix(path)
+        return Opened({}, {"stream": ListeningEndpoint(bound, window, file)}, window)
     listener = sockets.listen_tcp(host or "127.0.0.1", port)
     address = listener.getsockname()
-    return Opened(
-        {"host": address[0], "port": address[1]}, {"stream": ListeningEndpoint(listener, window, b"")}, window
-    )
+    return Opened({"host": address[0], "port": address[1]}, {"stream": ListeningEndpoint(listener, window)}, window)
 
 
 def _check_address(host: str, port: int, path: str) -> None:

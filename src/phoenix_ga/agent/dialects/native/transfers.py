@@ -50,8 +50,8 @@ def file_put(
 def directory_get(context: Context, path: str, window: int) -> Opened:
     if not stat.S_ISDIR(os.stat(files.encode_path(path)).st_mode):
         raise OSError(ENOTDIR, os.strerror(ENOTDIR), path)
-    process = _start_archiver("get", path)
-    process.main.take_nothing()
+    process = _start_archiver(context, "get", path)
+    process.main.close_stdin()
     return Opened({}, {"stream": process.main, "stderr": process.error}, window)
 
 
@@ -62,14 +62,15 @@ def directory_put(context: Context, path: str, owners: bool, set_id: bool, windo
         raise OSError(ENOTDIR, os.strerror(ENOTDIR), path)
     files.make_directory(path, 0o755, parents=True)
     flags = {"new": is_new, "owners": owners, "set-id": set_id}
-    process = _start_archiver("put", path, *(flag for flag in flags if flags[flag]))
+    process = _start_archiver(context, "put", path, *(flag for flag in flags if flags[flag]))
     return Opened({"window": process.main.window}, {"stream": process.main, "stderr": process.error}, window)
 
 
-def _start_archiver(action: str, path: str, *flags: str) -> Any:
+def _start_archiver(context: Context, action: str, path: str, *flags: str) -> Any:
     """Start the helper process that packs or unpacks tar streams."""
     from phoenix_ga.agent.archive import command_line
     from phoenix_ga.agent.endpoints.process import Process
+    from phoenix_ga.agent.endpoints.process_table import process_table
     from phoenix_ga.agent.operations.processes import spawn
 
-    return Process(spawn(command_line(action, path, *flags), {}, directory=os.getcwd()))
+    return Process(process_table(context), spawn(command_line(action, path, *flags), {}, directory=os.getcwd()))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def guest_get_users(context: Context) -> list[dict[str, Any]]:
-    """List who is logged in, each once, with the time of the earliest login."""
+    """List the logged-in users, each once, with the time of the earliest login."""
     earliest: dict[str, float] = {}
     for user in users():
         earliest.setdefault(user.name, user.login_time)

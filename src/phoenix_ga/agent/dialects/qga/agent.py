@@ -32,7 +32,7 @@ def guest_sync_delimited(context: Context, id: int) -> Delimited:
 
 
 def guest_info(context: Context) -> dict[str, Any]:
-    """Tell which commands would run now, and whether they are answered when they succeed."""
+    """List the commands, whether they are enabled, and whether they answer on success."""
     frozen = context.frozen
     return {
         "version": context.config.qga_version,

@@ -1,4 +1,4 @@
-"""Base64 as GLib reads it, for that is what the clients of the QEMU Guest Agent have been talking to."""
+"""Base64 as GLib decodes it, on which clients of the QEMU Guest Agent rely."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from phoenix_ga.agent.protocol.dialect import Pieces
     from phoenix_ga.wire.declaration import Command
 
-# What starts a surrogate; one that stands alone, for a byte that is not UTF-8, few JSON parsers take.
+# The escape of a surrogate. Few JSON parsers accept a lone one, which is a byte that is not UTF-8.
 _SURROGATE: Final = b"\\ud"
 
 
@@ -81,7 +81,7 @@ def _encode(value: Any) -> bytes:
 
 
 def _replace_lone(value: Any) -> Any:
-    """Return the value with U+FFFD for each surrogate that stands alone."""
+    """Return the value with U+FFFD for each lone surrogate."""
     if type(value) is str:
         return "".join("\ufffd" if "\ud800" <= character <= "\udfff" else character for character in value)
     if type(value) is list:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _COUNT: Final = 4096
 _COUNT_MAX: Final = 48 * 1024 * 1024
-# What is read at once. In base64, three bytes are four characters: pieces of this size can be joined.
+# Bytes read at a time; divisible by 3, so that the base64 of pieces can be concatenated.
 _PIECE: Final = 96 * 1024
 _WHENCES: Final[dict[object, int]] = {0: 0, 1: 1, 2: 2, "set": 0, "cur": 1, "end": 2}
 
@@ -28,7 +28,7 @@ def guest_file_open(context: Context, path: str, mode: str | None) -> int:
     mode = "r" if mode is None else mode
     if mode not in random_access.READ_MODES and mode not in random_access.WRITE_MODES:
         raise CommandError(f"invalid file open mode '{mode}'", NO_CODE)
-    # No name holds a NUL: here, as in QEMU, U+0000 has the two bytes that are its other form.
+    # No name can contain a NUL; as in QEMU, U+0000 becomes its two-byte form (modified UTF-8).
     name = path.replace("\0", "\udcc0\udc80")
     try:
         return _handles(context).add(lambda: random_access.open_file(name, mode), context.config.max_handles)
@@ -99,7 +99,7 @@ def guest_file_seek(context: Context, handle: int, offset: int, whence: int | st
 
 
 def guest_file_flush(context: Context, handle: int) -> None:
-    # Nothing is held back.
+    # Nothing is buffered.
     _descriptor(context, handle)
 
 
@@ -110,16 +110,16 @@ def _piece(size: int, ended: bool, *pieces: Piece) -> JsonText:
 
 
 def _read(descriptor: int, count: int) -> tuple[int, bool, list[Piece]]:
-    """Return how much was read, whether the end was met, and the data in base64."""
+    """Return the size, whether the end was reached, and the data in base64."""
     asked = min(count, _PIECE)
     data, ended = random_access.read(descriptor, asked)
     size = len(data)
     if size < asked or size == count:
         return size, ended, [encode_base64(data)]
-    # Few agents are ever asked for so much at once.
-    from phoenix_ga.agent.operations.chunked_buffer import Blocks
+    # Rarely needed.
+    from phoenix_ga.agent.operations.chunked_buffer import ChunkedBuffer
 
-    text = Blocks()
+    text = ChunkedBuffer()
     text.append(encode_base64(data))
     while size < count and len(data) == asked and not ended:
         asked = min(count - size, _PIECE)
@@ -127,7 +127,7 @@ def _read(descriptor: int, count: int) -> tuple[int, bool, list[Piece]]:
             data, ended = random_access.read(descriptor, asked)
             text.append(encode_base64(data))
         except OSError:
-            # What was read must not be lost; the next read tells.
+            # What was read must not be lost; the next read reports the error.
             break
         size += len(data)
     return size, ended, [*text.pieces()]

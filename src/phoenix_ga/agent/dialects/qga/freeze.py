@@ -12,22 +12,22 @@ if TYPE_CHECKING:
 
 
 def guest_fsfreeze_status(context: Context) -> str:
-    """Tell whether filesystems are frozen by this agent."""
+    """Return whether this agent has frozen filesystems."""
     return "frozen" if context.frozen else "thawed"
 
 
 def guest_fsfreeze_freeze(context: Context) -> int:
-    """Freeze every local filesystem; return how many. Raises OSError as `Freezer.freeze` does."""
+    """Freeze every local filesystem; return their number. Raises OSError as `Freezer.freeze` does."""
     return _freeze(context, None)
 
 
 def guest_fsfreeze_freeze_list(context: Context, mountpoints: list[str] | None) -> int:
-    """Freeze the filesystems at some mount points; return how many. Raises OSError as `Freezer.freeze` does."""
+    """Freeze the filesystems at some mount points; return their number. Raises OSError as `Freezer.freeze` does."""
     return _freeze(context, mountpoints)
 
 
 def guest_fsfreeze_thaw(context: Context) -> int:
-    """Thaw what is frozen; return how many filesystems. Raises OSError as `Freezer.thaw` does."""
+    """Thaw what is frozen; return the number of filesystems. Raises OSError as `Freezer.thaw` does."""
     try:
         return context.freezer.thaw()
     except HookError as error:
@@ -42,5 +42,5 @@ def _freeze(context: Context, points: list[str] | None) -> int:
 
 
 def _as_qemu_says(error: HookError) -> CommandError:
-    # Without the name of the hook, which the log has.
+    # Without the name of the hook, which is in the log.
     return CommandError(str(error.strerror), NO_CODE)

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from phoenix_ga.agent.context import Context
 
-# What the kernel tells of the loopback interface, and of others that have none.
+# The hardware address of interfaces that have none, such as the loopback interface.
 _NO_ADDRESS: Final = "00:00:00:00:00:00"
 
 

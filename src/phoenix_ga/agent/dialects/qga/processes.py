@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from phoenix_ga.agent.dialects.qga.base64_text import decode_guest_base64
-from phoenix_ga.agent.dialects.qga.exec_results import Captures
+from phoenix_ga.agent.dialects.qga.exec_results import ExecResults
 from phoenix_ga.agent.protocol.call import CommandError
 from phoenix_ga.wire.messages import NO_CODE, JsonText
 
@@ -27,37 +27,37 @@ def guest_exec(
     data = b"" if input_data is None else decode_guest_base64(input_data)
     if not isinstance(capture_output, str):
         capture_output = "separated" if capture_output else "none"
-    captures = context.part(_make_captures)
+    results = context.part(_make_results)
     try:
-        captures.refuse_too_many()
-        spawned = spawn_bare(
+        results.check_limit()
+        child = spawn_bare(
             _text(path),
             [_text(word) for word in arg or ()],
             None if env is None else [_text(variable) for variable in env],
             input_data is not None,
             capture_output,
-            captures.numbers,
+            results.pids,
         )
     except OSError as error:
         what = f"Failed to execute child process “{path}” ({error.strerror})"
         raise CommandError(f"Guest agent command failed, error was '{what}'", error.errno or NO_CODE) from None
-    # Before the answer to this: whoever asks after the program then finds it.
-    context.loop.call_from_thread(captures.add, spawned, data)
-    return {"pid": spawned.pid}
+    # Before the answer, so that guest-exec-status finds it.
+    context.loop.call_from_thread(results.add, child, data)
+    return {"pid": child.pid}
 
 
 def guest_exec_status(context: Context, pid: int) -> JsonText | dict[str, Any]:
-    captures = context.part(_make_captures)
-    capture = captures.find(pid)
-    if capture is None:
+    results = context.part(_make_results)
+    result = results.find(pid)
+    if result is None:
         raise CommandError("Invalid parameter 'pid'", NO_CODE)
-    if capture.outcome is None:
+    if result.outcome is None:
         return {"exited": False}
-    captures.delivered(capture)
+    results.delivered(result)
     pieces: list[bytes | memoryview] = [
-        b'{"exited": true, "%s": %d' % (capture.outcome[0].encode(), capture.outcome[1])
+        b'{"exited": true, "%s": %d' % (result.outcome[0].encode(), result.outcome[1])
     ]
-    for name, output in ((b"out", capture.out), (b"err", capture.error)):
+    for name, output in ((b"out", result.out), (b"err", result.error)):
         if output.size:
             pieces += [b', "%s-data": "' % name, *output.text(), b'"']
         if output.size or output.truncated:
@@ -65,10 +65,10 @@ def guest_exec_status(context: Context, pid: int) -> JsonText | dict[str, Any]:
     return JsonText(*pieces, b"}")
 
 
-def _make_captures(context: Context) -> Captures:
-    return Captures(context.loop)
+def _make_results(context: Context) -> ExecResults:
+    return ExecResults(context.loop)
 
 
 def _text(text: str) -> str:
-    # No argument holds a NUL: here, as in QEMU, U+0000 has the two bytes that are its other form.
+    # No argument can hold a NUL; as in QEMU, U+0000 becomes its two-byte form (modified UTF-8).
     return text.replace("\0", "\udcc0\udc80")

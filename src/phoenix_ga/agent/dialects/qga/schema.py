@@ -17,12 +17,12 @@ _UINT64_MAX: Final = 2 * INT64_MAX + 1
 
 
 class Type:
-    """A type of the schema. name: what errors call it."""
+    """A type of the schema. name: in error texts."""
 
     name = ""
 
     def check(self, value: Any, path: str) -> Any:
-        """Return the value as handlers take it. path: where it stands in the arguments. Raises ArgumentError."""
+        """Return the value for the handler. path: its position in the arguments. Raises ArgumentError."""
         raise NotImplementedError
 
     def refuse(self, path: str) -> ArgumentError:
@@ -54,7 +54,7 @@ class Integer(Type):
 
 
 class Unsigned(Type):
-    """A 64-bit integer without a sign; a negative one stands for what has the same bits."""
+    """An unsigned 64-bit integer; a negative number is taken by its bits."""
 
     name = "uint64"
 

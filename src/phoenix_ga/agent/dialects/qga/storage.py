@@ -12,17 +12,17 @@ if TYPE_CHECKING:
 
 
 def guest_get_fsinfo(context: Context) -> list[dict[str, Any]]:
-    """List the filesystems on disks by mount point. Raises OSError where /proc or /sys is missing."""
+    """List the filesystems on disks by mount point. Raises OSError if /proc or /sys is missing."""
     return [_filesystem(each) for each in storage.mounted_filesystems()]
 
 
 def guest_get_disks(context: Context) -> list[dict[str, Any]]:
-    """List the block devices that have a size. Raises OSError where /sys is missing."""
+    """List the block devices that have a size. Raises OSError if /sys is missing."""
     return [_disk(each) for each in storage.disks()]
 
 
 def guest_get_diskstats(context: Context) -> list[dict[str, Any]]:
-    """List what the kernel counts for each block device. Raises OSError where /proc is missing."""
+    """List the kernel's counters of each block device. Raises OSError if /proc is missing."""
     return [
         {"name": each.name, "major": each.major, "minor": each.minor, "stats": each.values}
         for each in storage.disk_statistics()
@@ -30,7 +30,7 @@ def guest_get_diskstats(context: Context) -> list[dict[str, Any]]:
 
 
 def guest_fstrim(context: Context, minimum: int | None) -> dict[str, Any]:
-    """Trim the filesystems on disks. Raises OSError where /proc or /sys is missing."""
+    """Trim the filesystems on disks. Raises OSError if /proc or /sys is missing."""
     paths: list[dict[str, Any]] = []
     for each in storage.trim_filesystems(minimum or 0):
         if each.error:

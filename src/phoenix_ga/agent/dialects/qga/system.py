@@ -1,4 +1,4 @@
-"""Commands about the system: what it is, its clock, its load, and how it ends."""
+"""Commands about the system: identity, clock, load, shutdown and suspend."""
 
 from __future__ import annotations
 

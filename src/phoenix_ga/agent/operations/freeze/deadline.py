@@ -1,49 +1,46 @@
-"""A clock that runs while filesystems are frozen, on a thread that sleeps until it is due."""
+"""The timer that thaws automatically, on a thread that sleeps until it expires."""
 
 from __future__ import annotations
 
-import errno
-from _thread import allocate_lock, start_new_thread
+from _thread import allocate_lock
 from time import monotonic
+
+from phoenix_ga.agent.linux.threads import start_thread
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Final
 
-# Seconds between attempts to do what did not succeed.
+# Seconds between attempts after a failure.
 RETRY_TIME: Final = 10.0
-# More makes no difference, and no thread could wait for it.
+# About three years: a lock cannot wait for arbitrarily long.
 _SECONDS_MAX: Final = 10**8
 
 
 class Deadline:
-    """Calls `expire` in `seconds`, and again as long as it returns False, unless `cancel` was called before.
+    """Calls `expire` after `seconds`, then again until it returns True, unless `cancel` is called first.
 
-    Raises OSError (EAGAIN) where the system has no thread for it.
+    Raises:
+        OSError: EAGAIN if no thread is left.
     """
 
-    __slots__ = ("_cancelled", "_due", "_expire")
+    __slots__ = ("_cancelled", "_expire", "_expires")
 
     def __init__(self, seconds: float, expire: Callable[[], bool]) -> None:
         self._expire = expire
-        self._due = monotonic() + min(seconds, _SECONDS_MAX)
+        self._expires = monotonic() + min(seconds, _SECONDS_MAX)
         self._cancelled = allocate_lock()
         self._cancelled.acquire()
-        try:
-            start_new_thread(self._wait, ())
-        except RuntimeError:
-            raise OSError(
-                errno.EAGAIN, "the system has no thread left for the deadline; nothing was frozen"
-            ) from None
+        start_thread(self._wait, "the deadline of the freeze")
 
     @property
     def remaining(self) -> float:
-        """How many seconds are left."""
-        return max(0.0, self._due - monotonic())
+        """Seconds left."""
+        return max(0.0, self._expires - monotonic())
 
     def cancel(self) -> None:
-        """It is not needed any more. To be called once."""
+        """Stop the timer. Must be called at most once."""
         self._cancelled.release()
 
     def _wait(self) -> None:

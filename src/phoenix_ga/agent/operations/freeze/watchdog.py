@@ -1,7 +1,7 @@
-"""A process that thaws when the agent can't: it was killed, or does not come back from the kernel.
+"""A process that thaws if the agent cannot: because it was killed, or does not return from the kernel.
 
-It is forked before anything is frozen. It holds nothing but the open mount points and the run directory:
-no port, which the next agent needs, and no socket. It needs no file and no memory that is not there yet.
+It is forked before anything is frozen, and holds only the open mount points and the run directory: no port,
+which the next agent needs, and no socket. It reads no file and allocates no large memory.
 """
 
 from __future__ import annotations
@@ -21,23 +21,29 @@ else:
     import _signal as signal
 
 _NAME: Final = b"phoenix-guard"
-# Seconds that an agent has after the deadline of its freeze, before the guardian thaws instead.
+# Seconds after the deadline of the freeze at which the watchdog thaws instead of the agent.
 PATIENCE: Final = 10.0
-# How long systemd may take to end what is left of an agent, in seconds: hooks are started after that.
-_AFTERMATH: Final = 1.0
+# Seconds in which systemd ends the other processes of a service whose main process died.
+_CLEANUP_TIME: Final = 1.0
 
 _FROZEN: Final = b"f"
-_LEFT_OUT: Final = b"l"
+_SKIPPED: Final = b"l"
 _THAWED: Final = b"t"
 
 
-class Guardian:
-    """The guardian of one freeze. Made before it; ended after it.
+class Watchdog:
+    """The watchdog of one freeze. Created before it, ended after it.
 
-    descriptors: of what is going to be frozen, in that order. thaw: thaws one, and raises OSError. kept: other
-    descriptors that `finish` needs. finish: is called in the guardian, once the agent is dead, for what else is
-    to be done, with how many it has thawed, or None where there was nothing to thaw. time_limit: of the freeze,
-    in seconds; 0 for none. Raises OSError where there is no process for it.
+    Args:
+        descriptors: the mount points, in the order of freezing.
+        thaw: thaws one of them; raises OSError.
+        kept: other descriptors that `finish` needs.
+        finish: called in the watchdog after the agent died, with the number of filesystems that the watchdog
+            thawed, or None if there was nothing to thaw.
+        time_limit: of the freeze, in seconds; 0 for none.
+
+    Raises:
+        OSError: EAGAIN if no process is left.
     """
 
     __slots__ = ("_process", "_report")
@@ -52,14 +58,18 @@ class Guardian:
     ) -> None:
         reading, self._report = os.pipe2(os.O_CLOEXEC)
         try:
-            # A signal would be taken for the agent's own, and one that is meant for it ends nothing here.
+            # A signal to the child would be written to the agent's wake-up pipe; and the child must
+            # survive signals that are meant for the agent.
             mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
             try:
                 self._process = os.fork()
                 if self._process == 0:
-                    _guard(reading, list(descriptors), thaw, kept, finish, time_limit)
+                    _watch(reading, list(descriptors), thaw, kept, finish, time_limit)
             finally:
                 signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        except OSError as error:
+            os.close(self._report)
+            raise OSError(error.errno, f"cannot start the watchdog process: {error.strerror}") from error
         except BaseException:
             os.close(self._report)
             raise
@@ -67,28 +77,28 @@ class Guardian:
             os.close(reading)
 
     def note(self, frozen: bool) -> None:
-        """The next of the filesystems was frozen, or was left out."""
-        self._say(_FROZEN if frozen else _LEFT_OUT)
+        """Report that the next filesystem was frozen, or skipped."""
+        self._send(_FROZEN if frozen else _SKIPPED)
 
     def dismiss(self) -> None:
-        """All is thawed, though hooks may still run."""
-        self._say(_THAWED)
+        """Report that everything is thawed, though hooks may still run."""
+        self._send(_THAWED)
 
     def end(self) -> None:
-        """There is nothing left that it could have to do."""
+        """Kill the watchdog: there is nothing left to do for it."""
         os.close(self._report)
         os.kill(self._process, signal.SIGKILL)
         os.waitpid(self._process, 0)
 
-    def _say(self, what: bytes) -> None:
+    def _send(self, what: bytes) -> None:
         try:
             os.write(self._report, what)
         except BrokenPipeError:
-            # Somebody has killed it.
+            # Somebody killed it.
             pass
 
 
-def _guard(
+def _watch(
     reading: int,
     descriptors: list[int],
     thaw: Callable[[int], None],
@@ -96,21 +106,21 @@ def _guard(
     finish: Callable[[int | None], None],
     time_limit: float,
 ) -> None:
-    """Be the guardian. Never returns."""
+    """Be the watchdog. Never returns."""
     status = 1
     try:
-        # Objects of the agent that are collected would close numbers that are others' by now.
+        # Garbage-collected objects of the agent would close descriptor numbers that are in use again.
         gc.disable()
         os.setsid()
         _close_all_but({0, 1, 2, reading, *descriptors, *kept})
         with open("/proc/self/comm", "wb") as file:
             file.write(_NAME)
-        said = _listen(reading, descriptors, thaw, time_limit)
-        thawed = None if said.endswith(_THAWED) or not descriptors else _thaw(said, descriptors, thaw)
-        # Somebody may want to unmount them.
+        reports = _listen(reading, descriptors, thaw, time_limit)
+        thawed = None if reports.endswith(_THAWED) or not descriptors else _thaw(reports, descriptors, thaw)
+        # Hooks may want to unmount them.
         for descriptor in descriptors:
             os.close(descriptor)
-        _wait_for_the_end_of_others()
+        _wait_for_cleanup()
         finish(thawed)
         status = 0
     finally:
@@ -118,28 +128,28 @@ def _guard(
 
 
 def _listen(reading: int, descriptors: Sequence[int], thaw: Callable[[int], None], time_limit: float) -> bytes:
-    """Return what the agent has said, once it is dead. At the deadline, thaw."""
-    said = b""
-    due = monotonic() + time_limit + PATIENCE if time_limit else 0.0
-    news = select.poll()
-    news.register(reading, select.POLLIN)
+    """Return what the agent has reported, after its death. At the deadline, thaw."""
+    reports = b""
+    deadline = monotonic() + time_limit + PATIENCE if time_limit else 0.0
+    poll = select.poll()
+    poll.register(reading, select.POLLIN)
     while True:
-        if not news.poll(max(0.0, due - monotonic()) * 1000 if due else None):
-            if not said.endswith(_THAWED):
-                _thaw(said, descriptors, thaw)
-            due = 0.0
+        if not poll.poll(max(0.0, deadline - monotonic()) * 1000 if deadline else None):
+            if not reports.endswith(_THAWED):
+                _thaw(reports, descriptors, thaw)
+            deadline = 0.0
             continue
         more = os.read(reading, 4096)
         if not more:
-            return said
-        said += more
+            return reports
+        reports += more
 
 
-def _thaw(said: bytes, descriptors: Sequence[int], thaw: Callable[[int], None]) -> int:
-    """Thaw what the agent said that it froze, and what it may have frozen before it could say so; return how many."""
+def _thaw(reports: bytes, descriptors: Sequence[int], thaw: Callable[[int], None]) -> int:
+    """Thaw what was reported as frozen, and the next one, which may be frozen and not reported yet."""
     thawed = 0
-    for number in range(min(len(said), len(descriptors) - 1), -1, -1):
-        if said[number : number + 1] != _LEFT_OUT:
+    for number in range(min(len(reports), len(descriptors) - 1), -1, -1):
+        if reports[number : number + 1] != _SKIPPED:
             try:
                 thaw(descriptors[number])
                 thawed += 1
@@ -157,6 +167,6 @@ def _close_all_but(kept: set[int]) -> None:
                 continue
 
 
-def _wait_for_the_end_of_others() -> None:
-    # systemd ends all processes of a service whose main one died: a hook that ran already would be ended too.
-    signal.sigtimedwait((signal.SIGTERM,), _AFTERMATH)
+def _wait_for_cleanup() -> None:
+    # A hook that started earlier would be killed by systemd, too.
+    signal.sigtimedwait((signal.SIGTERM,), _CLEANUP_TIME)

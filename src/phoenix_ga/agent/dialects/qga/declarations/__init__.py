@@ -1,1 +1,1 @@
-"""What each command is called and takes, a module for each room."""
+"""The declarations of the commands, a module for each subject."""

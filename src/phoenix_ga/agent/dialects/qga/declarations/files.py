@@ -32,7 +32,7 @@ COMMANDS: Final = (
     GuestCommand(
         "guest-file-read",
         "files:guest_file_read",
-        "Read from where the file was left, at most 48 MiB, and tell whether the end was met.",
+        "Read at the current position, at most 48 MiB; return whether the end was reached.",
         parameters=(_HANDLE, Parameter("count", INTEGER, optional=True)),
         governed_by=("file-read",),
         nowait="guest_file_read_nowait",
@@ -41,7 +41,7 @@ COMMANDS: Final = (
     GuestCommand(
         "guest-file-write",
         "files:guest_file_write",
-        "Write where the file was left.",
+        "Write at the current position.",
         parameters=(_HANDLE, Parameter("buf-b64", STRING), Parameter("count", INTEGER, optional=True)),
         governed_by=("file-write",),
         handle="handle",
@@ -49,7 +49,7 @@ COMMANDS: Final = (
     GuestCommand(
         "guest-file-seek",
         "files:guest_file_seek",
-        "Go on elsewhere in the file, and tell where that is.",
+        "Move the current position; return it.",
         parameters=(_HANDLE, Parameter("offset", INTEGER), Parameter("whence", _WHENCE)),
         governed_by=("file-open",),
         handle="handle",

@@ -40,11 +40,11 @@ COMMANDS: Final[tuple[GuestCommand, ...]] = (
     GuestCommand(
         "guest-get-memory-block-info",
         "hardware:guest_get_memory_block_info",
-        "Tell the size of a block of memory.",
+        "Return the size of a memory block.",
     ),
     GuestCommand(
         "guest-get-cpustats",
         "hardware:guest_get_cpustats",
-        "Tell how many milliseconds each processor spent with what.",
+        "Return the time that each processor spent in each state, in milliseconds.",
     ),
 )

@@ -26,7 +26,7 @@ COMMANDS: Final = (
     GuestCommand(
         "guest-exec-status",
         "processes:guest_exec_status",
-        "Tell whether a program has ended, how, and what it has written; once that is all there is.",
+        "Return whether a program has ended, its exit status and its complete output.",
         parameters=(Parameter("pid", INTEGER),),
         governed_by=("exec",),
         inline=True,

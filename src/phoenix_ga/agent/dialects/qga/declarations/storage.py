@@ -12,7 +12,7 @@ COMMANDS: Final[tuple[GuestCommand, ...]] = (
     GuestCommand(
         "guest-fsfreeze-status",
         "freeze:guest_fsfreeze_status",
-        "Tell whether filesystems are frozen by this agent.",
+        "Return whether this agent has frozen filesystems.",
         governed_by=("get-freeze-status",),
         while_frozen=True,
         inline=True,
@@ -61,7 +61,7 @@ COMMANDS: Final[tuple[GuestCommand, ...]] = (
     GuestCommand(
         "guest-fstrim",
         "storage:guest_fstrim",
-        "Tell the disks which blocks the mounted filesystems do not use.",
+        "Discard the unused blocks of the mounted filesystems.",
         parameters=(Parameter("minimum", INTEGER, optional=True),),
         changes=True,
     ),

@@ -12,24 +12,24 @@ COMMANDS: Final[tuple[GuestCommand, ...]] = (
     GuestCommand(
         "guest-get-osinfo",
         "system:guest_get_osinfo",
-        "Tell which system this is: its kernel, and what os-release(5) says.",
+        "Return the kernel version, and the contents of os-release(5).",
         governed_by=("sysinfo",),
     ),
     GuestCommand(
         "guest-get-host-name",
         "system:guest_get_host_name",
-        "Tell the name of the host.",
+        "Return the host name.",
         governed_by=("sysinfo",),
     ),
     GuestCommand(
         "guest-get-timezone",
         "system:guest_get_timezone",
-        "Tell the time zone, and how many seconds it is east of UTC.",
+        "Return the time zone, and its offset east of UTC in seconds.",
     ),
     GuestCommand(
         "guest-get-time",
         "system:guest_get_time",
-        "Tell the time, in nanoseconds since the epoch.",
+        "Return the time, in nanoseconds since the epoch.",
     ),
     GuestCommand(
         "guest-set-time",
@@ -41,7 +41,7 @@ COMMANDS: Final[tuple[GuestCommand, ...]] = (
     GuestCommand(
         "guest-get-load",
         "system:guest_get_load",
-        "Tell the load averages of one, five and fifteen minutes.",
+        "Return the load averages of one, five and fifteen minutes.",
         governed_by=("sysinfo",),
     ),
     GuestCommand(

@@ -1,0 +1,138 @@
+"""Finding the filesystems to freeze or thaw, and opening a mount point of each.
+
+Nothing is frozen or thawed by path: after this, the open mount points are all that is needed.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from phoenix_ga.agent.linux.mounts import Filesystem, MountTree, local_filesystems, mount_identifier
+from phoenix_ga.agent.operations.freeze.order import freeze_order
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Sequence
+    from typing import Final
+
+    from phoenix_ga.agent.linux.freeze import FreezeBackend
+    from phoenix_ga.agent.operations.freeze.state import FreezeState
+
+# How often mounts are read again if one vanished between reading and opening.
+ATTEMPTS: Final = 3
+
+
+class Target:
+    """A filesystem to freeze: its device number, its mount point, and a descriptor of the mount point."""
+
+    __slots__ = ("descriptor", "device", "point")
+
+    def __init__(self, device: int, point: str, descriptor: int) -> None:
+        self.device = device
+        self.point = point
+        self.descriptor = descriptor
+
+
+def close_targets(targets: Sequence[Target]) -> None:
+    """Close the descriptors."""
+    for target in targets:
+        os.close(target.descriptor)
+
+
+def open_targets(backend: FreezeBackend, state: FreezeState, points: Collection[str] | None) -> list[Target]:
+    """Open every local filesystem that can be frozen, in the order of freezing.
+
+    Args:
+        points: if given, only the filesystems mounted at these paths.
+
+    Raises:
+        OSError: as `Freezer.freeze` says.
+    """
+    for attempt in range(ATTEMPTS):
+        targets: list[Target] = []
+        try:
+            _add_targets(targets, backend, state, points)
+            return targets
+        except BaseException as error:
+            close_targets(targets)
+            # A mount that vanished since it was read is no reason to fail.
+            if not isinstance(error, FileNotFoundError) or attempt == ATTEMPTS - 1:
+                raise
+    raise AssertionError("not reached")
+
+
+def open_frozen(backend: FreezeBackend, devices: Sequence[int], note: Callable[[str], None]) -> list[Target]:
+    """Open what an earlier agent froze. What cannot be opened is noted and skipped."""
+    tree = MountTree(backend.mounts())
+    mounted = {each.device: each for each in local_filesystems(tree.mounts, backend.topology())}
+    targets = []
+    for device in devices:
+        filesystem = mounted.get(device)
+        if filesystem is None:
+            note(f"{os.major(device)}:{os.minor(device)} was frozen, and is no longer mounted")
+            continue
+        try:
+            descriptor = backend.open(filesystem, tree)
+        except OSError as error:
+            note(f"{filesystem.point} may still be frozen: {error.strerror}")
+            continue
+        targets.append(Target(device, filesystem.point, descriptor))
+    return targets
+
+
+def freeze_target(backend: FreezeBackend, target: Target) -> str:
+    """Freeze one filesystem; return why it was skipped, or an empty string. Raises OSError if it failed."""
+    try:
+        backend.freeze(target.descriptor)
+    except OSError as error:
+        if error.errno == errno.EOPNOTSUPP:
+            return f"{target.point} was not frozen: its filesystem does not support it"
+        if error.errno == errno.EBUSY:
+            return f"{target.point} was frozen by somebody else, who must thaw it"
+        raise OSError(error.errno, f"cannot freeze {target.point}: {error.strerror}") from error
+    return ""
+
+
+def _add_targets(
+    targets: list[Target], backend: FreezeBackend, state: FreezeState, points: Collection[str] | None
+) -> None:
+    tree = MountTree(backend.mounts())
+    topology = backend.topology()
+    filesystems = [
+        filesystem
+        for filesystem in local_filesystems(tree.mounts, topology)
+        # A read-only filesystem is not written to; the kernel cannot freeze FUSE.
+        if not filesystem.read_only and not filesystem.type.startswith("fuse")
+    ]
+    wanted = filesystems if points is None else [each for each in filesystems if _is_at(each, points, tree)]
+    if not wanted:
+        return
+    _check_run_directory(state, wanted)
+    for filesystem in filesystems:
+        filesystem.numbers |= backend.device_numbers(filesystem, tree)
+    # All are sorted: two wanted ones may depend on each other through one that is not.
+    for filesystem in freeze_order(filesystems, topology):
+        if filesystem not in wanted:
+            continue
+        try:
+            descriptor = backend.open(filesystem, tree)
+        except OSError as error:
+            reason = f"cannot freeze {filesystem.point}: {error.strerror}; nothing was frozen"
+            raise OSError(error.errno, reason) from error
+        targets.append(Target(filesystem.device, filesystem.point, descriptor))
+
+
+def _check_run_directory(state: FreezeState, filesystems: Sequence[Filesystem]) -> None:
+    identifier = mount_identifier(state.open())
+    for filesystem in filesystems:
+        if any(mount.identifier == identifier for mount in filesystem.mounts):
+            raise OSError(
+                errno.EINVAL,
+                f"the run directory {state.directory} would be frozen too, with {filesystem.point}: "
+                "it must be on a tmpfs; nothing was frozen",
+            )
+
+
+def _is_at(filesystem: Filesystem, points: Collection[str], tree: MountTree) -> bool:
+    return any(mount.point in points and tree.is_reachable(mount) for mount in filesystem.mounts)

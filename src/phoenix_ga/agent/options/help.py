@@ -1,0 +1,57 @@
+"""The help text. Loaded only if it is asked for."""
+
+from __future__ import annotations
+
+from phoenix_ga.agent.options.command_line import REPLACE
+from phoenix_ga.agent.options.table import CONFIG_PATH, OPTIONS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Final
+
+_INDENT: Final = 26
+_WIDTH: Final = 100
+
+
+def usage() -> str:
+    """Return the help text."""
+    rows = []
+    for option in OPTIONS:
+        flag = (f"-{option.short}, " if option.short else "    ") + f"--{option.name}"
+        default = option.format(option.default)
+        rows.append((f"{flag} {option.metavar}".rstrip(), option.help + (f" [{default}]" if default else "")))
+    rows += [
+        (
+            "-c, --config PATH",
+            f"Read options from this file; the command line takes precedence. [{CONFIG_PATH}]",
+        ),
+        ("--install", "Install the agent as a service of systemd, start it, and exit."),
+        (f"--{REPLACE}", "With --install: replace qemu-guest-agent.service too."),
+        ("--uninstall", "Undo --install, start qemu-guest-agent.service if it was replaced, and exit."),
+        ("-D, --dump-config", "Print the options in effect as a config file, and exit."),
+        ("-v, --version", "Print the version, and exit."),
+        ("-h, --help", "Print this text, and exit."),
+    ]
+    return (
+        "Usage: phoenix-ga [-p PORT]... [OPTION]...\n\nAnswer the host's requests on virtio-serial ports.\n\n"
+        + format_rows(rows)
+        + "\nSIGHUP reloads the config file. SIGTERM completes commands in progress, thaws, and exits.\n"
+    )
+
+
+def format_rows(rows: Iterable[tuple[str, str]]) -> str:
+    """Return options and their descriptions in two columns."""
+    text = ""
+    for flag, help in rows:
+        line = f"  {flag:<{_INDENT - 2}}"
+        if len(line) > _INDENT:
+            text += line + "\n"
+            line = " " * _INDENT
+        for word in help.split():
+            if len(line) + len(word) > _WIDTH:
+                text += line.rstrip() + "\n"
+                line = " " * _INDENT
+            line += word + " "
+        text += line.rstrip() + "\n"
+    return text

@@ -1,0 +1,119 @@
+"""Installing the agent, without a systemd of this machine: what is written, and what is refused."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from phoenix_ga.agent import install
+from phoenix_ga.agent.options.option import ConfigError
+from tests.support import SOURCE
+from tools.build_pyz import build
+
+UNIT = SOURCE.parent / "packaging" / "systemd" / "phoenix-ga.service"
+
+
+class System:
+    """A guest below a directory. state: what `systemctl show` says of the service."""
+
+    def __init__(self, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.program = directory / "usr/sbin/phoenix-ga"
+        self.units = directory / "units"
+        self.called: list[tuple[str, ...]] = []
+        self.state = "ActiveState=active\nNRestarts=0\n"
+        self.program.parent.mkdir(parents=True)
+        self.units.mkdir()
+        monkeypatch.setattr(install, "PROGRAM", str(self.program))
+        monkeypatch.setattr(install, "UNITS", str(self.units))
+        monkeypatch.setattr(install, "_SYSTEMD", str(directory))
+        monkeypatch.setattr(install, "_START_TIME", 0.0)
+        monkeypatch.setattr(install, "_systemctl", self._systemctl)
+        monkeypatch.setattr(os, "geteuid", lambda: 0)
+
+    def _systemctl(self, *words: str, check: bool = True) -> tuple[int, str]:
+        self.called.append(words)
+        return 0, self.state if words[0] == "show" else ""
+
+    def exec_start(self) -> str:
+        lines = (self.units / "phoenix-ga.service").read_text().splitlines()
+        return next(line.partition("=")[2] for line in lines if line.startswith("ExecStart="))
+
+
+@pytest.fixture
+def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> System:
+    return System(tmp_path, monkeypatch)
+
+
+def test_the_unit_is_that_of_the_packaging() -> None:
+    assert install.unit("/usr/sbin/phoenix-ga", replace_qemu_ga=False) == UNIT.read_bytes()
+    replaced = install.unit("/opt/agent", replace_qemu_ga=True).decode()
+    assert "\nExecStart=/opt/agent\n" in replaced
+    assert replaced.endswith("\nAlias=qemu-guest-agent.service\n")
+
+
+def test_the_unit_is_in_the_archive_for_each_interpreter(tmp_path: Path) -> None:
+    archive = tmp_path / "phoenix-ga.pyz"
+    trees = build(archive)
+    for tree in ("source", *trees):
+        name = f"{tree}/phoenix_ga/agent/phoenix-ga.service"
+        assert zipfile.ZipFile(archive).read(name) == UNIT.read_bytes()
+    script = "import sys; sys.path.insert(0, sys.argv[1]); from phoenix_ga.agent import install; "
+    script += "sys.stdout.buffer.write(install.unit(install.PROGRAM, False))"
+    tree = f"{archive}/{sys.implementation.cache_tag}"
+    assert subprocess.check_output([sys.executable, "-ISc", script, tree]) == UNIT.read_bytes()
+
+
+def test_a_program_of_a_package_runs_from_where_it_is(
+    system: System, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "bin" / "phoenix-ga"
+    program.parent.mkdir()
+    program.touch(0o755)
+    monkeypatch.setattr(sys, "argv", [str(program), "--install"])
+    monkeypatch.setattr(sys, "path", ["/nowhere/x"])
+    assert install.install(replace_qemu_ga=False) == f"phoenix-ga.service runs {program}"
+    assert system.exec_start() == str(program)
+    assert ("restart", "phoenix-ga.service") in system.called
+
+
+def test_a_module_is_no_program(system: System, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    python = tmp_path / "bin" / "python3"
+    python.parent.mkdir()
+    module = SOURCE / "phoenix_ga" / "agent" / "__main__.py"
+    monkeypatch.setattr(sys, "argv", [str(module), "--install"])
+    monkeypatch.setattr(sys, "path", ["/nowhere/x"])
+    monkeypatch.setattr(sys, "executable", str(python))
+    with pytest.raises(ConfigError, match=r"there is no program .*/bin/phoenix-ga; run --install from"):
+        install.install(replace_qemu_ga=False)
+    assert list(system.units.iterdir()) == []
+    program = tmp_path / "bin" / "phoenix-ga"
+    program.touch(0o755)
+    install.install(replace_qemu_ga=False)
+    assert system.exec_start() == str(program)
+
+
+def test_the_archive_is_copied(system: System, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    archive = tmp_path / "phoenix-ga.pyz"
+    archive.write_bytes(b"archive")
+    monkeypatch.setattr(sys, "path", [f"{archive}/source"])
+    install.install(replace_qemu_ga=True)
+    assert system.program.read_bytes() == b"archive"
+    assert system.program.stat().st_mode & 0o777 == 0o755
+    assert system.exec_start() == str(system.program)
+
+
+@pytest.mark.parametrize("state", ["ActiveState=failed\nNRestarts=0\n", "ActiveState=active\nNRestarts=7\n"])
+def test_an_agent_that_does_not_stay_up_is_no_success(
+    system: System, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: str
+) -> None:
+    archive = tmp_path / "phoenix-ga.pyz"
+    archive.write_bytes(b"archive")
+    monkeypatch.setattr(sys, "path", [f"{archive}/source"])
+    system.state = state
+    with pytest.raises(ConfigError, match=r"does not stay up; `journalctl -u phoenix-ga.service` shows why"):
+        install.install(replace_qemu_ga=False)
