@@ -31,7 +31,7 @@ def connect_tcp(host: str, port: int, timeout: float) -> socket.socket:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         except OSError as error:
             connection.close()
-            number = errno.ETIMEDOUT if isinstance(error, TimeoutError) else error.errno or errno.EIO
+            number = errno.ETIMEDOUT if isinstance(error, socket.timeout) else error.errno or errno.EIO
             problem = OSError(number, f"{address[0]} port {port}: {os.strerror(number)}")
             continue
         connection.setblocking(False)
@@ -47,7 +47,7 @@ def connect_unix(path: str, timeout: float) -> socket.socket:
         connection.connect(encode_path(path))
     except OSError as error:
         connection.close()
-        number = errno.ETIMEDOUT if isinstance(error, TimeoutError) else error.errno or errno.EIO
+        number = errno.ETIMEDOUT if isinstance(error, socket.timeout) else error.errno or errno.EIO
         raise OSError(number, os.strerror(number), path) from None
     connection.setblocking(False)
     return connection
