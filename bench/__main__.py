@@ -21,13 +21,13 @@ from bench.load import measure_load
 from bench.measures import Measure
 from bench.pieces import measure_pieces
 from bench.plot import plot
-from bench.port import PortError
 from bench.report import Report, goal_table, markdown, measure_table, missed
 from bench.round_trips import measure_commands, measure_pings
 from bench.settings import QUICK, Settings
 from bench.start import measure_start
 from lab.errors import LabError
 from phoenix_ga.client import GuestError
+from tests.ends.client import PortError
 
 _ROOT = Path(__file__).parent.parent
 _OUTPUT = _ROOT / "build" / "bench"

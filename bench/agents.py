@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from bench.port import Port, PortError, Traffic
+from tests.ends.client import LineClient, PortError, Traffic, encode_request
 
 # Where an answer tells of the end of the file.
 _TAIL: Final = 64
+# Of each system call on a port, in seconds.
+_TIMEOUT: Final = 120
 
 
 @dataclass(frozen=True)
@@ -48,16 +50,23 @@ QEMU_DIALECT: Final = Dialect(
 )
 
 
+def connect(path: Path, traffic: Traffic) -> LineClient:
+    """Connect to the host's end of a port."""
+    client = LineClient.connect(path, traffic)
+    client.wait_in_kernel(_TIMEOUT)
+    return client
+
+
 class Agent:
     """An agent behind a port. Making one starts a conversation anew."""
 
     def __init__(self, path: Path, dialect: Dialect, traffic: Traffic) -> None:
-        self.port = Port(path, traffic)
+        self.port = connect(path, traffic)
         self.dialect = dialect
         number = secrets.randbits(32)
-        self.port.send(b"\xff" + _line(dialect.sync, {"id": number}))
+        self.port.send(b"\xff" + encode_request(dialect.sync, {"id": number}))
         # Before the answer there may be what an earlier client has left, half a frame included.
-        while not self.port.line().endswith(b'\xff{"return": %d}' % number):
+        while not self.port.line().endswith(b'\xff{"return": %d}\n' % number):
             pass
 
     def speaking(self, dialect: Dialect) -> Agent:
@@ -74,8 +83,7 @@ class Agent:
 
     def call(self, execute: str, **arguments: object) -> Any:
         """Return what a command returned. Raises PortError where it failed."""
-        self.port.traffic.requests += 1
-        self.port.send(_line(execute, arguments))
+        self.port.ask(execute, **arguments)
         answer = json.loads(self.port.line())
         if "return" not in answer:
             raise PortError(f"{execute}: {answer.get('error')}")
@@ -92,7 +100,7 @@ class Agent:
 
     def read_all(self, handle: int, piece: int) -> list[bytes]:
         """Read a file up to its end, `piece` bytes at a time, and close it; return the answers as they came."""
-        request = _line(self.dialect.read, {self.dialect.handle: handle, "count": piece})
+        request = encode_request(self.dialect.read, {self.dialect.handle: handle, "count": piece})
         answers = []
         while True:
             self.port.traffic.requests += 1
@@ -117,8 +125,3 @@ class Agent:
         for text in pieces:
             self.call(self.dialect.write, **{self.dialect.handle: handle, self.dialect.text: text})
         self.call(self.dialect.close, **{self.dialect.handle: handle})
-
-
-def _line(execute: str, arguments: dict[str, Any]) -> bytes:
-    request = {"execute": execute, "arguments": arguments} if arguments else {"execute": execute}
-    return json.dumps(request).encode() + b"\n"

@@ -12,9 +12,9 @@ from bench import frames, pieces
 from bench.goals import FRAMES, PHOENIX, QEMU, RAW, RAW_FILE, RAW_VECTORS, UNVERIFIED
 from bench.guest import DIRECTORY, BenchGuest
 from bench.measures import Measure, alternate
-from bench.port import Port, PortError
 from bench.settings import KIBI, MEGA, Settings
 from phoenix_ga.client import connect
+from tests.ends.client import LineClient, PortError
 
 _DEFAULT_PIECE = 1024
 # What the kernel's driver takes at once: in the guest's reads, and in its writes.
@@ -107,7 +107,7 @@ def _frames_put(guest: BenchGuest) -> float:
     return len(guest.bulk.data) / seconds / MEGA
 
 
-def _raw_get(guest: BenchGuest, raw: Port, command: str, piece: int) -> float:
+def _raw_get(guest: BenchGuest, raw: LineClient, command: str, piece: int) -> float:
     received = memoryview(bytearray(len(guest.bulk.data)))
     begin = time.perf_counter()
     raw.send(f"{command} {piece}\n".encode())
@@ -119,18 +119,18 @@ def _raw_get(guest: BenchGuest, raw: Port, command: str, piece: int) -> float:
     return len(received) / seconds / MEGA
 
 
-def _raw_put(guest: BenchGuest, raw: Port, command: str, piece: int) -> float:
+def _raw_put(guest: BenchGuest, raw: LineClient, command: str, piece: int) -> float:
     view = memoryview(guest.bulk.data)
     begin = time.perf_counter()
     raw.send(f"{command} {piece}\n".encode())
     # What comes with the command in one read would be lost.
-    if raw.line() != b"go":
+    if raw.line() != b"go\n":
         raise PortError("the raw port does not answer")
     for start in range(0, len(view), frames.PIECE):
         raw.send(view[start : start + frames.PIECE])
     raw.line()
     seconds = time.perf_counter() - begin
     raw.send(b"digest\n")
-    if raw.line().decode() != guest.bulk.digest:
+    if raw.line().decode().strip() != guest.bulk.digest:
         raise PortError("what was read from the raw port is not what was sent")
     return len(view) / seconds / MEGA

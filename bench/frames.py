@@ -8,8 +8,7 @@ import time
 from typing import Any, Final
 
 from bench.agents import Agent
-from bench.port import Header, Port, PortError
-from phoenix_ga.wire.frames import DATA, END, RESET, WINDOW, encode_header
+from tests.ends.client import DATA, END, RESET, WINDOW, Header, LineClient, PortError, encode_frame, encode_header
 
 #: The payload of a frame.
 PIECE: Final = 64 * 1024
@@ -121,35 +120,29 @@ def pings_beside(agent: Agent, count: int, load: list[dict[str, Any]]) -> list[f
     return trips
 
 
-def _frame(port: Port, number: int) -> Header:
+def _frame(port: LineClient, number: int) -> Header:
     """The header of the next frame, which must be of this stream."""
     unit = port.unit()
     if not isinstance(unit, Header) or unit.stream != number:
         raise PortError(f"a frame of stream {number} was expected, not {unit!r}")
     if unit.type == RESET:
-        raise PortError(f"the stream was reset: {_payload(port, unit)!r}")
+        raise PortError(f"the stream was reset: {port.payload(unit)!r}")
     return unit
 
 
-def _payload(port: Port, header: Header) -> bytes:
-    payload = bytearray(header.length)
-    port.fill(memoryview(payload))
-    return bytes(payload)
-
-
-def _message(port: Port, header: Header) -> dict[str, Any]:
+def _message(port: LineClient, header: Header) -> dict[str, Any]:
     """The closing message in the frame of this header."""
     if header.type != END:
         raise PortError(f"the end of the stream was expected, not {header!r}")
-    message: dict[str, Any] = json.loads(_payload(port, header))
+    message: dict[str, Any] = json.loads(port.payload(header))
     return message
 
 
 def _grant(number: int, size: int) -> bytes:
-    return encode_header(WINDOW, number, 4) + size.to_bytes(4, "big")
+    return encode_frame(WINDOW, number, size.to_bytes(4, "big"))
 
 
-def _granted(port: Port, header: Header) -> int:
+def _granted(port: LineClient, header: Header) -> int:
     if header.type != WINDOW:
         raise PortError(f"more credit was expected, not {header!r}")
-    return int.from_bytes(_payload(port, header), "big")
+    return int.from_bytes(port.payload(header), "big")

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.agents import PHOENIX_DIALECT, QEMU_DIALECT, Agent
+from bench.agents import PHOENIX_DIALECT, QEMU_DIALECT, Agent, connect
 from bench.goals import PHOENIX, QEMU
-from bench.port import Port, PortError, Traffic
 from lab.machine import DEFAULT_PORTS, Machine
+from tests.ends.client import LineClient, PortError, Traffic
 from tools.guest import agent_files
 
 _RAW_PORT = "org.phoenix.raw"
@@ -94,14 +94,14 @@ class BenchGuest:
         return {PHOENIX: self.phoenix(), QEMU: self.qemu()}
 
     @contextlib.contextmanager
-    def raw(self) -> Iterator[Port]:
+    def raw(self) -> Iterator[LineClient]:
         """Talk to the bare port, which nobody serves at other times."""
         program, device = f"{DIRECTORY}/raw_port.py", f"/dev/virtio-ports/{_RAW_PORT}"
         self.machine.run(
             f"systemd-run --quiet --unit bench-raw python3 -I {program} {device} {self.bulk.path} {DIRECTORY}/raw"
         )
         try:
-            with Port(self.machine.socket(_RAW_PORT), Traffic()) as port:
+            with connect(self.machine.socket(_RAW_PORT), Traffic()) as port:
                 yield port
         finally:
             self.machine.run("systemctl stop bench-raw; systemctl reset-failed bench-raw", check=False)

@@ -10,8 +10,8 @@ from bench.agents import QEMU_DIALECT, Agent
 from bench.goals import PHOENIX, PHOENIX_AS_QEMU, QEMU
 from bench.guest import DIRECTORY, BenchGuest
 from bench.measures import Measure, alternate
-from bench.port import PortError
 from bench.settings import KIBI, MEGA, Settings
+from tests.ends.client import PortError
 
 #: In KiB. The first is what qemu-ga's users take; a line of JSON can hold the last with both agents.
 PIECE_SIZES = (48, 256, 1024, 4096)

@@ -11,9 +11,9 @@ from bench.agents import Agent
 from bench.goals import PHOENIX, QEMU, RAW
 from bench.guest import BenchGuest
 from bench.measures import Measure, alternate
-from bench.port import Port, PortError
 from bench.settings import MEGA, Settings
 from phoenix_ga.client import connect
+from tests.ends.client import LineClient, PortError
 
 
 def measure_pings(guest: BenchGuest, settings: Settings) -> list[Measure]:
@@ -57,7 +57,7 @@ def _time(step: Callable[[], object]) -> float:
     return time.perf_counter() - begin
 
 
-def _echo(raw: Port) -> None:
+def _echo(raw: LineClient) -> None:
     raw.send(b"echo\n")
     raw.line()
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from bench.goals import PHOENIX
 from bench.measures import Measure
-from bench.port import PortError
 from bench.settings import Settings
+from tests.ends.client import PortError
 from tools.build_pyz import build
 
 _TIMEOUT = 20.0

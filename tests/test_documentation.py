@@ -16,7 +16,8 @@ from phoenix_ga.agent.config import CONFIG_PATH, OPTIONS, Option, read_config_fi
 from phoenix_ga.wire.commands import BY_NAME
 from phoenix_ga.wire.frames import DATA, END
 from phoenix_ga.wire.units import Frame, Parser, resync_padding
-from tests.support import AgentProcess, RefusedError
+from tests.ends.client import RefusedError
+from tests.support import AgentProcess
 
 ROOT = Path(__file__).parent.parent
 PAGES = [path for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))) if path.exists()]

@@ -19,7 +19,8 @@ from phoenix_ga.agent.config import (
     parse_command_line,
     usage,
 )
-from tests.support import SOURCE, AgentProcess, LineClient, RefusedError
+from tests.ends.client import LineClient, RefusedError
+from tests.support import SOURCE, AgentProcess
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -15,7 +15,8 @@ import pytest
 
 from phoenix_ga import __version__
 from phoenix_ga.wire.commands import BY_NAME
-from tests.support import AgentProcess, LineClient, RefusedError, wait_for
+from tests.ends.client import LineClient, RefusedError
+from tests.support import AgentProcess, wait_for
 
 
 def test_the_dialogue_of_the_readme_typed_into_socat(agent: AgentProcess) -> None:

@@ -19,7 +19,8 @@ from pathlib import Path
 import pytest
 
 from phoenix_ga import __version__
-from tests.support import SOURCE, AgentProcess, LineClient, wait_for
+from tests.ends.client import LineClient
+from tests.support import SOURCE, AgentProcess, wait_for
 
 
 @pytest.mark.parametrize("seconds", [6, pytest.param(60, marks=pytest.mark.soak)])
@@ -116,7 +117,7 @@ def test_a_file_in_the_place_of_the_socket_is_not_removed(tmp_path: Path) -> Non
 def test_another_local_user_gets_nowhere(agent: AgentProcess) -> None:
     # Even where somebody opened up the permissions.
     os.chmod(agent.socket_path, 0o666)
-    for directory in (agent.directory, *agent.directory.parents[:3]):
+    for directory in (agent.directory, *list(agent.directory.parents)[:3]):
         if directory != Path("/tmp"):
             os.chmod(directory, 0o755)
     program = f"""

@@ -23,7 +23,8 @@ from pathlib import Path
 import pytest
 
 from tests.agent.qga import call
-from tests.support import SOURCE, AgentProcess, LineClient, RefusedError
+from tests.ends.client import LineClient, RefusedError
+from tests.support import SOURCE, AgentProcess
 
 
 def refused(client: LineClient, execute: str, **arguments: object) -> tuple[str, str]:

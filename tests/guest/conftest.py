@@ -10,7 +10,7 @@ import pytest
 
 from lab.disks import DiskSpec
 from lab.machine import Machine
-from tests.support import LineClient
+from tests.ends.client import LineClient
 from tools.guest import AGENT_PORT, agent_files
 
 # Of the first port with a name: behind the queues of the port without one, and those for control (virtio 1.2, 5.3.2).
