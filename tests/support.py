@@ -135,5 +135,10 @@ class AgentProcess:
         return self
 
     def __exit__(self, *error: object) -> None:
+        """Kill the agent and the programs that it has started."""
+        children = self.children() if self.process.poll() is None else []
         self.process.kill()
         self.process.wait(TIMEOUT)
+        for child in children:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(child), signal.SIGKILL)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import subprocess
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -121,12 +120,14 @@ def test_each_config_file_of_the_page_is_read(text: str, tmp_path: Path) -> None
 @pytest.mark.parametrize("page", MAN_PAGES, ids=name_of)
 @pytest.mark.parametrize(
     "command",
-    [["groff", "-man", "-Tutf8", "-z", "-ww"], ["man", "--warnings", "--encoding=UTF-8", "--local-file"]],
-    ids=lambda command: command[0],
+    [
+        pytest.param(["groff", "-man", "-Tutf8", "-z", "-ww"], marks=pytest.mark.programs("groff"), id="groff"),
+        pytest.param(
+            ["man", "--warnings", "--encoding=UTF-8", "--local-file"], marks=pytest.mark.programs("man"), id="man"
+        ),
+    ],
 )
 def test_the_man_pages_are_well_formed(command: list[str], page: Path) -> None:
-    if shutil.which(command[0]) is None:
-        pytest.skip(f"{command[0]} is missing")
     # A locale that is named but not installed is a warning of its own.
     environment = {**os.environ, "LC_ALL": "C.UTF-8"}
     words = [*command, str(page)]

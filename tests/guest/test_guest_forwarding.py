@@ -21,7 +21,11 @@ from lab.machine import Machine
 from tests.support import SOURCE
 from tools.guest import AGENT_PORT, agent_files
 
-pytestmark = [pytest.mark.guest, pytest.mark.timeout(300)]
+pytestmark = [
+    pytest.mark.guest,
+    pytest.mark.timeout(300),
+    pytest.mark.programs("curl", "git", "rsync", "ssh", "ssh-keygen"),
+]
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from pathlib import Path
 
 import pytest
@@ -16,11 +15,11 @@ from lab.sources import source_lines
 
 
 @pytest.mark.guest
-def test_second_build_takes_no_time() -> None:
+def test_an_image_is_built_once() -> None:
     first = image.ensure_image()
-    begin = time.monotonic()
+    built = first.root.stat()
     assert image.ensure_image() == first
-    assert time.monotonic() - begin < 1.0
+    assert (first.root.stat().st_ino, first.root.stat().st_mtime_ns) == (built.st_ino, built.st_mtime_ns)
     assert all(path.stat().st_size > 0 for path in (first.kernel, first.initramfs, first.root))
     assert [path.name for path in image.cache_directory().glob(f"building-{first.directory.name}-*")] == []
 
@@ -78,9 +77,7 @@ def test_accelerator_falls_back_to_tcg(monkeypatch: pytest.MonkeyPatch, tmp_path
 
 @pytest.mark.guest
 def test_kvm_probe_leaves_no_process() -> None:
-    begin = time.monotonic()
     assert accelerator.kvm_works() in (True, False)
-    assert time.monotonic() - begin < 15.0
     children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
     names = [Path(f"/proc/{child}/comm").read_text().strip() for child in children]
     assert not any(name.startswith("qemu") for name in names)
