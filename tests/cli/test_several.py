@@ -26,8 +26,8 @@ from phoenix_ga.client.discovery import KnownGuest
 from phoenix_ga.wire.commands import BY_NAME
 from tests.cli import crowd
 from tests.cli.conftest import command_line, environment
-from tests.cli.scripted_agent import ScriptedAgent
 from tests.cli.test_exit_status import EVIL, assert_harmless
+from tests.ends.agent import ScriptedAgent
 from tests.support import SOURCE, AgentProcess, wait_for
 
 THAWED = {"frozen": False, "remaining": -1, "ended": ""}
