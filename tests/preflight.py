@@ -30,8 +30,6 @@ PROGRAMS: Final = {
 FIXTURES: Final = {
     "namespace": ("ip",),
     "bench": ("losetup", "mkfs.ext4", "mount"),
-    "disk": ("losetup", "mkfs.ext4", "mount"),
-    "memory": ("mount",),
 }
 _SYSTEM_PATH: Final = "/usr/sbin:/sbin"
 
