@@ -191,7 +191,7 @@ def test_a_hook_that_hangs_is_ended_with_what_it_started(
 
 def test_a_hook_that_says_much_fills_no_log(real_freezer: Freezer, point: Path, hooks: Path, log: list[str]) -> None:
     write_hook(
-        hooks, "hook", "echo first; head -c 30000000 /dev/zero | tr '\\0' '\\n'; yes | head -n 5000000; echo last"
+        hooks, "hook", "echo first; head -c 3000000 /dev/zero | tr '\\0' '\\n'; yes | head -n 500000; echo last"
     )
     assert real_freezer.freeze() == [str(point)]
     real_freezer.thaw()
