@@ -1,15 +1,20 @@
-# Everything that a developer types. `make` alone lists it.
+# Everything that a developer types. `make` alone lists the targets.
 
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 PYTEST := $(RUN) -m pytest
+# More processes than cores, because most tests wait for something most of the time.
+PARALLEL := -n 3 --dist worksteal
+# Each writes a file of this repository, or with --check compares it.
+GENERATORS := tools.reference tools.manual
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-fast soak bench bench-compare pyz docs lint format clean
+.PHONY: help setup run test test-fast test-guest test-matrix test-minimum coverage soak bench bench-compare pyz docs generate \
+	check-generated lint format release clean
 
 help: ## List the targets.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 $(VENV)/ready: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
@@ -20,27 +25,39 @@ $(VENV)/ready: pyproject.toml
 	$(RUN) -m pip install --quiet --editable '.[host]' --group dev
 	@touch $@
 
-setup: $(VENV)/ready ## Install what the guest and the tests need on this machine.
+setup: $(VENV)/ready ## Install the Python environment and the lab's Debian packages.
 	@$(RUN) -m lab setup
 
 run: ## Boot a guest with the agent, and watch it work (LOOPBACK=1: without a guest; RELEASE=trixie: another Debian).
 	@command -v $(PYTHON) >/dev/null || tools/apt-install python3 python3-venv
 	@$(PYTHON) -m tools.demonstrate $(if $(LOOPBACK),--loopback) $(if $(RELEASE),--release $(RELEASE))
 
-test: setup ## Run all tests, a real guest included.
-	@tools/apt-install e2fsprogs xfsprogs iproute2 socat man-db groff openssh-client rsync git curl \
+test: setup ## Run all tests, including those in real guests.
+	@tools/apt-install e2fsprogs xfsprogs iproute2 mount socat man-db groff openssh-client rsync git curl \
 		libvirt-daemon-system libvirt-clients ansible python3-libvirt
 	@$(RUN) -m lab build
-	$(PYTEST) -m 'not soak'
+	@$(MAKE) --no-print-directory coverage
+	@$(MAKE) --no-print-directory test-matrix ENDS=1
+	@$(MAKE) --no-print-directory test-minimum
+	$(PYTEST) -m 'guest and not soak'
 
 test-fast: $(VENV)/ready ## Run the tests that need no guest.
-	$(PYTEST) -m 'not soak and not guest'
+	$(PYTEST) $(PARALLEL) -m 'not soak and not guest'
 
-soak: setup ## Run the long repetitions.
+coverage: $(VENV)/ready ## Run the tests that need no guest; fail if they cover too little of the source.
+	$(PYTEST) $(PARALLEL) -m 'not soak and not guest' --cov --cov-report=term:skip-covered
+
+test-matrix: $(VENV)/ready ## Run the agent's tests with each Python from 3.9 to 3.14 found (ENDS=1: oldest, newest).
+	@$(RUN) -m tools.matrix pythons $(if $(ENDS),--ends)
+
+test-minimum: $(VENV)/ready ## Run the host's tests with the oldest supported versions of its dependencies.
+	@$(RUN) -m tools.matrix minimum
+
+soak: setup ## Run the tests that take long.
 	@$(RUN) -m lab build
 	$(PYTEST) -m soak --timeout 3600
 
-bench: setup ## Measure beside qemu-ga and the bare port (QUICK=1: roughly; DOCS=1: write docs/benchmarks.md).
+bench: setup ## Compare with qemu-ga and the bare port (QUICK=1: fewer rounds; DOCS=1: write docs/benchmarks.md).
 	@$(RUN) -m lab build
 	@$(RUN) -m bench run $(if $(QUICK),--quick) $(if $(DOCS),--docs)
 
@@ -52,11 +69,16 @@ bench-compare: setup ## Compare the speed of this checkout with BASE, a git revi
 pyz: $(VENV)/ready ## Build dist/phoenix-ga.pyz, the agent in one file.
 	@$(RUN) -m tools.build_pyz
 
-docs: $(VENV)/ready ## Write docs/commands.md and the man page of phoenixctl from the declarations.
-	@$(RUN) -m tools.reference
-	@$(RUN) -m tools.manual
+generate: $(VENV)/ready ## Write the files that are generated: code, reference, man page.
+	@set -e; for generator in $(GENERATORS); do $(RUN) -m $$generator; done
 
-lint: $(VENV)/ready ## Check types and style.
+docs: generate ## The same as `make generate`.
+
+check-generated: $(VENV)/ready ## Fail if a generated file is out of date.
+	@set -e; for generator in $(GENERATORS); do $(RUN) -m $$generator --check || \
+		{ echo "make: what $$generator writes is out of date; run: make generate" >&2; exit 1; }; done
+
+lint: $(VENV)/ready check-generated ## Check style, types and generated files.
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
@@ -65,5 +87,8 @@ format: $(VENV)/ready ## Format the source.
 	$(RUN) -m ruff check --fix .
 	$(RUN) -m ruff format .
 
+release: $(VENV)/ready ## Commit, tag and build a release into dist/ (VERSION=1.2.0; DRY_RUN=1: only show).
+	@$(RUN) -m tools.release $(if $(DRY_RUN),--dry-run) -- '$(VERSION)'
+
 clean: ## Remove what was built here; the guest image stays in the user's cache.
-	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis src/*.egg-info
+	rm -rf $(VENV) dist build .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis .venvs src/*.egg-info

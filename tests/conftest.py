@@ -1,4 +1,4 @@
-"""What a run of the tests must have: on a continuous-integration machine a skip is a failure."""
+"""What all tests share. In continuous integration (CI=true), a skipped test is a failure."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Generator, Iterator
 import pytest
 from hypothesis import settings
 
+from tests import preflight
 from tests.network import ip_batch, new_namespace
 from tests.support import AgentProcess
 
@@ -18,10 +19,25 @@ settings.load_profile("untimed")
 IN_CI = os.environ.get("CI") == "true"
 
 
+def pytest_report_header() -> str | None:
+    missing = preflight.missing()
+    return f"{preflight.advice(missing)}\nThe tests that need them are skipped." if missing else None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    missing = set(preflight.missing())
     for item in items:
         if os.geteuid() != 0 and item.get_closest_marker("root"):
             item.add_marker(pytest.mark.skip(reason="needs root"))
+        if absent := missing.intersection(_programs(item)):
+            item.add_marker(pytest.mark.skip(reason=preflight.advice(sorted(absent))))
+
+
+def _programs(item: pytest.Item) -> set[str]:
+    """Return the programs that a test needs, its fixtures included."""
+    marked = {program for marker in item.iter_markers("programs") for program in marker.args}
+    fixtures = getattr(item, "fixturenames", ())
+    return marked.union(*(preflight.FIXTURES.get(fixture, ()) for fixture in fixtures))
 
 
 @pytest.hookimpl(wrapper=True)

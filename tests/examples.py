@@ -7,7 +7,7 @@ from typing import Any
 
 from phoenix_ga.wire.commands import COMMANDS
 from phoenix_ga.wire.declaration import Command, Example
-from tests.support import LineClient
+from tests.ends.client import LineClient
 
 
 def examples() -> Iterator[tuple[Command, Example]]:

@@ -1,21 +1,18 @@
-"""A real agent process on this machine, and a client that knows nothing but lines of JSON."""
+"""A real agent process on this machine."""
 
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
-import itertools
-import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+
+from tests.ends.client import LineClient
 
 TIMEOUT = 20.0
 SOURCE = Path(__file__).parent.parent / "src"
@@ -38,123 +35,6 @@ def wait_for(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.01)
-
-
-class RefusedError(Exception):
-    """The agent answered with an error. text, code: from the answer."""
-
-    def __init__(self, answer: dict[str, Any]) -> None:
-        error = answer["error"]
-        self.text = base64.b64decode(error["bufb64"]).decode()
-        self.code = error["code"]
-        super().__init__(f"{self.text} ({self.code})")
-
-
-class LineClient:
-    """Speaks to an agent over a connected socket, one line at a time."""
-
-    def __init__(self, connection: socket.socket) -> None:
-        self.socket = connection
-        self.socket.settimeout(TIMEOUT)
-        self._file = connection.makefile("rb")
-        self._tags = itertools.count(1)
-
-    @classmethod
-    def connect(cls, path: Path | str) -> LineClient:
-        connection = socket.socket(socket.AF_UNIX)
-        connection.connect(str(path))
-        return cls(connection)
-
-    @classmethod
-    def reach(cls, path: Path | str) -> LineClient:
-        """Connect as soon as somebody listens: a socket has its path before that."""
-        clients: list[LineClient] = []
-
-        def there() -> bool:
-            with contextlib.suppress(OSError):
-                clients.append(cls.connect(path))
-            return bool(clients)
-
-        wait_for(there)
-        return clients[0]
-
-    def send(self, data: bytes) -> None:
-        self.socket.sendall(data)
-
-    def ask(self, execute: str, tag: object = None, **arguments: object) -> None:
-        """Send a request; without a tag where none is given."""
-        message: dict[str, object] = {"execute": execute, "arguments": arguments}
-        if tag is not None:
-            message["tag"] = tag
-        self.send(json.dumps(message).encode() + b"\n")
-
-    def line(self) -> bytes:
-        line = self._file.readline()
-        if not line.endswith(b"\n"):
-            raise EOFError(f"the agent closed the connection after {line!r}")
-        return line
-
-    def answer(self) -> dict[str, Any]:
-        """Return the next answer."""
-        answer: dict[str, Any] = json.loads(self.line().lstrip(b"\xff"))
-        return answer
-
-    def call(self, execute: str, **arguments: object) -> Any:
-        """Return what a command returns. Raises RefusedError."""
-        tag = next(self._tags)
-        self.ask(execute, tag, **arguments)
-        answer = self.answer()
-        assert answer["tag"] == tag, answer
-        if "error" in answer:
-            raise RefusedError(answer)
-        return answer["return"]
-
-    def sync(self, number: int = 4711) -> None:
-        """Start anew: drop all up to the answer to `sync`."""
-        self.send(b"\xff" + json.dumps({"execute": "sync", "arguments": {"id": number}}).encode() + b"\n")
-        while True:
-            line = self.line()
-            if b"\xff" in line and json.loads(line.rpartition(b"\xff")[2]) == {"return": number}:
-                return
-
-    def read_file(self, path: Path | str, **arguments: object) -> bytes:
-        """Return what is in a file of the guest."""
-        handle = self.call("file-open", path=str(path))
-        data = b""
-        while True:
-            piece = self.call("file-read", handle_id=handle, **arguments)
-            data += base64.b64decode(piece["bufb64"])
-            if piece["eof"]:
-                return data
-
-    def write_file(self, path: Path | str, data: bytes) -> None:
-        """Write a file of the guest."""
-        handle = self.call("file-open", path=str(path), mode="w")
-        self.call("file-write", handle_id=handle, bufb64=base64.b64encode(data).decode(), eof=True)
-
-    def burst(self, name: str, path: Path | str, count: int = 100) -> None:
-        """Send `count` tagged requests at once, one in ten a file-read, and see each answered once."""
-        handle = self.call("file-open", path=str(path))
-        tags = [f"{name}/{number}" for number in range(count)]
-        for number, tag in enumerate(tags):
-            if number % 10:
-                self.ask("ping", tag)
-            else:
-                self.ask("file-read", tag, handle_id=handle, count=10_000)
-        answers = [self.answer() for _ in tags]
-        assert sorted(answer["tag"] for answer in answers) == sorted(tags)
-        assert all("return" in answer for answer in answers)
-        self.call("file-close", handle_id=handle)
-
-    def close(self) -> None:
-        self._file.close()
-        self.socket.close()
-
-    def __enter__(self) -> LineClient:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
 
 
 class AgentProcess:
@@ -255,5 +135,10 @@ class AgentProcess:
         return self
 
     def __exit__(self, *error: object) -> None:
+        """Kill the agent and the programs that it has started."""
+        children = self.children() if self.process.poll() is None else []
         self.process.kill()
         self.process.wait(TIMEOUT)
+        for child in children:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(child), signal.SIGKILL)

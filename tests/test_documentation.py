@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from fnmatch import fnmatchcase
@@ -20,7 +19,8 @@ from phoenix_ga.agent.options.table import CONFIG_PATH, OPTIONS
 from phoenix_ga.wire.commands import BY_NAME
 from phoenix_ga.wire.frames import DATA, END
 from phoenix_ga.wire.units import Frame, Parser, resync_padding
-from tests.support import AgentProcess, RefusedError
+from tests.ends.client import RefusedError
+from tests.support import AgentProcess
 
 ROOT = Path(__file__).parent.parent
 PAGES = [path for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))) if path.exists()]
@@ -124,12 +124,14 @@ def test_each_config_file_of_the_page_is_read(text: str, tmp_path: Path) -> None
 @pytest.mark.parametrize("page", MAN_PAGES, ids=name_of)
 @pytest.mark.parametrize(
     "command",
-    [["groff", "-man", "-Tutf8", "-z", "-ww"], ["man", "--warnings", "--encoding=UTF-8", "--local-file"]],
-    ids=lambda command: command[0],
+    [
+        pytest.param(["groff", "-man", "-Tutf8", "-z", "-ww"], marks=pytest.mark.programs("groff"), id="groff"),
+        pytest.param(
+            ["man", "--warnings", "--encoding=UTF-8", "--local-file"], marks=pytest.mark.programs("man"), id="man"
+        ),
+    ],
 )
 def test_the_man_pages_are_well_formed(command: list[str], page: Path) -> None:
-    if shutil.which(command[0]) is None:
-        pytest.skip(f"{command[0]} is missing")
     # A locale that is named but not installed is a warning of its own.
     environment = {**os.environ, "LC_ALL": "C.UTF-8"}
     words = [*command, str(page)]
@@ -194,11 +196,10 @@ def test_the_client_of_the_protocol_works(tmp_path: Path) -> None:
     assert result.stdout == f"{__version__}\nTrue\n"
 
 
+@pytest.mark.programs("socat")
 def test_socat_gets_an_answer_as_the_protocol_says(tmp_path: Path) -> None:
     command = re.search(r"^    \$ (echo .* \| socat .*)\n    (.*)$", PROTOCOL, re.MULTILINE)
     assert command is not None
-    if shutil.which("socat") is None:
-        pytest.skip("socat is missing")
     with AgentProcess(tmp_path) as agent:
         line = command[1].replace("/run/web1.sock", str(agent.socket_path))
         result = subprocess.run(line, shell=True, capture_output=True, text=True, timeout=30, check=True)

@@ -9,7 +9,8 @@ import pytest
 
 from phoenix_ga.agent.operations.freeze.freezer import Freezer
 from tests.agent.loop_devices import Bench, OnlyBelow
-from tests.support import AgentProcess, LineClient
+from tests.ends.client import LineClient
+from tests.support import AgentProcess
 
 
 @pytest.fixture

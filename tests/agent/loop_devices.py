@@ -45,7 +45,7 @@ SYSTEM_PATH = "/usr/sbin:/sbin:/usr/bin:/bin"
 
 def program(name: str) -> str:
     path = shutil.which(name, path=SYSTEM_PATH)
-    assert path, f"{name} is missing: apt-get install e2fsprogs xfsprogs mount util-linux"
+    assert path, f"{name} is missing"
     return path
 
 

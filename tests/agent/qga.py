@@ -6,7 +6,8 @@ import base64
 import json
 from typing import Any
 
-from tests.support import LineClient, wait_for
+from tests.ends.client import LineClient
+from tests.support import wait_for
 
 
 class GuestError(Exception):

@@ -10,7 +10,8 @@ import pytest
 
 from phoenix_ga import __version__
 from phoenix_ga.client import connect_sync
-from tests.support import SOURCE, LineClient
+from tests.ends.client import LineClient
+from tests.support import SOURCE
 from tools.build_pyz import DATA, build, interpreters, modules
 
 INTERPRETERS = list(interpreters())

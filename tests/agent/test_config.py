@@ -16,7 +16,8 @@ from phoenix_ga.agent.options.command_line import parse_command_line
 from phoenix_ga.agent.options.help import usage
 from phoenix_ga.agent.options.option import ConfigError
 from phoenix_ga.agent.options.table import DEFAULT_PORTS, OPTIONS
-from tests.support import SOURCE, AgentProcess, LineClient, RefusedError
+from tests.ends.client import LineClient, RefusedError
+from tests.support import SOURCE, AgentProcess
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -24,7 +24,8 @@ import pytest
 
 from phoenix_ga.agent.operations import files
 from tests.agent.qga import call
-from tests.support import SOURCE, AgentProcess, LineClient, RefusedError
+from tests.ends.client import LineClient, RefusedError
+from tests.support import SOURCE, AgentProcess
 
 
 def refused(client: LineClient, execute: str, **arguments: object) -> tuple[str, str]:

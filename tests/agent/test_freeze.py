@@ -576,6 +576,7 @@ def test_state_keeps_odd_names(tmp_path: Path) -> None:
 
 
 @pytest.mark.root
+@pytest.mark.programs("mkfs.xfs")
 @needs_root
 def test_writes_wait_until_the_thaw(bench: Bench, real_freezer: Freezer, tmp_path: Path) -> None:
     points = [bench.make(tmp_path / f"image-{kind}", kind, kind, size) for kind, size in SOME_KINDS]

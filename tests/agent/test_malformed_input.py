@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from phoenix_ga import __version__
+from tests.ends.client import RefusedError
 from tests.malformed import CASES, MEMORY_MAX, Case
-from tests.support import AgentProcess, RefusedError
+from tests.support import AgentProcess
 
 
 @pytest.fixture(scope="module")

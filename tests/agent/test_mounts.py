@@ -189,6 +189,7 @@ def test_circle_does_not_hang() -> None:
 
 
 @pytest.mark.root
+@pytest.mark.programs("losetup")
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 def test_loop_device_tells_where_its_file_is_even_when_deleted(tmp_path: Path) -> None:
     image = tmp_path / "image"

@@ -9,7 +9,8 @@ import pytest
 
 from phoenix_ga.agent.protocol.policy import Policy
 from phoenix_ga.wire.commands import BY_NAME, COMMANDS
-from tests.support import AgentProcess, RefusedError
+from tests.ends.client import RefusedError
+from tests.support import AgentProcess
 
 READ = {"path": "/x", "mode": "r", "perm": 420, "force": False}
 WRITE = {**READ, "mode": "w"}

@@ -20,7 +20,8 @@ from phoenix_ga.agent.dialects.qga.commands import COMMANDS
 from phoenix_ga.agent.options.option import ConfigError
 from phoenix_ga.agent.qemu_ga.config import QemuGaConfig
 from phoenix_ga.agent.qemu_ga.options import QemuGaLine, load_options, parse_command_line
-from tests.support import SOURCE, LineClient, wait_for
+from tests.ends.client import LineClient
+from tests.support import SOURCE, wait_for
 
 DEFAULTS = """[general]
 daemon=false

@@ -13,7 +13,8 @@ import pytest
 
 from phoenix_ga.agent.operations import passwords
 from phoenix_ga.agent.operations.passwords import set_password
-from tests.support import AgentProcess, LineClient
+from tests.ends.client import LineClient
+from tests.support import AgentProcess
 
 PASSWORD = "guest-set-user-password"
 GET = "guest-ssh-get-authorized-keys"

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.support import AgentProcess, LineClient
+from tests.ends.client import LineClient
+from tests.support import AgentProcess
 
 BLOCK = bytes(range(256)) * 200
 

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from phoenix_ga import __version__
 from phoenix_ga.agent.protocol.json_reader import ReadError, read_values
 from tests.agent.qga import call
-from tests.support import AgentProcess, LineClient
+from tests.ends.client import LineClient
+from tests.support import AgentProcess
 
 PING = b'{"execute": "guest-ping"}'
 DONE: dict[str, Any] = {"return": {}}

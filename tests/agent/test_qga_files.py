@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from phoenix_ga.agent.dialects.qga.base64_text import decode_guest_base64
 from phoenix_ga.agent.protocol.call import CommandError
 from tests.agent.qga import GuestError, call, encode
-from tests.support import AgentProcess, LineClient
+from tests.ends.client import LineClient
+from tests.support import AgentProcess
 
 READ = ("r", "rb")
 NEW = ("w", "wb", "a", "ab", "w+", "wb+", "w+b", "a+", "ab+", "a+b")

@@ -17,7 +17,8 @@ from phoenix_ga.agent.dialects.qga import exec_results as module
 from phoenix_ga.agent.dialects.qga.exec_results import ExecResults
 from phoenix_ga.agent.operations.processes import spawn_bare
 from tests.agent.qga import GuestError, call, encode, result, run
-from tests.support import AgentProcess, LineClient, wait_for
+from tests.ends.client import LineClient
+from tests.support import AgentProcess, wait_for
 
 MIB = 1024 * 1024
 

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from tests.agent.test_stuck_commands import StuckFile
-from tests.support import AgentProcess, LineClient
+from tests.ends.client import LineClient
+from tests.support import AgentProcess
 
 
 def ask(client: LineClient, execute: str, **arguments: object) -> dict[str, Any]:

@@ -6,7 +6,6 @@ import errno
 import hashlib
 import os
 import socket
-from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,62 +21,11 @@ from phoenix_ga.agent.endpoints.descriptor import WINDOW as DESCRIPTOR_WINDOW
 from phoenix_ga.agent.endpoints.descriptor import DescriptorEndpoint
 from phoenix_ga.agent.endpoints.endpoint import FRAME_SIZE, Endpoint
 from phoenix_ga.agent.protocol.streams import Streams
-from phoenix_ga.wire.frames import DATA, END, HEADER_SIZE, RESET, SKIP, WINDOW, encode_header
-from phoenix_ga.wire.messages import decode_answer, encode_request
-from phoenix_ga.wire.streams import Data, Reset, Stream
-from phoenix_ga.wire.units import Frame, Line, Parser
+from phoenix_ga.wire import units
+from phoenix_ga.wire.frames import HEADER_SIZE
+from phoenix_ga.wire.streams import Data
+from tests.ends.client import DATA, END, RESET, SKIP, WINDOW, Frame, LineClient, RefusedError, encode_request
 from tests.support import AgentProcess, wait_for
-
-
-class FrameClient:
-    """Speaks lines and frames over a socket."""
-
-    def __init__(self, agent: AgentProcess) -> None:
-        self.client = agent.connect()
-        self._parser = Parser()
-
-    def unit(self) -> Line | Frame:
-        """Return the next line or frame."""
-        while (unit := self._parser.next_unit()) is None:
-            data = self.client.socket.recv(1 << 20)
-            assert data, "the agent closed the connection"
-            self._parser.receive(data)
-        assert isinstance(unit, (Line, Frame)), unit
-        return unit
-
-    def frame(self) -> Frame:
-        unit = self.unit()
-        assert isinstance(unit, Frame), unit
-        return unit
-
-    def open(self, execute: str, **arguments: object) -> dict[str, Any]:
-        """Return the answer to a command, which comes before all frames."""
-        self.client.send(encode_request(execute, arguments, "open"))
-        unit = self.unit()
-        assert isinstance(unit, Line), unit
-        answer = decode_answer(unit.data)
-        assert answer.error is None, answer.error and answer.error.text
-        value: dict[str, Any] = answer.value
-        return value
-
-    def send(self, type: int, stream: int, payload: bytes = b"") -> None:
-        self.client.send(encode_header(type, stream, len(payload)) + payload)
-
-    def wait_for_reset(self, stream: int) -> tuple[str, int]:
-        """Return why the agent reset the stream."""
-        while (frame := self.frame()).type != RESET:
-            pass
-        assert frame.stream == stream
-        event = Stream(stream, credit=0, window=0).receive(frame)
-        assert isinstance(event, Reset)
-        return event.error.text, event.error.code
-
-
-@pytest.fixture
-def client(agent: AgentProcess) -> Iterator[FrameClient]:
-    client = FrameClient(agent)
-    yield client
-    client.client.close()
 
 
 @pytest.fixture
@@ -87,40 +35,39 @@ def big(tmp_path: Path) -> Path:
     return path
 
 
-def test_no_more_comes_than_was_granted(client: FrameClient, big: Path) -> None:
-    stream = client.open("file-get", path=str(big), window=100_000)["stream"]
+def test_no_more_comes_than_was_granted(client: LineClient, big: Path) -> None:
+    stream = client.call("file-get", path=str(big), window=100_000)["stream"]
     received = b""
     while len(received) < 100_000:
         received += client.frame().payload
     assert len(received) == 100_000
-    client.client.ask("ping", "after")
-    unit = client.unit()
-    assert isinstance(unit, Line), "more came than was granted"
-    client.send(WINDOW, stream, (5).to_bytes(4, "big"))
+    client.ask("ping", "after")
+    assert client.answer()["tag"] == "after", "more came than was granted"
+    client.send_frame(WINDOW, stream, (5).to_bytes(4, "big"))
     assert client.frame().payload == big.read_bytes()[100_000:100_005]
 
 
-def test_an_answer_waits_for_few_frames_only(client: FrameClient, big: Path) -> None:
-    client.open("file-get", path=str(big), window=3_000_000, digest=False)
-    client.client.ask("ping", "now")
+def test_an_answer_waits_for_few_frames_only(client: LineClient, big: Path) -> None:
+    client.call("file-get", path=str(big), window=3_000_000, digest=False)
+    client.ask("ping", "now")
     before = 0
-    while isinstance(unit := client.unit(), Frame):
+    while isinstance(unit := client.whole_unit(), Frame):
         before += len(unit.payload)
     # What the socket held already, and one frame.
     assert before < 1_000_000
 
 
-def test_streams_take_turns(client: FrameClient, tmp_path: Path) -> None:
+def test_streams_take_turns(client: LineClient, tmp_path: Path) -> None:
     with (tmp_path / "endless").open("wb") as file:
         file.truncate(1 << 34)
     lines = [
         encode_request("file-get", {"path": str(tmp_path / "endless"), "window": 16 << 20, "digest": False}, number)
         for number in range(4)
     ]
-    client.client.send(b"".join(lines))
+    client.send(b"".join(lines))
     received: dict[int, int] = {}
     while sum(received.values()) < 40 << 20:
-        unit = client.unit()
+        unit = client.whole_unit()
         if isinstance(unit, Frame):
             received[unit.stream] = received.get(unit.stream, 0) + len(unit.payload)
     assert len(received) == 4
@@ -139,41 +86,39 @@ CHEATS: dict[str, tuple[int, bytes]] = {
 
 @pytest.mark.parametrize(("type", "payload"), CHEATS.values(), ids=CHEATS.keys())
 def test_a_client_that_cheats_loses_that_stream_only(
-    agent: AgentProcess, client: FrameClient, type: int, payload: bytes
+    agent: AgentProcess, client: LineClient, type: int, payload: bytes
 ) -> None:
-    good = client.open("exec", argv=["cat"])
-    bad = client.open("exec", argv=["sleep", "60"])
-    client.send(type, bad["stream"], payload)
+    good = client.call("exec", argv=["cat"])
+    bad = client.call("exec", argv=["sleep", "60"])
+    client.send_frame(type, bad["stream"], payload)
     text, code = client.wait_for_reset(bad["stream"])
     assert code == errno.EPROTO
     assert "protocol violation" in text
-    client.send(DATA, good["stream"], b"still here")
+    client.send_frame(DATA, good["stream"], b"still here")
     while (frame := client.frame()).type != DATA:
         pass
     assert (frame.stream, frame.payload) == (good["stream"], b"still here")
     wait_for(lambda: not Path(f"/proc/{bad['pid']}").exists())
 
 
-def test_frames_of_no_stream_are_dropped(client: FrameClient) -> None:
-    client.send(DATA, 5, b"x")
-    gone = client.open("exec", argv=["true"])["stream"]
+def test_frames_of_no_stream_are_dropped(client: LineClient) -> None:
+    client.send_frame(DATA, 5, b"x")
+    gone = client.call("exec", argv=["true"])["stream"]
     ended = 0
     while ended < 2:
         ended += client.frame().type == END
     for type in (DATA, WINDOW, END, RESET, SKIP, 99):
-        client.send(type, gone, b"xxxxxxxx")
-    client.client.ask("ping", "t")
-    unit = client.unit()
-    assert isinstance(unit, Line)
-    assert decode_answer(unit.data).value == __version__
+        client.send_frame(type, gone, b"xxxxxxxx")
+    client.ask("ping", "t")
+    assert client.answer()["return"] == __version__
 
 
-def test_sync_ends_the_streams_of_whoever_was_there(agent: AgentProcess, client: FrameClient, big: Path) -> None:
-    pid = client.open("exec", argv=["sleep", "60"])["pid"]
-    client.open("file-put", path=str(big) + ".new")
-    client.open("file-get", path=str(big), window=1000)
-    client.client.send(encode_request("sync", {"id": 3}))
-    while not isinstance(client.unit(), Line):
+def test_sync_ends_the_streams_of_whoever_was_there(agent: AgentProcess, client: LineClient, big: Path) -> None:
+    pid = client.call("exec", argv=["sleep", "60"])["pid"]
+    client.call("file-put", path=str(big) + ".new")
+    client.call("file-get", path=str(big), window=1000)
+    client.ask("sync", id=3)
+    while isinstance(client.whole_unit(), Frame):
         pass
     wait_for(lambda: not Path(f"/proc/{pid}").exists())
     wait_for(lambda: not [name for name in agent.open_files(big.parent) if "sock" not in name and "log" not in name])
@@ -181,63 +126,56 @@ def test_sync_ends_the_streams_of_whoever_was_there(agent: AgentProcess, client:
 
 
 def test_the_limits_of_streams_are_clear_errors(tmp_path: Path) -> None:
-    with AgentProcess(tmp_path, "--max-streams", "3") as agent:
-        client = FrameClient(agent)
-        client.open("exec", argv=["sleep", "60"])
-        client.client.send(encode_request("exec", {"argv": ["sleep", "61"]}))
-        unit = client.unit()
-        assert isinstance(unit, Line)
-        error = decode_answer(unit.data).error
-        assert error is not None
-        assert error.code == errno.EAGAIN
-        assert "3 streams are open" in error.text
+    with AgentProcess(tmp_path, "--max-streams", "3") as agent, agent.connect() as client:
+        client.call("exec", argv=["sleep", "60"])
+        with pytest.raises(RefusedError, match="3 streams are open") as caught:
+            client.call("exec", argv=["sleep", "61"])
+        assert caught.value.code == errno.EAGAIN
         # What was started for nothing is ended.
         wait_for(lambda: len(agent.children()) <= 1)
-        client.client.close()
 
 
-def test_windows_are_bounded_in_sum(client: FrameClient, tmp_path: Path) -> None:
+def test_windows_are_bounded_in_sum(client: LineClient, tmp_path: Path) -> None:
     for number in range(64):
-        client.open("file-put", path=str(tmp_path / f"file{number}"))
-    client.client.send(encode_request("file-put", {"path": str(tmp_path / "one-more")}))
-    unit = client.unit()
-    assert isinstance(unit, Line)
-    error = decode_answer(unit.data).error
-    assert error is not None
-    assert error.code == errno.EAGAIN
+        client.call("file-put", path=str(tmp_path / f"file{number}"))
+    with pytest.raises(RefusedError) as caught:
+        client.call("file-put", path=str(tmp_path / "one-more"))
+    assert caught.value.code == errno.EAGAIN
     assert sorted(os.listdir(tmp_path)) == ["agent.log", "agent.sock", "phoenix-ga.conf"]
 
 
-def test_a_file_with_a_wrong_digest_stays_as_it_was(client: FrameClient, tmp_path: Path) -> None:
+def test_a_file_with_a_wrong_digest_stays_as_it_was(client: LineClient, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("old")
-    stream = client.open("file-put", path=str(tmp_path / "file"))["stream"]
-    client.send(DATA, stream, b"new")
-    client.send(END, stream, b'{"sha256": "0000"}')
+    stream = client.call("file-put", path=str(tmp_path / "file"))["stream"]
+    client.send_frame(DATA, stream, b"new")
+    client.send_frame(END, stream, b'{"sha256": "0000"}')
     text, code = client.wait_for_reset(stream)
     assert code == errno.EBADMSG
     assert "the file stays as it was" in text
     assert (tmp_path / "file").read_text() == "old"
 
 
-def test_what_was_kept_of_a_file_is_continued(client: FrameClient, tmp_path: Path) -> None:
+def test_what_was_kept_of_a_file_is_continued(client: LineClient, tmp_path: Path) -> None:
     target, part = tmp_path / "file", tmp_path / ".file.token-1.phoenix-part"
-    stream = client.open("file-put", path=str(target), part="token-1")["stream"]
-    client.send(DATA, stream, b"first half, and more")
-    client.send(RESET, stream)
+    stream = client.call("file-put", path=str(target), part="token-1")["stream"]
+    client.send_frame(DATA, stream, b"first half, and more")
+    client.send_frame(RESET, stream)
     wait_for(lambda: part.exists() and part.read_bytes() == b"first half, and more")
-    stream = client.open("file-put", path=str(target), part="token-1", offset=11)["stream"]
-    client.send(DATA, stream, b" second half")
-    client.send(END, stream, b'{"size": 23, "sha256": "%s"}' % hashlib.sha256(b" second half").hexdigest().encode())
+    stream = client.call("file-put", path=str(target), part="token-1", offset=11)["stream"]
+    client.send_frame(DATA, stream, b" second half")
+    client.send_frame(
+        END, stream, b'{"size": 23, "sha256": "%s"}' % hashlib.sha256(b" second half").hexdigest().encode()
+    )
     while client.frame().type != END:
         pass
     assert target.read_bytes() == b"first half, second half"
     assert not part.exists()
 
 
-def test_what_is_wrong_is_not_kept(client: FrameClient, tmp_path: Path) -> None:
-    stream = client.open("file-put", path=str(tmp_path / "file"), part="x")["stream"]
-    client.send(DATA, stream, b"damaged")
-    client.send(END, stream, b'{"sha256": "0000"}')
+def test_what_is_wrong_is_not_kept(client: LineClient, tmp_path: Path) -> None:
+    stream = client.call("file-put", path=str(tmp_path / "file"), part="x")["stream"]
+    client.send_frame(DATA, stream, b"damaged")
+    client.send_frame(END, stream, b'{"sha256": "0000"}')
     client.wait_for_reset(stream)
     wait_for(lambda: not (tmp_path / ".file.x.phoenix-part").exists())
 
@@ -254,36 +192,33 @@ def test_what_is_wrong_is_not_kept(client: FrameClient, tmp_path: Path) -> None:
     ],
 )
 def test_what_cannot_be_continued(
-    client: FrameClient, tmp_path: Path, arguments: dict[str, object], code: int
+    client: LineClient, tmp_path: Path, arguments: dict[str, object], code: int
 ) -> None:
     (tmp_path / "other").write_text("not ours")
     (tmp_path / ".file.link.phoenix-part").symlink_to("other")
-    (tmp_path / ".file.hard.phoenix-part").hardlink_to(tmp_path / "other")
-    client.client.send(encode_request("file-put", {"path": str(tmp_path / "file"), **arguments}))
-    unit = client.unit()
-    assert isinstance(unit, Line)
-    error = decode_answer(unit.data).error
-    assert error is not None
-    assert error.code == code
+    os.link(tmp_path / "other", tmp_path / ".file.hard.phoenix-part")
+    with pytest.raises(RefusedError) as caught:
+        client.call("file-put", path=str(tmp_path / "file"), **arguments)
+    assert caught.value.code == code
     assert (tmp_path / "other").read_text() == "not ours"
 
 
-def test_the_digest_of_the_start_of_a_file(client: FrameClient, big: Path) -> None:
+def test_the_digest_of_the_start_of_a_file(client: LineClient, big: Path) -> None:
     for length in (0, 1, 262_144, 1_000_001, 99_999_999):
-        digest = client.client.call("get-file-sha256sum", path=str(big), length=length)
+        digest = client.call("get-file-sha256sum", path=str(big), length=length)
         assert digest == hashlib.sha256(big.read_bytes()[:length]).hexdigest()
 
 
 @pytest.mark.root
-def test_a_full_disk_ends_the_stream_with_its_errno(client: FrameClient, tmp_path: Path) -> None:
+def test_a_full_disk_ends_the_stream_with_its_errno(client: LineClient, tmp_path: Path) -> None:
     small = tmp_path / "small"
     small.mkdir()
     assert os.system(f"mount -t tmpfs -o size=256k none {small}") == 0
     try:
         (small / "file").write_text("old")
-        stream = client.open("file-put", path=str(small / "file"))["stream"]
-        client.send(DATA, stream, bytes(256 * 1024))
-        client.send(DATA, stream, bytes(256 * 1024))
+        stream = client.call("file-put", path=str(small / "file"))["stream"]
+        client.send_frame(DATA, stream, bytes(256 * 1024))
+        client.send_frame(DATA, stream, bytes(256 * 1024))
         assert client.wait_for_reset(stream)[1] == errno.ENOSPC
         assert (small / "file").read_text() == "old"
         wait_for(lambda: os.listdir(small) == ["file"])
@@ -304,7 +239,7 @@ def test_an_endpoint_that_fails_ends_its_stream_and_not_the_agent() -> None:
     sent: list[bytes] = []
     channel = SimpleNamespace(send=sent.extend, output_size=0)
     streams = Streams(loop, Workers(1), cast(Any, channel), Throttle(), 10, lambda: 1)
-    for frame in (Frame(DATA, 1, b"x"), Frame(END, 1, b"")):
+    for frame in (units.Frame(DATA, 1, b"x"), units.Frame(END, 1, b"")):
         streams.open(Broken(), 100).start()
         streams.receive(frame)
         assert len(streams) == 0

@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 
 from phoenix_ga import __version__
-from tests.support import AgentProcess, LineClient, RefusedError, wait_for
+from tests.ends.client import LineClient, RefusedError
+from tests.support import AgentProcess, wait_for
 
 # More than are kept of one client's requests.
 TOO_MANY = 20_000

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.cli.scripted_agent import ScriptedAgent
+from tests.ends.agent import ScriptedAgent
 from tests.support import SOURCE
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]

@@ -1,7 +1,7 @@
 """A crowd of agents in one process, honest, silent and hostile ones: `python -m tests.cli.crowd DIRECTORY`.
 
-Takes a list of [NAME, KIND] as JSON from stdin, listens on DIRECTORY/NAME.sock for each, prints a line when all
-are there, and serves until stdin ends.
+Reads a list of [NAME, KIND] as JSON from stdin, listens on DIRECTORY/NAME.sock for each, prints a line when all
+listen, and serves until stdin ends.
 """
 
 from __future__ import annotations
@@ -11,92 +11,76 @@ import json
 import resource
 import socket
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
-from tests.support import until_it_leaves
+from phoenix_ga.client import HANG_UP, SILENCE, MockTransport, Transport
+from phoenix_ga.wire.messages import Request
+from tests.ends.agent import play
 
 VERSION = "1.2.3"
 
-Answer = Callable[[dict[str, Any]], bytes]
+# By command; see MockTransport.
+Script = dict[str, Any]
 
 
-def returned(value: Any, request: dict[str, Any], **more: Any) -> bytes:
-    return json.dumps({"return": value, "tag": request.get("tag"), **more}).encode() + b"\n"
+def returned(value: Any, tag: object) -> bytes:
+    return json.dumps({"return": value, "tag": tag}).encode() + b"\n"
 
 
-def honest(request: dict[str, Any]) -> bytes:
-    if request["execute"] == "sync":
-        return b"\xff" + returned(request["arguments"]["id"], request)
-    return returned(VERSION, request)
+def ping(answer: Any) -> Script:
+    """Answer `sync` correctly, and `ping` with `answer`."""
+    return {"ping": answer}
 
 
-def after_sync(answer: Answer) -> Answer:
-    """Return what answers `sync` as it should be, and all else with `answer`."""
-    return lambda request: (honest if request["execute"] == "sync" else answer)(request)
+def sync(answer: Callable[[Request], bytes]) -> Script:
+    return {"sync": answer}
 
 
-def error(text: str, code: Any) -> Answer:
-    return lambda request: (
-        json.dumps({"error": {"bufb64": text, "code": code}, "tag": request["tag"]}).encode() + b"\n"
-    )
+def error(text: str, code: Any) -> Callable[[Request], bytes]:
+    return lambda request: json.dumps({"error": {"bufb64": text, "code": code}, "tag": request.tag}).encode() + b"\n"
 
 
-# What each hostile kind answers: how the summary is to call it, and the bytes.
-HOSTILE: dict[str, tuple[str, Answer]] = {
-    "hangs-up": ("lost", lambda request: b""),
-    "hangs-up-later": ("lost", after_sync(lambda request: b"")),
-    "wrong-tag-of-sync": ("sent garbage", lambda request: b"\xff" + honest({**request, "tag": "x"})),
-    "wrong-id-of-sync": ("sent garbage", lambda request: b"\xff" + returned(-1, request)),
-    "sync-without-its-mark": ("sent garbage", lambda request: honest(request).lstrip(b"\xff")),
-    "no-json": ("sent garbage", lambda request: b"login: \n" * 3),
-    "wrong-tag": ("sent garbage", after_sync(lambda request: returned(VERSION, {"tag": "x"}))),
-    "no-tag": ("sent garbage", after_sync(lambda request: b'{"return": "1.2.3"}\n')),
-    "a-list": ("broke the protocol", after_sync(lambda request: b"[1, 2]\n")),
-    "wrong-type": ("broke the protocol", after_sync(lambda request: returned([{"1": 2}], request))),
-    "no-value": ("broke the protocol", after_sync(lambda request: returned(None, request))),
-    "nested": ("broke the protocol", after_sync(lambda request: b"[" * 100_000 + b"\n")),
-    "bomb": ("broke the protocol", after_sync(lambda request: b'{"return": [' + b"[]," * 2_000_000 + b"1]}\n")),
-    "digits": ("broke the protocol", after_sync(lambda request: b'{"return": ' + b"9" * 100_000 + b"}\n")),
-    "twice": ("broke the protocol", after_sync(lambda request: b'{"return": 1, "return": 2}\n')),
-    "frame": ("broke the protocol", after_sync(lambda request: b"\xfb\x02" + b"\0" * 20)),
-    "error-of-a-wrong-form": ("broke the protocol", after_sync(error("%%%", True))),
-    "escapes": ("refused", after_sync(error("G10yShtdMDtvd25lZAc=", 1))),
+# What each hostile kind does: how the summary is to call it, and its script.
+HOSTILE: dict[str, tuple[str, Script]] = {
+    "hangs-up": ("lost", {"sync": HANG_UP}),
+    "hangs-up-later": ("lost", ping(HANG_UP)),
+    "wrong-tag-of-sync": ("sent garbage", sync(lambda request: b"\xff" + returned(request.arguments["id"], "x"))),
+    "wrong-id-of-sync": ("sent garbage", sync(lambda request: b"\xff" + returned(-1, request.tag))),
+    "sync-without-its-mark": ("sent garbage", sync(lambda request: returned(request.arguments["id"], request.tag))),
+    "no-json": ("sent garbage", sync(lambda request: b"login: \n" * 3)),
+    "wrong-tag": ("sent garbage", ping(returned(VERSION, "x"))),
+    "no-tag": ("sent garbage", ping(b'{"return": "1.2.3"}\n')),
+    "a-list": ("broke the protocol", ping(b"[1, 2]\n")),
+    "wrong-type": ("broke the protocol", ping(lambda request: returned([{"1": 2}], request.tag))),
+    "no-value": ("broke the protocol", ping(lambda request: returned(None, request.tag))),
+    "nested": ("broke the protocol", ping(b"[" * 100_000 + b"\n")),
+    "bomb": ("broke the protocol", ping(b'{"return": [' + b"[]," * 2_000_000 + b"1]}\n")),
+    "digits": ("broke the protocol", ping(b'{"return": ' + b"9" * 100_000 + b"}\n")),
+    "twice": ("broke the protocol", ping(b'{"return": 1, "return": 2}\n')),
+    "frame": ("broke the protocol", ping(b"\xfb\x02" + b"\0" * 20)),
+    "error-of-a-wrong-form": ("broke the protocol", ping(error("%%%", True))),
+    "escapes": ("refused", ping(error("G10yShtdMDtvd25lZAc=", 1))),
 }
 
 
-async def _serve(answer: Answer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    rest = b""
-    with until_it_leaves(writer):
-        while received := await reader.read(2**18):
-            # A client that waits for a while pads with as many newlines as a frame is long.
-            *lines, rest = (rest + received).lstrip(b"\n").split(b"\n")
-            for line in lines:
-                start = line.find(b"{")
-                if start < 0:
-                    continue
-                data = answer(json.loads(line[start:]))
-                if not data:
-                    return
-                writer.write(data)
-                await writer.drain()
+class Pouring(MockTransport):
+    """Sends the same piece again and again, whatever it is asked."""
+
+    def __init__(self, piece: bytes, pause: float) -> None:
+        super().__init__()
+        self._piece = piece
+        self._pause = pause
+
+    async def read(self) -> bytes:
+        await asyncio.sleep(self._pause)
+        return self._piece
+
+    async def write(self, data: bytes) -> None:
+        """Drop what the client sends."""
 
 
-async def _pour(piece: bytes, pause: float, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with until_it_leaves(writer):
-        while True:
-            writer.write(piece)
-            await writer.drain()
-            await asyncio.sleep(pause)
-
-
-async def _be_mute(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with until_it_leaves(writer):
-        while await reader.read(65536):
-            pass
-
-
-# Those that never end: how the summary is to call them, the bytes, and how long they pause.
+# Those that never end: how the summary is to call them, the bytes, and the pause after each, in seconds.
 POURING: dict[str, tuple[str, bytes, float]] = {
     "endless-line": ("broke the protocol", b"x" * 65536, 0),
     "endless-lines": ("broke the protocol", b'{"return": 1}\n' * 4096, 0),
@@ -104,14 +88,20 @@ POURING: dict[str, tuple[str, bytes, float]] = {
 }
 
 
-def _handler(kind: str) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]:
-    if kind == "silent":
-        return _be_mute
+def _transport(kind: str) -> Transport:
     if kind in POURING:
         _, piece, pause = POURING[kind]
-        return lambda reader, writer: _pour(piece, pause, reader, writer)
-    answer = HOSTILE[kind][1] if kind in HOSTILE else honest
-    return lambda reader, writer: _serve(answer, reader, writer)
+        return Pouring(piece, pause)
+    if kind == "silent":
+        return MockTransport({"sync": SILENCE})
+    return MockTransport(HOSTILE[kind][1] if kind in HOSTILE else ping(VERSION))
+
+
+async def _listen(kind: str, path: str) -> None:
+    async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await play(_transport(kind), reader, writer)
+
+    await asyncio.start_unix_server(converse, path, limit=2**20)
 
 
 async def _main(directory: str) -> None:
@@ -130,7 +120,7 @@ async def _main(directory: str) -> None:
                 waiting.connect(path)
                 deaf.append(waiting)
         else:
-            await asyncio.start_unix_server(_handler(kind), path, limit=2**20)
+            await _listen(kind, path)
     print("ready", flush=True)
     await loop.run_in_executor(None, sys.stdin.read)
 

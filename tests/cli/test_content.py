@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from tests.cli.conftest import Run, command_line, environment
-from tests.cli.scripted_agent import ScriptedAgent
+from tests.ends.agent import ScriptedAgent
 
 
 def test_cat_writes_files_as_they_are_one_after_the_other(endpoint: str, tmp_path: Path) -> None:

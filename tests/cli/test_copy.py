@@ -17,7 +17,7 @@ import pytest
 from phoenix_ga.cli.paths import split_guest_path
 from phoenix_ga.client import GuestRefused
 from tests.cli.conftest import Run, command_line, environment
-from tests.cli.scripted_agent import ScriptedAgent
+from tests.ends.agent import ScriptedAgent
 from tests.support import wait_for
 
 

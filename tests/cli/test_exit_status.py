@@ -14,9 +14,9 @@ import pytest
 from click.testing import CliRunner
 
 from phoenix_ga.cli.program import program
-from phoenix_ga.client import SILENCE, GuestRefused
+from phoenix_ga.client import HANG_UP, SILENCE, GuestRefused
 from tests.cli.conftest import Run, command_line, environment
-from tests.cli.scripted_agent import ScriptedAgent
+from tests.ends.agent import ScriptedAgent
 
 EVIL = "\x1b]0;owned\x07\x1b[2J\r\n\x9b31m\u202e[bold]\x7f\ud800"
 
@@ -35,7 +35,7 @@ def assert_one_line(result: subprocess.CompletedProcess[str], status: int) -> No
         (GuestRefused("no", -1), 1),
         (GuestRefused("not the pipe of phoenixctl", 32), 1),
         (SILENCE, 124),
-        (None, 125),
+        (HANG_UP, 125),
         (b"nonsense\n", 125),
         (17, 125),
     ],

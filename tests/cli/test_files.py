@@ -18,8 +18,8 @@ from phoenix_ga.cli.digest import digest_timeout
 from phoenix_ga.client import SILENCE, GuestRefused
 from phoenix_ga.wire.commands import BY_NAME
 from tests.cli.conftest import Run, command_line, environment
-from tests.cli.scripted_agent import ScriptedAgent
 from tests.cli.test_exit_status import EVIL, assert_harmless, assert_one_line
+from tests.ends.agent import ScriptedAgent
 
 
 def program(*words: str | Path) -> str:
@@ -91,7 +91,7 @@ def test_ls_goes_on_where_a_directory_below_is_refused(run: Run, scripted: Scrip
     below = {**status, "name": "below", "isdir": True, "stat": {**status["stat"], "Mode": 0o40755}}
     answers = iter([[below, status], GuestRefused("/top/below: Permission denied", 13)])
     scripted.answers["file-stat"] = {**below, "name": "top"}
-    scripted.answers["directory-list"] = lambda: next(answers)
+    scripted.answers["directory-list"] = lambda request: next(answers)
     result = run("ls", "-1R", f"{scripted.endpoint}:/top")
     assert_one_line(result, 1)
     assert result.stdout == "/top:\nbelow\nhello.txt\n"

@@ -155,6 +155,7 @@ def test_a_connection_to_nobody_is_closed_and_the_others_go_on(endpoint: str, se
     assert process.wait(10) == 130
 
 
+@pytest.mark.programs("ssh")
 def test_ssh_config_is_one_that_ssh_reads(run: Run, tmp_path: Path) -> None:
     result = run("ssh-config", "-u", "admin", "web1=unix:/run/a b%.sock", "web2=/run/web2.sock")
     (tmp_path / "config").write_text(result.stdout)

@@ -12,8 +12,8 @@ import pytest
 
 from phoenix_ga.wire.commands import BY_NAME
 from tests.cli.conftest import Run
-from tests.cli.scripted_agent import ScriptedAgent
 from tests.cli.test_exit_status import EVIL, assert_harmless, assert_one_line
+from tests.ends.agent import ScriptedAgent
 from tests.network import ip, ip_json
 from tests.support import AgentProcess
 

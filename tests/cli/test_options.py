@@ -15,7 +15,7 @@ import pytest
 from phoenix_ga.cli.verb import ProgramVerb
 from phoenix_ga.client import SILENCE, GuestRefused
 from tests.cli.conftest import Run, environment
-from tests.cli.scripted_agent import ScriptedAgent
+from tests.ends.agent import ScriptedAgent
 
 
 def test_without_arguments_the_help_is_printed_on_stderr_with_status_2(run: Run) -> None:

@@ -24,10 +24,11 @@ from phoenix_ga.cli.summary import DONE, Outcome
 from phoenix_ga.client import SILENCE, GuestRefused
 from phoenix_ga.client.discovery import KnownGuest
 from phoenix_ga.wire.commands import BY_NAME
+from phoenix_ga.wire.messages import Request
 from tests.cli import crowd
 from tests.cli.conftest import command_line, environment
-from tests.cli.scripted_agent import ScriptedAgent
 from tests.cli.test_exit_status import EVIL, assert_harmless
+from tests.ends.agent import ScriptedAgent
 from tests.support import SOURCE, AgentProcess, wait_for
 
 THAWED = {"frozen": False, "remaining": -1, "ended": ""}
@@ -206,7 +207,7 @@ def test_no_more_than_asked_for_are_under_way_at_once(host: Host) -> None:
     under_way: list[int] = []
     most = 0
 
-    def answer() -> dict[str, Any]:
+    def answer(request: Request) -> dict[str, Any]:
         nonlocal most
         under_way.append(1)
         most = max(most, len(under_way))
@@ -261,7 +262,7 @@ def test_a_listing_of_several_guests_tells_whose_directory_could_not_be_read(hos
     status = BY_NAME["file-stat"].examples[0].answer
     below = {**status, "name": "below", "isdir": True, "stat": {**status["stat"], "Mode": 0o40755}}
     answers = iter([[below, status], GuestRefused("/top/below: Permission denied", 13)])
-    host.add("bad", file_stat=below, directory_list=lambda: next(answers))
+    host.add("bad", file_stat=below, directory_list=lambda request: next(answers))
     host.add("good", file_stat=below, directory_list=[status])
     result = host.run("ls", "-1R", "*:/top")
     assert result.returncode == 1
@@ -467,7 +468,7 @@ def test_a_slow_reader_costs_no_guest_its_time(host: Host) -> None:
     host.add("a", get_commands=names)
     host.add("b", get_commands=names)
 
-    def answer_late() -> list[str]:
+    def answer_late(request: Request) -> list[str]:
         time.sleep(0.5)
         return ["late"]
 

@@ -17,7 +17,7 @@ from phoenix_ga.cli.program import program
 from phoenix_ga.client import SILENCE, GuestRefused
 from phoenix_ga.wire.commands import BY_NAME
 from tests.cli.conftest import Run, command_line, environment
-from tests.cli.scripted_agent import ScriptedAgent
+from tests.ends.agent import ScriptedAgent
 
 VERBS = (
     "cat",

@@ -10,7 +10,7 @@ import pytest
 
 from lab.disks import DiskSpec
 from lab.machine import Machine
-from tests.support import LineClient
+from tests.ends.client import LineClient
 from tools.guest import AGENT_PORT, agent_files, wait_for_agent
 
 # The queue of the first named port follows those of the unnamed port and the control port (virtio 1.2, 5.3.2).

@@ -16,9 +16,10 @@ import pytest
 from lab.machine import Machine
 from phoenix_ga import __version__
 from phoenix_ga.wire.commands import BY_NAME, COMMANDS
+from tests.ends.client import LineClient, RefusedError
 from tests.examples import examples, run_example
 from tests.malformed import CASES, MEMORY_MAX
-from tests.support import LineClient, RefusedError, wait_for
+from tests.support import wait_for
 from tools.guest import AGENT_PORT
 
 pytestmark = [pytest.mark.guest, pytest.mark.timeout(900)]
@@ -114,17 +115,13 @@ def test_every_request_has_one_answer(guest: Machine, client: LineClient, pings:
     assert memory(guest) - before < 2 << 20
 
 
-def test_ping_is_quick_while_a_digest_and_a_fifo_are_under_way(guest: Machine, client: LineClient) -> None:
+def test_ping_overtakes_a_digest_and_a_fifo(guest: Machine, client: LineClient) -> None:
     guest.run("truncate -s 1G /root/large; mkfifo /root/fifo")
     client.ask("get-file-md5sum", "slow", path="/root/large")
     handle = client.call("file-open", path="/root/fifo")
-    times = []
+    # The digest takes many seconds. Its answer would fail a call that came after it.
     for _ in range(100):
-        start = time.perf_counter()
         client.call("ping")
-        times.append(time.perf_counter() - start)
-    # A guard against waiting for the digest, which takes many seconds; the benchmark has the figures.
-    assert sorted(times)[50] < 0.5
     client.call("file-close", handle_id=handle)
     assert client.answer()["tag"] == "slow"
 
@@ -235,7 +232,7 @@ def resync(client: LineClient) -> None:
             client.sync(int.from_bytes(os.urandom(4), "big"))
             break
         except TimeoutError:
-            client._file = client.socket.makefile("rb")
+            pass
     else:
         pytest.fail("the agent did not come back")
     client.socket.settimeout(20)

@@ -21,7 +21,11 @@ from lab.machine import Machine
 from tests.support import SOURCE
 from tools.guest import AGENT_PORT, agent_files, wait_for_agent
 
-pytestmark = [pytest.mark.guest, pytest.mark.timeout(900)]
+pytestmark = [
+    pytest.mark.guest,
+    pytest.mark.timeout(900),
+    pytest.mark.programs("curl", "git", "rsync", "ssh", "ssh-keygen"),
+]
 
 
 @pytest.fixture(scope="module")

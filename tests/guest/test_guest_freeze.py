@@ -9,7 +9,8 @@ import pytest
 
 from lab.files import GuestFile
 from lab.machine import Machine
-from tests.support import LineClient, RefusedError, wait_for
+from tests.ends.client import LineClient, RefusedError
+from tests.support import wait_for
 from tools.guest import AGENT_PORT, agent_files, wait_for_agent
 
 pytestmark = [pytest.mark.guest, pytest.mark.timeout(900)]

@@ -12,7 +12,8 @@ import pytest
 from lab.files import GuestFile
 from lab.machine import Machine
 from phoenix_ga.client import connect_sync
-from tests.support import LineClient, wait_for
+from tests.ends.client import LineClient
+from tests.support import wait_for
 from tools.build_pyz import build
 from tools.guest import AGENT_PORT
 

@@ -12,7 +12,8 @@ import pytest
 
 from lab.machine import Machine
 from phoenix_ga import __version__
-from tests.support import LineClient, RefusedError, wait_for
+from tests.ends.client import LineClient, RefusedError
+from tests.support import wait_for
 
 pytestmark = [pytest.mark.guest, pytest.mark.timeout(900)]
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from lab.machine import Machine
-from tests.support import LineClient
+from tests.ends.client import LineClient
 
 pytestmark = [pytest.mark.guest, pytest.mark.timeout(900)]
 

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from lab.machine import Machine
-from tests.support import LineClient, wait_for
+from tests.ends.client import LineClient
+from tests.support import wait_for
 from tools.guest import agent_files
 
 pytestmark = [pytest.mark.guest, pytest.mark.timeout(900)]

@@ -1,0 +1,50 @@
+"""What the tests need of the machine beside Python: programs, and the Debian packages that have them.
+
+A test names its programs with `@pytest.mark.programs("ssh")`; those of a fixture are in FIXTURES.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable
+from typing import Final
+
+#: Program -> Debian package.
+PROGRAMS: Final = {
+    "curl": "curl",
+    "git": "git",
+    "groff": "groff",
+    "ip": "iproute2",
+    "losetup": "mount",
+    "man": "man-db",
+    "mkfs.ext4": "e2fsprogs",
+    "mkfs.xfs": "xfsprogs",
+    "mount": "mount",
+    "rsync": "rsync",
+    "socat": "socat",
+    "ssh": "openssh-client",
+    "ssh-keygen": "openssh-client",
+    "virsh": "libvirt-clients",
+}
+#: Fixture -> the programs that it runs.
+FIXTURES: Final = {
+    "namespace": ("ip",),
+    "bench": ("losetup", "mkfs.ext4", "mount"),
+}
+_SYSTEM_PATH: Final = "/usr/sbin:/sbin"
+
+
+def is_missing(program: str) -> bool:
+    """Return whether a program is neither on PATH nor in the directories of system programs."""
+    return shutil.which(program) is None and shutil.which(program, path=_SYSTEM_PATH) is None
+
+
+def missing(programs: Iterable[str] = PROGRAMS) -> list[str]:
+    """Return those of `programs` that are not installed."""
+    return [program for program in programs if is_missing(program)]
+
+
+def advice(programs: Iterable[str]) -> str:
+    """Return what is missing and how to install it, in one line."""
+    packages = sorted({PROGRAMS[program] for program in programs})
+    return f"missing programs: {', '.join(programs)}; install them with: apt-get install {' '.join(packages)}"
