@@ -85,3 +85,20 @@ def test_a_raised_limit_helps_jobs_that_wait_already() -> None:
     workers.limit = 2
     assert done.wait(5)
     stuck.set()
+
+
+def test_a_reserved_thread_runs_urgent_jobs_if_no_other_can_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    workers = Workers(1)
+    stuck, done = threading.Event(), threading.Event()
+    workers.submit(lambda: (stuck.wait(20), None)[1])
+    workers.reserve()
+    monkeypatch.setattr(module, "start_new_thread", _fail)
+    workers.submit_urgent(done.set)
+    assert done.wait(5)
+    stuck.set()
+
+
+def test_a_thread_that_cannot_be_reserved_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "start_new_thread", _fail)
+    with pytest.raises(BlockingIOError, match="cannot start another thread"):
+        Workers(1).reserve()

@@ -155,6 +155,9 @@ class Command:
     )
     # Whether success is answered.
     answers = True
+    # A client that leaves, or a thaw that comes later, revokes the call: its handler gets `revoked`, to ask.
+    revocable = False
+    revokes = False
 
     def __init__(
         self,

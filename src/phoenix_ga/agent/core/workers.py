@@ -42,6 +42,8 @@ class Workers:
         self._waiting = 0
         self._queued = 0
         self._urgent = 0
+        # For a thread that is there when no other can be started.
+        self._reserved: SimpleQueue[Job] | None = None
         stack_size(_STACK_SIZE)
         setswitchinterval(_SWITCH_INTERVAL)
 
@@ -95,9 +97,26 @@ class Workers:
                 start_new_thread(work, ())
                 return
             except RuntimeError:
+                if self._reserved is not None:
+                    self._reserved.put(work)
+                    return
                 with self._lock:
                     self._urgent -= 1
         self.submit(job)
+
+    def reserve(self) -> None:
+        """Keep a thread for an urgent job, should the system be unable to start one then.
+
+        Raises:
+            OSError: EAGAIN; the system cannot start a thread now.
+        """
+        if self._reserved is None:
+            jobs: SimpleQueue[Job] = SimpleQueue()
+            try:
+                start_new_thread(_serve, (jobs,))
+            except RuntimeError:
+                raise OSError(EAGAIN, "the system cannot start another thread; try again") from None
+            self._reserved = jobs
 
     def _start_thread(self) -> bool:
         """Start a thread if a job needs one, and return whether one was started."""
@@ -128,3 +147,8 @@ class Workers:
             job()
             # Or an idle thread would keep the data of its last job.
             del job
+
+
+def _serve(jobs: SimpleQueue[Job]) -> None:
+    while True:
+        jobs.get()()

@@ -42,7 +42,7 @@ class Call:
         error: What was wrong with it before it could run.
     """
 
-    __slots__ = ("bound", "command", "dialect", "error", "error_text", "request", "run_at_head", "size")
+    __slots__ = ("bound", "command", "dialect", "error", "error_text", "request", "revoked", "run_at_head", "size")
 
     def __init__(self, request: Request | None, size: int, dialect: Dialect, error: Exception | None = None) -> None:
         self.request = request
@@ -53,6 +53,8 @@ class Call:
         self.error_text = ""
         self.command: Command | None = None
         self.bound: dict[str, Any] = {}
+        # Nobody wants its effect any more; see `Command.revocable`.
+        self.revoked = False
         # Called when the call is first in the queue of its file handle.
         self.run_at_head: Callable[[], None] | None = None
 

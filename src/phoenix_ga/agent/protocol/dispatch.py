@@ -76,7 +76,10 @@ class Dispatcher:
             command = call.command
             assert command is not None
             handler = self._handlers.get(command) or self.load(call.dialect, command)
-            value = handler(self.context, **call.bound)
+            if command.revocable:
+                value = handler(self.context, revoked=lambda: call.revoked, **call.bound)
+            else:
+                value = handler(self.context, **call.bound)
             return value if type(value) is Opened else self.encode(call, value)
         except Exception as error:
             return self.refuse(call, error)

@@ -51,6 +51,8 @@ class Scheduler:
         self.workers = workers
         # Per handle, the unfinished calls in order of arrival.
         self._handle_queues: dict[Any, deque[Call]] = {}
+        # Unfinished calls that a client or a thaw can revoke.
+        self._revocable: dict[Call, ClientQueue] = {}
         self._waiting_for_room: list[Callable[[], None]] = []
         self._unanswered = 0
         self.running = 0
@@ -105,6 +107,25 @@ class Scheduler:
             del self._handle_queues[call.handle]
         elif was_head and queue[0].run_at_head is not None:
             queue[0].run_at_head()
+
+    def arrived(self, call: Call, queue: ClientQueue) -> None:
+        """Note a call of a client if it can be revoked, and revoke earlier ones if it is a thaw."""
+        command = call.command
+        if command is not None and command.revocable:
+            self._revocable[call] = queue
+        elif command is not None and command.revokes:
+            for revoked in self._revocable:
+                revoked.revoked = True
+
+    def finished_with(self, call: Call) -> None:
+        """Forget a call that was noted by `arrived`."""
+        self._revocable.pop(call, None)
+
+    def revoke_all_of(self, queue: ClientQueue) -> None:
+        """Revoke the revocable calls of a client that has left."""
+        for call, owner in self._revocable.items():
+            if owner is queue:
+                call.revoked = True
 
     def admit(self, call: Call) -> None:
         """Count a call that is to run on a worker.
@@ -209,6 +230,7 @@ class ClientQueue:
             self._refuse(call)
             return
         self._count(call.cost)
+        self._scheduler.arrived(call, self)
         self._scheduler.enqueue(call)
         if call.ordered:
             self.waiting.append(call)
@@ -233,6 +255,7 @@ class ClientQueue:
 
     def detach(self) -> None:
         """The client has left: what it asked for is still done, unless clients that left asked for too much."""
+        self._scheduler.revoke_all_of(self)
         if self._scheduler.exceeds(0.5):
             self._drop_all()
         self.release()
@@ -245,12 +268,14 @@ class ClientQueue:
             call.run_at_head = None
         for call in begun:
             self._count(-call.cost)
+            self._scheduler.finished_with(call)
             self._scheduler.withdraw(call)
         while self.waiting:
             self._forget(self.waiting.popleft())
 
     def _forget(self, call: Call) -> None:
         self._count(-call.cost)
+        self._scheduler.finished_with(call)
         self._scheduler.dequeue(call)
 
     def _exceeds(self, times: int) -> bool:
@@ -329,4 +354,5 @@ class ClientQueue:
 
     def _finish(self, call: Call, outcome: Pieces | Opened) -> None:
         self._count(-call.cost)
+        self._scheduler.finished_with(call)
         self._session.complete(call, outcome)
