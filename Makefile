@@ -6,7 +6,7 @@ RUN := $(VENV)/bin/python
 PYTEST := $(RUN) -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-fast soak bench pyz docs lint format clean
+.PHONY: help setup run test test-fast soak bench pyz docs generate lint format clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,6 +55,9 @@ pyz: $(VENV)/ready ## Build dist/phoenix-ga.pyz, the agent in one file.
 docs: $(VENV)/ready ## Write docs/commands.md and the man page of phoenixctl from the declarations.
 	@$(RUN) -m tools.reference
 	@$(RUN) -m tools.manual
+
+generate: $(VENV)/ready ## Write the client's generated methods from the declarations.
+	@$(RUN) -m tools.client_methods
 
 lint: $(VENV)/ready ## Check types and style.
 	$(RUN) -m ruff check .

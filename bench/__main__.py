@@ -27,7 +27,7 @@ from bench.round_trips import measure_commands, measure_pings
 from bench.settings import QUICK, Settings
 from bench.start import measure_start
 from lab.errors import LabError
-from phoenix_ga.client import GuestError
+from phoenix_ga.client import PhoenixError
 
 _ROOT = Path(__file__).parent.parent
 _OUTPUT = _ROOT / "build" / "bench"
@@ -61,7 +61,7 @@ def main() -> int:
         console.print(f"written to {options.output}", soft_wrap=True)
         if options.docs:
             write_docs(report)
-    except (LabError, PortError, GuestError, OSError) as error:
+    except (LabError, PortError, PhoenixError, OSError) as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

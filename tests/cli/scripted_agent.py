@@ -8,13 +8,13 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from phoenix_ga.client import SILENCE, GuestRefused
+from phoenix_ga.client import SILENCE, CommandError
 from phoenix_ga.wire.messages import decode_request, encode_error, encode_return
 from phoenix_ga.wire.units import RESET_BYTE, Line, Parser
 
 
 class ScriptedAgent:
-    """answers: by command: a value, a GuestRefused, bytes to send as they are, SILENCE, None to hang up,
+    """answers: by command: a value, a CommandError, bytes to send as they are, SILENCE, None to hang up,
     or a function that returns one of these.
 
     asked: the names of the commands so far.
@@ -57,7 +57,7 @@ class ScriptedAgent:
                     answer = answer()
                 if answer is None:
                     return
-                if isinstance(answer, GuestRefused):
+                if isinstance(answer, CommandError):
                     connection.sendall(encode_error(answer.text, answer.code, request.tag))
                 elif isinstance(answer, bytes):
                     connection.sendall(answer)

@@ -61,17 +61,17 @@ def test_tcp_is_allowed_for_one_guest_by_its_own_line(config: Path) -> None:
     ("text", "complaint"),
     [
         ("guests", "Expected '='"),
-        ("guest = 1", "'guest' is not known here"),
-        ('sources = ["docker"]', "sources is a list of some of libvirt, proxmox, qemu"),
+        ("guest = 1", "unknown key 'guest'"),
+        ('sources = ["docker"]', "sources must be a list of some of libvirt, proxmox, qemu"),
         ("guests = 1", "[guests] must be a table"),
-        ("[guests]\na = 1", "guest 'a' needs its endpoint"),
+        ("[guests]\na = 1", "guest 'a' needs an endpoint"),
         ('[guests]\na = "b"', "guest 'a': endpoint 'b'"),
-        ('[guests]\n"a/b" = "/x"', "guest 'a/b': a name has none of"),
-        ('[guests]\n"a\\u001b" = "/x"', "guest 'a\\x1b': a name has"),
-        ('[guests]\na = { endpoint = "/x", port = 1 }', "there is no option 'port'"),
-        ('[guests]\na = { endpoint = "/x", allow-tcp = 1 }', "allow-tcp is true or false"),
-        ('[groups]\na = "b"', "group 'a' is a list"),
-        ("[groups]\na = [1]", "group 'a' is a list"),
+        ('[guests]\n"a/b" = "/x"', "guest 'a/b': a name must not contain"),
+        ('[guests]\n"a\\u001b" = "/x"', "guest 'a\\x1b': a name must"),
+        ('[guests]\na = { endpoint = "/x", port = 1 }', "unknown option 'port'"),
+        ('[guests]\na = { endpoint = "/x", allow-tcp = 1 }', "allow-tcp must be true or false"),
+        ('[groups]\na = "b"', "group 'a' must be a list"),
+        ("[groups]\na = [1]", "group 'a' must be a list"),
     ],
 )
 def test_what_is_wrong_with_a_configuration_is_said_with_its_name(config: Path, text: str, complaint: str) -> None:
@@ -113,11 +113,11 @@ def test_words_select_each_guest_once_in_their_order(config: Path) -> None:
 @pytest.mark.parametrize(
     ("word", "complaint"),
     [
-        ("web9", "no guest is called 'web9'"),
+        ("web9", "no guest is named 'web9'"),
         ("x*", "no guest matches 'x*'"),
-        ("@none", "no group '@none'"),
+        ("@none", "no group is named '@none'"),
         ("@round", "group '@round' is a member of itself"),
-        ("", "no guest is called ''"),
+        ("", "no guest is named ''"),
     ],
 )
 def test_words_that_select_nothing_are_errors(config: Path, word: str, complaint: str) -> None:
