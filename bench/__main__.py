@@ -29,7 +29,7 @@ from bench.round_trips import measure_commands, measure_pings
 from bench.settings import QUICK, Settings
 from bench.start import measure_start
 from lab.errors import LabError
-from phoenix_ga.client import GuestError
+from phoenix_ga.client import PhoenixError
 
 _OUTPUT = ROOT / "build" / "bench"
 DOCS = ROOT / "docs"
@@ -56,7 +56,7 @@ def main() -> int:
     console = Console() if sys.stdout.isatty() else Console(width=140)
     try:
         options.action(options, console)
-    except (LabError, PortError, GuestError, OSError) as error:
+    except (LabError, PortError, PhoenixError, OSError) as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

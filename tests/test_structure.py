@@ -72,6 +72,41 @@ def test_imports_point_one_way(path: Path) -> None:
             assert module.split(".")[1] in MAY_IMPORT[part], f"{part} must not import {module}"
 
 
+def dependencies() -> dict[str, set[str]]:
+    """Return the modules of the package that each module imports."""
+    names: dict[str, Path] = {}
+    for path in PACKAGE.rglob("*.py"):
+        parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+        names[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    found: dict[str, set[str]] = {}
+    for name, path in names.items():
+        found[name] = set()
+        for node in walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                found[name].update(alias.name for alias in node.names)
+            elif isinstance(node, ast.ImportFrom):
+                # A module of a package, or a name in a module.
+                inner = {f"{node.module}.{alias.name}" for alias in node.names}
+                found[name].update((inner & names.keys()) or {str(node.module)})
+        found[name] &= names.keys()
+    return found
+
+
+def test_no_circle_of_imports() -> None:
+    found = dependencies()
+    done: set[str] = set()
+
+    def visit(name: str, above: tuple[str, ...]) -> None:
+        assert name not in above, " -> ".join([*above[above.index(name) :], name])
+        if name not in done:
+            for each in found[name]:
+                visit(each, (*above, name))
+            done.add(name)
+
+    for name in found:
+        visit(name, ())
+
+
 @pytest.mark.parametrize("folder", AGENT_MAY_IMPORT)
 def test_imports_in_the_agent_point_towards_the_kernel(folder: str) -> None:
     for path in modules(f"agent/{folder}"):

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from phoenix_ga.client import HANG_UP, SILENCE, GuestRefused
+from phoenix_ga.client import HANG_UP, SILENCE, CommandError
 from phoenix_ga.wire.commands import BY_NAME
 from tests.cli.conftest import Run, environment
 from tests.ends.agent import ScriptedAgent
@@ -89,7 +89,7 @@ def test_a_name_that_a_shell_would_not_take_as_one_word_is_never_offered(run: Ru
     assert names == {"bell", "bell:one=1", ""}
 
 
-@pytest.mark.parametrize("answer", [SILENCE, HANG_UP, b"nonsense\n", 17, GuestRefused("\x1b[2J", 5), [{"name": 1}]])
+@pytest.mark.parametrize("answer", [SILENCE, HANG_UP, b"nonsense\n", 17, CommandError("\x1b[2J", 5), [{"name": 1}]])
 def test_a_guest_that_misbehaves_offers_nothing_and_soon(run: Run, scripted: ScriptedAgent, answer: object) -> None:
     scripted.answers["directory-list"] = answer
     start = time.monotonic()

@@ -15,7 +15,7 @@ import click
 import pytest
 
 from phoenix_ga.cli.paths import split_guest_path
-from phoenix_ga.client import GuestRefused
+from phoenix_ga.client import CommandError
 from tests.cli.conftest import Run, command_line, environment
 from tests.ends.agent import ScriptedAgent
 from tests.support import wait_for
@@ -319,8 +319,8 @@ def test_a_trailing_slash_means_a_directory(run: Run, endpoint: str, tmp_path: P
 
 
 def test_an_error_between_guests_names_the_right_one(run: Run, endpoint: str, scripted: ScriptedAgent) -> None:
-    scripted.answers = {"file-stat": GuestRefused("no", 2), "file-put": GuestRefused("/x: disk full", 28)}
-    scripted.answers["file-get"] = GuestRefused("/etc/hosts: damaged", 5)
+    scripted.answers = {"file-stat": CommandError("no", 2), "file-put": CommandError("/x: disk full", 28)}
+    scripted.answers["file-get"] = CommandError("/etc/hosts: damaged", 5)
     result = run("cp", f"{endpoint}:/etc/hosts", f"{scripted.endpoint}:/x")
     assert result.stderr == f"phoenixctl: {scripted.endpoint}: /x: disk full\n"
     result = run("cp", f"{scripted.endpoint}:/etc/hosts", f"{endpoint}:/tmp/never")

@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from phoenix_ga.cli.program import program
-from phoenix_ga.client import HANG_UP, SILENCE, GuestRefused
+from phoenix_ga.client import HANG_UP, SILENCE, CommandError
 from tests.cli.conftest import Run, command_line, environment
 from tests.ends.agent import ScriptedAgent
 
@@ -31,9 +31,9 @@ def assert_one_line(result: subprocess.CompletedProcess[str], status: int) -> No
 @pytest.mark.parametrize(
     ("answer", "status"),
     [
-        (GuestRefused("no", 13), 1),
-        (GuestRefused("no", -1), 1),
-        (GuestRefused("not the pipe of phoenixctl", 32), 1),
+        (CommandError("no", 13), 1),
+        (CommandError("no", -1), 1),
+        (CommandError("not the pipe of phoenixctl", 32), 1),
         (SILENCE, 124),
         (HANG_UP, 125),
         (b"nonsense\n", 125),
@@ -46,7 +46,7 @@ def test_the_status_of_what_a_guest_does(run: Run, scripted: ScriptedAgent, answ
 
 
 def test_who_meets_a_frozen_guest_is_told_how_to_thaw_it(run: Run, scripted: ScriptedAgent) -> None:
-    scripted.answers["file-stat"] = GuestRefused("all filesystems are frozen; fs-unfreeze thaws them", 16)
+    scripted.answers["file-stat"] = CommandError("all filesystems are frozen; fs-unfreeze thaws them", 16)
     result = run("ls", f"{scripted.endpoint}:/")
     assert_one_line(result, 1)
     assert result.stderr.endswith("; run phoenixctl thaw\n")
@@ -125,7 +125,7 @@ def test_control_characters_of_a_guest_never_reach_the_terminal(
     system = BY_NAME["sysinfo"].examples[0].answer
     system = {**system, "uname": {**system["uname"], "nodename": EVIL}}
     system["users"] = [{**system["users"][0], "name": EVIL, "login_time": 2**62}]
-    scripted.answers = {name: GuestRefused(EVIL, 1) for name in BY_NAME}
+    scripted.answers = {name: CommandError(EVIL, 1) for name in BY_NAME}
     scripted.answers |= {"ping": EVIL, "get-commands": [EVIL], "sysinfo": system, "file-stat": {EVIL: [EVIL]}}
     for words in (["ping", "-c1"], ["info"], ["commands"]):
         result = run(*json, "-v", *words, scripted.endpoint)
@@ -136,7 +136,7 @@ def test_control_characters_of_a_guest_never_reach_the_terminal(
 
 
 def test_control_characters_in_errors_and_names(run: Run, scripted: ScriptedAgent) -> None:
-    scripted.answers["file-stat"] = GuestRefused(EVIL[:-1], 2)
+    scripted.answers["file-stat"] = CommandError(EVIL[:-1], 2)
     result = run("raw", scripted.endpoint, "file-stat", "path=/")
     assert_one_line(result, 1)
     assert_harmless(result.stderr)
@@ -192,7 +192,7 @@ def test_whatever_a_guest_says_when_it_refuses_is_one_harmless_line(
 ) -> None:
     from phoenix_ga.wire.commands import BY_NAME
 
-    scripted.answers = {name: GuestRefused(f"{EVIL}\n", 1) for name in BY_NAME}
+    scripted.answers = {name: CommandError(f"{EVIL}\n", 1) for name in BY_NAME}
     result = run(*[word.replace("GUEST", scripted.endpoint) for word in words])
     assert_one_line(result, 1)
     assert_harmless(result.stdout + result.stderr)
@@ -209,7 +209,7 @@ def test_control_characters_in_the_names_of_programs_and_in_digests(
             {**process, "detached": True, "attached": True},
         ],
         "get-file-sha256sum": EVIL,
-        "file-stat": GuestRefused(EVIL, 1),
+        "file-stat": CommandError(EVIL, 1),
     }
     for words in (["processes", scripted.endpoint], ["sha256sum", f"{scripted.endpoint}:/x"]):
         result = run(*json, *words)

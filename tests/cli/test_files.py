@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from phoenix_ga.cli.digest import digest_timeout
-from phoenix_ga.client import SILENCE, GuestRefused
+from phoenix_ga.client import SILENCE, CommandError
 from phoenix_ga.wire.commands import BY_NAME
 from tests.cli.conftest import Run, command_line, environment
 from tests.cli.test_exit_status import EVIL, assert_harmless, assert_one_line
@@ -89,7 +89,7 @@ def test_a_guest_that_does_not_answer_is_asked_once(run: Run, scripted: Scripted
 def test_ls_goes_on_where_a_directory_below_is_refused(run: Run, scripted: ScriptedAgent) -> None:
     status = BY_NAME["file-stat"].examples[0].answer
     below = {**status, "name": "below", "isdir": True, "stat": {**status["stat"], "Mode": 0o40755}}
-    answers = iter([[below, status], GuestRefused("/top/below: Permission denied", 13)])
+    answers = iter([[below, status], CommandError("/top/below: Permission denied", 13)])
     scripted.answers["file-stat"] = {**below, "name": "top"}
     scripted.answers["directory-list"] = lambda request: next(answers)
     result = run("ls", "-1R", f"{scripted.endpoint}:/top")
@@ -226,7 +226,7 @@ def test_a_digest_of_a_large_file_gets_more_time_unless_it_is_limited(run: Run, 
     assert digest_timeout(0, True) == 86400
     scripted.answers["get-file-md5sum"] = SILENCE
     assert_one_line(run("--timeout", 0.3, "md5sum", f"{scripted.endpoint}:/file"), 124)
-    scripted.answers = {"get-file-md5sum": "abc", "file-stat": GuestRefused("not allowed by the policy", 1)}
+    scripted.answers = {"get-file-md5sum": "abc", "file-stat": CommandError("not allowed by the policy", 1)}
     assert run("md5sum", f"{scripted.endpoint}:/file").stdout == "abc  /file\n"
 
 

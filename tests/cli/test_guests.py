@@ -73,14 +73,14 @@ def test_a_guest_is_called_by_its_name(run: Run, host: dict[str, str], tmp_path:
 def test_an_unknown_name_is_wrong_usage_and_says_where_to_look(run: Run, host: dict[str, str]) -> None:
     result = run("ping", "web2", **host)
     assert (result.returncode, result.stdout) == (2, "")
-    assert result.stderr == "phoenixctl: no guest is called 'web2'; run phoenixctl guests to see which are known\n"
+    assert result.stderr == "phoenixctl: no guest is named 'web2'; list the guests with: phoenixctl guests\n"
 
 
 def test_a_broken_configuration_is_said_to_be_so(run: Run, host: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "phoenix" / "config.toml").write_text("[guests]\nweb1 = 1\n")
     result = run("guests", **host)
     assert result.returncode == 2
-    assert result.stderr.startswith(f"phoenixctl: {tmp_path}/phoenix/config.toml: guest 'web1' needs its endpoint")
+    assert result.stderr.startswith(f"phoenixctl: {tmp_path}/phoenix/config.toml: guest 'web1' needs an endpoint")
     assert result.stderr.count("\n") == 1
 
 

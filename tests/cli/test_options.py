@@ -13,7 +13,7 @@ import click
 import pytest
 
 from phoenix_ga.cli.verb import ProgramVerb
-from phoenix_ga.client import SILENCE, GuestRefused
+from phoenix_ga.client import SILENCE, CommandError
 from tests.cli.conftest import Run, environment
 from tests.ends.agent import ScriptedAgent
 
@@ -102,7 +102,7 @@ def test_h_of_ls_is_human_sizes(run: Run, endpoint: str, tmp_path: Path) -> None
 def test_an_error_is_an_object_with_json(
     run: Run, scripted: ScriptedAgent, words: list[str], status: int, guest: bool
 ) -> None:
-    scripted.answers = {"get-commands": GuestRefused("not\x1btoday", 1), "file-stat": GuestRefused("no", 2)}
+    scripted.answers = {"get-commands": CommandError("not\x1btoday", 1), "file-stat": CommandError("no", 2)}
     result = run(*(word.replace("GUEST", scripted.endpoint) for word in words))
     (line,) = result.stderr.splitlines()
     value = json.loads(line)

@@ -21,7 +21,7 @@ from phoenix_ga.cli.context import Options
 from phoenix_ga.cli.fanout import fan_out
 from phoenix_ga.cli.guest_printer import GuestPrinter
 from phoenix_ga.cli.summary import DONE, Outcome
-from phoenix_ga.client import SILENCE, GuestRefused
+from phoenix_ga.client import SILENCE, CommandError
 from phoenix_ga.client.discovery import KnownGuest
 from phoenix_ga.wire.commands import BY_NAME
 from phoenix_ga.wire.messages import Request
@@ -145,7 +145,7 @@ def test_as_json_each_guest_has_a_line(pair: Host) -> None:
 def test_what_becomes_of_each_is_summed_up_and_the_highest_status_counts(host: Host) -> None:
     for number in range(3):
         host.add(f"good{number}", get_freeze_status=THAWED)
-    host.add("db1", get_freeze_status=GuestRefused("not today", 1))
+    host.add("db1", get_freeze_status=CommandError("not today", 1))
     host.add("mute1", get_freeze_status=SILENCE)
     host.add("mute2", get_freeze_status=SILENCE)
     result = host.run("--timeout", 0.5, "freeze-status", "*")
@@ -162,7 +162,7 @@ def test_what_becomes_of_each_is_summed_up_and_the_highest_status_counts(host: H
 
 
 def test_a_guest_that_refuses_with_the_number_of_a_broken_pipe_ends_nothing_else(host: Host) -> None:
-    host.add("a", get_freeze_status=GuestRefused("pipe", 32))
+    host.add("a", get_freeze_status=CommandError("pipe", 32))
     host.add("b", get_freeze_status=FROZEN)
     result = host.run("--parallel", 1, "freeze-status", "*")
     assert (result.returncode, result.stdout) == (1, "b: frozen\n")
@@ -222,7 +222,7 @@ def test_no_more_than_asked_for_are_under_way_at_once(host: Host) -> None:
 
 
 def test_control_characters_of_a_guest_do_not_reach_the_terminal_nor_another_guests_lines(host: Host) -> None:
-    evil = {"get_commands": [EVIL, "x\nweb2: forged"], "ping": EVIL, "file_stat": GuestRefused(EVIL[:-1], 1)}
+    evil = {"get_commands": [EVIL, "x\nweb2: forged"], "ping": EVIL, "file_stat": CommandError(EVIL[:-1], 1)}
     host.add("web1\x1b[2J", **evil)
     for words in (["commands", "*"], ["ping", "*"], ["stat", "*:/"], ["-v", "ping", "*"], ["--json", "ping", "*"]):
         result = host.run(*words)
@@ -261,7 +261,7 @@ def test_paths_of_several_guests(pair: Host, tmp_path: Path) -> None:
 def test_a_listing_of_several_guests_tells_whose_directory_could_not_be_read(host: Host) -> None:
     status = BY_NAME["file-stat"].examples[0].answer
     below = {**status, "name": "below", "isdir": True, "stat": {**status["stat"], "Mode": 0o40755}}
-    answers = iter([[below, status], GuestRefused("/top/below: Permission denied", 13)])
+    answers = iter([[below, status], CommandError("/top/below: Permission denied", 13)])
     host.add("bad", file_stat=below, directory_list=lambda request: next(answers))
     host.add("good", file_stat=below, directory_list=[status])
     result = host.run("ls", "-1R", "*:/top")
@@ -389,7 +389,7 @@ def test_programs_are_left_running_on_all(pair: Host) -> None:
 
 def test_a_freeze_of_several_tells_which_are_frozen_where_not_all_are(host: Host) -> None:
     good = host.add("good", fs_freeze=True)
-    host.add("bad", fs_freeze=GuestRefused("a device is gone", 5))
+    host.add("bad", fs_freeze=CommandError("a device is gone", 5))
     result = host.run("freeze", "*")
     assert result.returncode == 1
     assert result.stdout == "good: frozen\n"
@@ -398,7 +398,7 @@ def test_a_freeze_of_several_tells_which_are_frozen_where_not_all_are(host: Host
     assert host.run("freeze", "good,unix:/nowhere").returncode == 125
 
 
-@pytest.mark.parametrize("answer", [GuestRefused("a device is gone", 5), SILENCE, None])
+@pytest.mark.parametrize("answer", [CommandError("a device is gone", 5), SILENCE, None])
 def test_a_freeze_of_all_or_none_thaws_again_what_froze(host: Host, answer: Any) -> None:
     good = host.add("good", fs_freeze=True, fs_unfreeze=True)
     bad = host.add("bad", fs_freeze=answer, fs_unfreeze=True)
@@ -406,7 +406,7 @@ def test_a_freeze_of_all_or_none_thaws_again_what_froze(host: Host, answer: Any)
     assert result.returncode in (1, 124, 125)
     assert good.asked == ["fs-freeze", "fs-unfreeze"]
     # Of one that refused nothing is frozen; of one that does not answer, nobody knows.
-    assert ("fs-unfreeze" in bad.asked) == (not isinstance(answer, GuestRefused))
+    assert ("fs-unfreeze" in bad.asked) == (not isinstance(answer, CommandError))
 
 
 def test_an_interrupted_freeze_of_all_or_none_thaws_again(host: Host) -> None:
@@ -581,7 +581,7 @@ def test_nobody_who_cleans_up_is_interrupted_because_another_was_faster() -> Non
 
 def test_the_summary_is_an_object_with_json(host: Host) -> None:
     host.add("good", get_freeze_status=THAWED)
-    host.add("bad", get_freeze_status=GuestRefused("not today", 1))
+    host.add("bad", get_freeze_status=CommandError("not today", 1))
     result = host.run("--json", "freeze-status", "*")
     others = {"refused": ["bad"]}
     assert json.loads(result.stderr) == {"summary": {"done": 1, "total": 2, "others": others}}

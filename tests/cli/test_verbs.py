@@ -14,7 +14,7 @@ import pytest
 from phoenix_ga import __version__
 from phoenix_ga.cli.output import duration
 from phoenix_ga.cli.program import program
-from phoenix_ga.client import SILENCE, GuestRefused
+from phoenix_ga.client import SILENCE, CommandError
 from phoenix_ga.wire.commands import BY_NAME
 from tests.cli.conftest import Run, command_line, environment
 from tests.ends.agent import ScriptedAgent
@@ -134,7 +134,7 @@ def test_info_is_a_table_for_people_and_json_for_programs(run: Run, endpoint: st
 
 
 def test_info_shows_what_the_policy_of_the_guest_allows(run: Run, scripted: ScriptedAgent) -> None:
-    scripted.answers = {name: GuestRefused("no", 1) for name in BY_NAME}
+    scripted.answers = {name: CommandError("no", 1) for name in BY_NAME}
     scripted.answers |= {"ping": "1.0", "get-commands": ["ping"], "sysinfo": BY_NAME["sysinfo"].examples[0].answer}
     result = run("info", scripted.endpoint)
     assert (result.returncode, result.stderr) == (0, "")
@@ -264,6 +264,6 @@ def test_completion_of_verbs_commands_and_arguments(run: Run, words: str, expect
 
 
 def test_an_old_agent_that_refuses_is_quoted(run: Run, scripted: ScriptedAgent) -> None:
-    scripted.answers["get-commands"] = GuestRefused("not today", 1)
+    scripted.answers["get-commands"] = CommandError("not today", 1)
     result = run("commands", scripted.endpoint)
     assert (result.returncode, result.stderr) == (1, f"phoenixctl: {scripted.endpoint}: not today\n")

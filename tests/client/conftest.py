@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import operator
 import os
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from phoenix_ga.client import Transport, connect, connect_sync
+from phoenix_ga.client.opening import Opening
+from phoenix_ga.wire.declaration import Command
 from tests.support import AgentProcess, wait_for
 
 Talk = Callable[..., Any]
@@ -20,7 +23,7 @@ Converse = Callable[[str, Callable[[Any], Awaitable[None]]], None]
 def _talk(endpoint: str | Transport, method: str, *args: Any, options: Any = None, **named: Any) -> Any:
     async def conversation() -> Any:
         async with connect(endpoint, **(options or {})) as guest:
-            return await getattr(guest, method)(*args, **named)
+            return await operator.attrgetter(method)(guest)(*args, **named)
 
     async def alone() -> Any:
         try:
@@ -33,7 +36,7 @@ def _talk(endpoint: str | Transport, method: str, *args: Any, options: Any = Non
 
 def _talk_sync(endpoint: str | Transport, method: str, *args: Any, options: Any = None, **named: Any) -> Any:
     with connect_sync(endpoint, **(options or {})) as guest:
-        return getattr(guest, method)(*args, **named)
+        return operator.attrgetter(method)(guest)(*args, **named)
 
 
 @pytest.fixture(params=[_talk, _talk_sync], ids=["async", "sync"])
@@ -41,6 +44,34 @@ def talk(request: pytest.FixtureRequest) -> Talk:
     """Connect, call one method and return its result; over each face of the library."""
     face: Talk = request.param
     return face
+
+
+#: The client's methods of commands that are not generated.
+BY_HAND = {
+    "sync": "call",
+    "file-write": "files.write_handle",
+    "file-get": "files.get_stream",
+    "file-put": "files.put_stream",
+    "directory-get": "files.get_tree_stream",
+    "directory-put": "files.put_tree_stream",
+    "exec": "exec",
+    "exec-attach": "processes.attach",
+    "listen": "listen",
+    "connect": "connect",
+    "get-freeze-status": "filesystems.status",
+}
+
+
+def method_of(command: Command) -> str:
+    """Return the client's method of a command."""
+    return command.method or BY_HAND[command.name]
+
+
+def python_arguments(command: Command, arguments: dict[str, Any]) -> dict[str, Any]:
+    """Return arguments by the names that the client's method has for them."""
+    names = {argument.name: argument.python for argument in command.arguments} | {"perm": "permissions"}
+    given = {names[name]: value for name, value in arguments.items() if name != "details"}
+    return {**given, "data": b"data"} if "data" in given else given
 
 
 class Awaited:
@@ -57,10 +88,15 @@ class Awaited:
         if not callable(value):
             return _awaited(value)
 
-        async def method(*args: Any, **named: Any) -> Any:
+        async def call(*args: Any, **named: Any) -> Any:
             return _awaited(await asyncio.to_thread(value, *args, **named))
 
-        return method
+        return lambda *args, **named: Opening(call(*args, **named))
+
+    async def __aiter__(self) -> AsyncIterator[Any]:
+        iterator = iter(self._inner)
+        while (item := await asyncio.to_thread(next, iterator, None)) is not None:
+            yield _awaited(item)
 
     async def __aenter__(self) -> Awaited:
         await asyncio.to_thread(self._inner.__enter__)

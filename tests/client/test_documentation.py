@@ -32,11 +32,11 @@ def test_each_whole_program_runs(program: str, agent: AgentProcess, tmp_path: Pa
 
 
 def test_the_error_tree_is_the_one_of_the_code() -> None:
-    tree = re.search(r"```\n(GuestError\n.*?)```", TEXT, re.DOTALL)
+    tree = re.search(r"```\n(PhoenixError\n.*?)```", TEXT, re.DOTALL)
     assert tree is not None
     documentation = phoenix_ga.client.errors.__doc__ or ""
     assert [line.strip() for line in tree[1].splitlines()] == [
-        line.strip() for line in documentation.splitlines() if re.match(r"    (GuestError|[├└│])", line)
+        line.strip() for line in documentation.splitlines() if re.match(r"    (PhoenixError|[├└│])", line)
     ]
 
 

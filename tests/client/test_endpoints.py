@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import pty
@@ -9,13 +10,15 @@ import select
 import socket
 import termios
 import threading
+import tty
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from phoenix_ga import __version__
-from phoenix_ga.client import ConnectFailed, EndpointError, KnownGuest, connect_sync
+from phoenix_ga.client import ConnectError, EndpointError, KnownGuest, connect_sync
+from phoenix_ga.client.pty import open_pty
 from tests.support import AgentProcess
 
 
@@ -63,14 +66,32 @@ def test_a_guest_behind_a_terminal_is_talked_to_and_the_terminal_left_as_it_was(
 
 def test_a_terminal_serves_one_client_at_a_time(terminal: str) -> None:
     with connect_sync(f"pty:{terminal}") as guest:
-        with pytest.raises(ConnectFailed, match="another program has it"), connect_sync(f"pty:{terminal}"):
+        with pytest.raises(ConnectError, match="another program uses"), connect_sync(f"pty:{terminal}"):
             pass
         assert guest.ping() == __version__
 
 
-@pytest.mark.parametrize(("path", "complaint"), [("/dev/null", "it is no terminal"), ("/none", "No such file")])
+def test_closing_a_terminal_again_touches_no_other_file(terminal: str) -> None:
+    async def conversation() -> None:
+        transport = await open_pty(terminal)
+        await transport.close()
+        await asyncio.sleep(0)
+        # It takes the numbers of the descriptors that were closed.
+        other, others_end = pty.openpty()
+        tty.setraw(others_end)
+        before = termios.tcgetattr(others_end)
+        copies = [os.dup(others_end) for _ in range(8)]
+        await transport.close()
+        assert termios.tcgetattr(others_end) == before
+        for fd in (other, others_end, *copies):
+            os.close(fd)
+
+    asyncio.run(conversation())
+
+
+@pytest.mark.parametrize(("path", "complaint"), [("/dev/null", "not a terminal"), ("/none", "No such file")])
 def test_what_is_no_terminal_is_said_to_be_none(path: str, complaint: str) -> None:
-    with pytest.raises(ConnectFailed, match=complaint), connect_sync(f"pty:{path}"):
+    with pytest.raises(ConnectError, match=complaint), connect_sync(f"pty:{path}"):
         pass
 
 
@@ -120,13 +141,13 @@ def test_nobody_at_a_tcp_port() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     endpoint = f"tcp:127.0.0.1:{port}"
-    with pytest.raises(ConnectFailed, match="refused"), connect_sync(endpoint, allow_tcp=True):
+    with pytest.raises(ConnectError, match="refused"), connect_sync(endpoint, allow_tcp=True):
         pass
 
 
 def test_no_guest_behind_a_vsock_address() -> None:
     with (
-        pytest.raises(ConnectFailed, match=r"vsock:4000000000"),
+        pytest.raises(ConnectError, match=r"vsock:4000000000"),
         connect_sync("vsock:4000000000", connect_timeout=30),
     ):
         pass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import operator
 import time
 import tracemalloc
 from collections.abc import Iterator
@@ -13,11 +14,11 @@ import pytest
 
 from phoenix_ga.client import (
     HANG_UP,
-    GuestError,
-    GuestTimeout,
-    LinkLost,
+    ConnectionLostError,
+    GuestTimeoutError,
     MockTransport,
-    ProtocolViolation,
+    PhoenixError,
+    ProtocolError,
     Transport,
     connect,
     connect_sync,
@@ -26,7 +27,7 @@ from phoenix_ga.wire.commands import COMMANDS
 from phoenix_ga.wire.declaration import Command
 from phoenix_ga.wire.frames import DATA, encode_header
 from phoenix_ga.wire.messages import Request
-from tests.client.conftest import Talk
+from tests.client.conftest import Talk, method_of, python_arguments
 
 WRONG: list[Any] = [None, True, -1, 1.5, 10**30, "x", "\x1b[2J", [], [[]], {}, {"x": 1}]
 # What a guest tells only where it was asked for it, or where there is something.
@@ -38,6 +39,8 @@ Path = tuple[Any, ...]
 def answer_of(command: Command) -> Any:
     """Return what the command answers in the reference, with a member for each that there may be."""
     answer: Any = command.examples[0].answer if command.examples else True
+    if command.name == "get-freeze-status":
+        return command.examples[-1].answer
     if command.name == "file-read":
         return {"bufb64": "aGk=", "eof": False}
     if command.name == "exec-attach":
@@ -53,11 +56,7 @@ def arguments_of(command: Command) -> dict[str, Any]:
     arguments: dict[str, Any] = dict(command.examples[0].arguments) if command.examples else {"handle_id": 7}
     if command.name == "exec-attach":
         arguments = {"pid": 4711}
-    names = {"handle_id": "handle", "bufb64": "data"}
-    given = {names.get(name, name): value for name, value in arguments.items()}
-    if "data" in given:
-        given["data"] = b"data"
-    return given
+    return python_arguments(command, arguments)
 
 
 def places(value: Any, path: Path = ()) -> Iterator[Path]:
@@ -117,10 +116,10 @@ def test_a_wrong_value_in_any_place_of_any_answer(command: Command, face: str) -
     cases = list(wrong_answers(command))
     answers = iter([answer for _, answer in cases])
     transport = MockTransport({command.name: lambda request: next(answers)})
-    method, arguments = command.name.replace("-", "_"), arguments_of(command)
+    method, arguments = method_of(command), arguments_of(command)
     ask_all = ask_again_and_again if face == "async" else ask_again_and_again_sync
     for (what, _), error in zip(cases, ask_all(transport, method, arguments, len(cases))):
-        assert isinstance(error, ProtocolViolation), (what, error)
+        assert isinstance(error, ProtocolError), (what, error)
         assert error.request is not None
         assert error.request.execute == command.name
         assert len(str(error)) < 300
@@ -137,7 +136,7 @@ def ask_again_and_again(transport: Transport, method: str, arguments: dict[str, 
         async with connect(transport, timeout=5) as guest:
             for _ in range(count):
                 try:
-                    await getattr(guest, method)(**arguments)
+                    await operator.attrgetter(method)(guest)(**arguments)
                 except Exception as error:
                     errors.append(error)
                 else:
@@ -152,7 +151,7 @@ def ask_again_and_again_sync(transport: Transport, method: str, arguments: dict[
     with connect_sync(transport, timeout=5) as guest:
         for _ in range(count):
             try:
-                getattr(guest, method)(**arguments)
+                operator.attrgetter(method)(guest)(**arguments)
             except Exception as error:
                 errors.append(error)
             else:
@@ -178,34 +177,34 @@ class Fountain(MockTransport):
 
 
 LINE_LIMIT = 2**22
-FOUNTAINS: dict[str, tuple[bytes, float, type[GuestError]]] = {
-    "a line without end": (b"x" * 65536, 0, ProtocolViolation),
-    "a string without end": (b'{"return": "' + b"x" * 65536, 0, ProtocolViolation),
-    "a list without end": (b"[" * 65536, 0, ProtocolViolation),
-    "an object without end": (b'{"a":' * 10_000, 0, ProtocolViolation),
-    "random bytes": (bytes(range(1, 250)) * 100, 0, ProtocolViolation),
-    "damaged frames": (b"\xfb" * 65536, 0, ProtocolViolation),
-    "frames of no stream": (encode_header(DATA, 9, 1000) + bytes(1000), 0, ProtocolViolation),
-    "a frame that is never whole": (encode_header(DATA, 9, 200_000) + b"x", 10, GuestTimeout),
-    "answers to nothing": (b'{"return": 1, "tag": "nobody"}\n' * 100, 0, GuestTimeout),
-    "answers without a tag": (b'{"return": 1}\n' * 100, 0, GuestTimeout),
-    "errors about nothing": (b'{"error": {"bufb64": "", "code": 5}}\n' * 100, 0, ProtocolViolation),
-    "large answers to nothing": (b'{"return": "' + b"x" * 10**6 + b'", "tag": "nobody"}\n', 0, GuestTimeout),
-    "newlines": (b"\n" * 65536, 0, GuestTimeout),
-    "marks": (b"\xff" * 65536, 0, GuestTimeout),
-    "lines that are taken back": (b'{"return": ' + b"\xff" * 1000, 0, GuestTimeout),
-    "a byte now and then": (b"{", 0.02, GuestTimeout),
-    "a space now and then": (b" ", 0.02, GuestTimeout),
-    "half a character now and then": (b"\xc3", 0.02, GuestTimeout),
+FOUNTAINS: dict[str, tuple[bytes, float, type[PhoenixError]]] = {
+    "a line without end": (b"x" * 65536, 0, ProtocolError),
+    "a string without end": (b'{"return": "' + b"x" * 65536, 0, ProtocolError),
+    "a list without end": (b"[" * 65536, 0, ProtocolError),
+    "an object without end": (b'{"a":' * 10_000, 0, ProtocolError),
+    "random bytes": (bytes(range(1, 250)) * 100, 0, ProtocolError),
+    "damaged frames": (b"\xfb" * 65536, 0, ProtocolError),
+    "frames of no stream": (encode_header(DATA, 9, 1000) + bytes(1000), 0, ProtocolError),
+    "a frame that is never whole": (encode_header(DATA, 9, 200_000) + b"x", 10, GuestTimeoutError),
+    "answers to nothing": (b'{"return": 1, "tag": "nobody"}\n' * 100, 0, GuestTimeoutError),
+    "answers without a tag": (b'{"return": 1}\n' * 100, 0, GuestTimeoutError),
+    "errors about nothing": (b'{"error": {"bufb64": "", "code": 5}}\n' * 100, 0, ProtocolError),
+    "large answers to nothing": (b'{"return": "' + b"x" * 10**6 + b'", "tag": "nobody"}\n', 0, GuestTimeoutError),
+    "newlines": (b"\n" * 65536, 0, GuestTimeoutError),
+    "marks": (b"\xff" * 65536, 0, GuestTimeoutError),
+    "lines that are taken back": (b'{"return": ' + b"\xff" * 1000, 0, GuestTimeoutError),
+    "a byte now and then": (b"{", 0.02, GuestTimeoutError),
+    "a space now and then": (b" ", 0.02, GuestTimeoutError),
+    "half a character now and then": (b"\xc3", 0.02, GuestTimeoutError),
 }
 
 
 @pytest.mark.parametrize(("piece", "pause", "error"), FOUNTAINS.values(), ids=FOUNTAINS.keys())
 def test_what_comes_without_end_takes_neither_time_nor_memory_without_end(
-    talk: Talk, piece: bytes, pause: float, error: type[GuestError]
+    talk: Talk, piece: bytes, pause: float, error: type[PhoenixError]
 ) -> None:
     fountain = Fountain(piece, pause)
-    timeout = 0.3 if error is GuestTimeout else 5
+    timeout = 0.3 if error is GuestTimeoutError else 5
     tracemalloc.start()
     try:
         start = time.monotonic()
@@ -223,7 +222,7 @@ def test_a_line_of_a_gibibyte_is_refused_before_it_is_there(talk: Talk) -> None:
     fountain = Fountain(b"x" * 2**20)
     tracemalloc.start()
     try:
-        with pytest.raises(ProtocolViolation, match="longer than the limit"):
+        with pytest.raises(ProtocolError, match="longer than the limit"):
             talk(fountain, "ping", options={"timeout": 30})
         # The limit is 64 MiB; to append to what is held may move it.
         assert tracemalloc.get_traced_memory()[1] < 3 * 2**26
@@ -248,6 +247,6 @@ def test_a_guest_that_is_gone_with_half_an_answer_is_a_lost_link(talk: Talk) -> 
         return HANG_UP
 
     transport = MockTransport({"ping": answer})
-    with pytest.raises(LinkLost) as caught:
+    with pytest.raises(ConnectionLostError) as caught:
         talk(transport, "ping")
     assert caught.value.request is not None

@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 
 from phoenix_ga.client import (
-    GuestError,
-    GuestTimeout,
+    GuestTimeoutError,
     MockTransport,
-    ProtocolViolation,
-    StreamBroken,
-    TransferIncomplete,
+    PhoenixError,
+    ProtocolError,
+    StreamError,
+    TransferIncompleteError,
     connect_sync,
 )
 from phoenix_ga.wire.frames import DATA, END, WINDOW, encode_header
@@ -82,12 +82,12 @@ MARK = bytes(1024)
 
 # What comes, the error if there is one, and what is in the directory then.
 HOSTILE: dict[str, tuple[bytes, type[Exception] | None, set[str]]] = {
-    "a name with dots": (file("../../escaped"), ProtocolViolation, set()),
-    "dots in the middle": (file("a/../../escaped"), ProtocolViolation, set()),
-    "an absolute name": (file("/tmp/phoenix-escaped"), ProtocolViolation, set()),
+    "a name with dots": (file("../../escaped"), ProtocolError, set()),
+    "dots in the middle": (file("a/../../escaped"), ProtocolError, set()),
+    "an absolute name": (file("/tmp/phoenix-escaped"), ProtocolError, set()),
     "an absolute name in an extended header": (
         extended(record("path", "/tmp/phoenix-escaped")) + file("x"),
-        ProtocolViolation,
+        ProtocolError,
         set(),
     ),
     "a link out": (header("link", LINK, link="../outside"), None, set()),
@@ -99,7 +99,7 @@ HOSTILE: dict[str, tuple[bytes, type[Exception] | None, set[str]]] = {
     ),
     "a link in and a file through it": (
         header("d", DIRECTORY, mode=0o755) + header("link", LINK, link="d") + file("link/through"),
-        TransferIncomplete,
+        TransferIncompleteError,
         {"d", "link"},
     ),
     "two links that lead out together": (
@@ -114,63 +114,63 @@ HOSTILE: dict[str, tuple[bytes, type[Exception] | None, set[str]]] = {
         None,
         {"link"},
     ),
-    "a hard link out": (header("h", HARD_LINK, link="../outside/file"), ProtocolViolation, set()),
-    "an absolute hard link": (header("h", HARD_LINK, link="/etc/passwd"), ProtocolViolation, set()),
+    "a hard link out": (header("h", HARD_LINK, link="../outside/file"), ProtocolError, set()),
+    "an absolute hard link": (header("h", HARD_LINK, link="/etc/passwd"), ProtocolError, set()),
     "a hard link through a link": (
         header("d", DIRECTORY, mode=0o755)
         + header("d/l", LINK, link="..")
         + file("f")
         + header("h", HARD_LINK, link="d/l/f"),
-        TransferIncomplete,
+        TransferIncompleteError,
         {"d", "f"},
     ),
     "a hard link to nothing": (header("h", HARD_LINK, link="missing"), None, set()),
     "a character device": (header("null", tarfile.CHRTYPE, devmajor=1, devminor=3), None, set()),
     "a block device": (header("disk", tarfile.BLKTYPE, devmajor=8), None, set()),
     "a FIFO": (header("fifo", tarfile.FIFOTYPE), None, set()),
-    "an old sparse file": (header("s", tarfile.GNUTYPE_SPARSE), ProtocolViolation, set()),
+    "an old sparse file": (header("s", tarfile.GNUTYPE_SPARSE), ProtocolError, set()),
     "a sparse file with a map without end": (
         extended(record("GNU.sparse.major", "1") + record("GNU.sparse.minor", "0")) + file("s"),
-        ProtocolViolation,
+        ProtocolError,
         set(),
     ),
-    "a long name of GNU": (header("././@LongLink", b"L", size=512) + b"x" * 512, ProtocolViolation, set()),
-    "a global header": (extended(record("path", "x"), b"g"), ProtocolViolation, set()),
-    "an unknown kind": (header("?", b"?"), ProtocolViolation, set()),
-    "garbage": (b"this is no tar archive " * 100, ProtocolViolation, set()),
-    "a wrong checksum": (b"X" + file("x")[1:], ProtocolViolation, set()),
-    "a name of 100,000 bytes": (file("x" * 100_000), ProtocolViolation, set()),
-    "a part of a name of 300 bytes": (file("x" * 300), TransferIncomplete, set()),
+    "a long name of GNU": (header("././@LongLink", b"L", size=512) + b"x" * 512, ProtocolError, set()),
+    "a global header": (extended(record("path", "x"), b"g"), ProtocolError, set()),
+    "an unknown kind": (header("?", b"?"), ProtocolError, set()),
+    "garbage": (b"this is no tar archive " * 100, ProtocolError, set()),
+    "a wrong checksum": (b"X" + file("x")[1:], ProtocolError, set()),
+    "a name of 100,000 bytes": (file("x" * 100_000), ProtocolError, set()),
+    "a part of a name of 300 bytes": (file("x" * 300), TransferIncompleteError, set()),
     "an extended header of 7 GiB": (
         header("h", b"x", size=7 * 2**30),
-        ProtocolViolation,
+        ProtocolError,
         set(),
     ),
-    "an extended header that is none": (extended(b"9" * 20_000) + file("x"), ProtocolViolation, set()),
-    "a record that goes on beyond its header": (extended(b"999 path=x\n") + file("x"), ProtocolViolation, set()),
-    "headers for headers": (extended(record("path", "x")) * 2000 + file("x"), ProtocolViolation, set()),
-    "a name that holds a zero byte": (extended(b"12 path=a\0b\n") + file("x"), ProtocolViolation, set()),
-    "10,000 directories deep": (header("d/" * 10_000 + "x", DIRECTORY), ProtocolViolation, set()),
+    "an extended header that is none": (extended(b"9" * 20_000) + file("x"), ProtocolError, set()),
+    "a record that goes on beyond its header": (extended(b"999 path=x\n") + file("x"), ProtocolError, set()),
+    "headers for headers": (extended(record("path", "x")) * 2000 + file("x"), ProtocolError, set()),
+    "a name that holds a zero byte": (extended(b"12 path=a\0b\n") + file("x"), ProtocolError, set()),
+    "10,000 directories deep": (header("d/" * 10_000 + "x", DIRECTORY), ProtocolError, set()),
     "a size that no disk has": (header("x", size=2**62), OSError, set()),
-    "a size below zero": (extended(record("size", "-5")) + file("x"), ProtocolViolation, set()),
-    "a time that cannot be": (extended(record("mtime", "9" * 19)) + file("x"), ProtocolViolation, set()),
-    "a time that is none": (extended(record("mtime", "now")) + file("x"), ProtocolViolation, set()),
-    "an owner that cannot be": (extended(record("uid", "9" * 19)) + file("x"), ProtocolViolation, set()),
+    "a size below zero": (extended(record("size", "-5")) + file("x"), ProtocolError, set()),
+    "a time that cannot be": (extended(record("mtime", "9" * 19)) + file("x"), ProtocolError, set()),
+    "a time that is none": (extended(record("mtime", "now")) + file("x"), ProtocolError, set()),
+    "an owner that cannot be": (extended(record("uid", "9" * 19)) + file("x"), ProtocolError, set()),
     "a name twice": (file("x", b"one") + file("x", b"evil"), None, {"x"}),
     "a file over a directory": (
         header("d", DIRECTORY, mode=0o755) + file("d/in") + file("d"),
-        TransferIncomplete,
+        TransferIncompleteError,
         {"d"},
     ),
     "a directory over a file": (
         file("f") + header("f", DIRECTORY, mode=0o755) + file("f/in"),
-        TransferIncomplete,
+        TransferIncompleteError,
         {"f"},
     ),
-    "the root as a file": (file("."), ProtocolViolation, set()),
-    "the root as a link": (header(".", LINK, link="../outside"), ProtocolViolation, set()),
-    "a directory with data": (header("d", DIRECTORY, size=512) + bytes(512), ProtocolViolation, set()),
-    "more after the end": (file("x") + MARK + b"more", ProtocolViolation, {"x"}),
+    "the root as a file": (file("."), ProtocolError, set()),
+    "the root as a link": (header(".", LINK, link="../outside"), ProtocolError, set()),
+    "a directory with data": (header("d", DIRECTORY, size=512) + bytes(512), ProtocolError, set()),
+    "more after the end": (file("x") + MARK + b"more", ProtocolError, {"x"}),
     "set-ID bits": (header("x", mode=0o6755), None, {"x"}),
     "control characters": (file("\x1b[2J\n"), None, {"\x1b[2J\n"}),
 }
@@ -207,7 +207,7 @@ def test_a_tar_that_is_made_to_do_harm(
         with pytest.raises(error) as caught:
             talk(transport, "get_tree", "/x", target)
         assert str(caught.value).isprintable()
-        if isinstance(caught.value, GuestError):
+        if isinstance(caught.value, PhoenixError):
             assert caught.value.request is not None
             assert caught.value.request.execute == "directory-get"
     assert time.monotonic() - start < 5
@@ -220,7 +220,7 @@ def test_a_tar_that_is_made_to_do_harm(
 @pytest.mark.parametrize("length", [0, 1, 511, 512, 600, 1023, 1024, 1100, 1536, 1600, 2047])
 def test_a_stream_that_ends_too_early_leaves_whole_files_only(talk: Talk, target: Path, length: int) -> None:
     content = (file("first") + file("second") + MARK)[:length]
-    with pytest.raises(ProtocolViolation, match="is truncated"):
+    with pytest.raises(ProtocolError, match="is truncated"):
         talk(MockTransport({"directory-get": answer(content)}), "get_tree", "/x", target)
     assert_untouched(target)
     assert all((target / name).read_bytes() == b"evil" for name in os.listdir(target))
@@ -229,10 +229,10 @@ def test_a_stream_that_ends_too_early_leaves_whole_files_only(talk: Talk, target
 @pytest.mark.parametrize(
     ("message", "error", "text"),
     [
-        ({"status": 2}, TransferIncomplete, "status 2: /x: Input/output error"),
-        ({"signal": 9}, TransferIncomplete, "SIGKILL"),
-        ({"status": 0}, ProtocolViolation, "is truncated"),
-        ({"status": "evil"}, ProtocolViolation, "not an integer"),
+        ({"status": 2}, TransferIncompleteError, "status 2: /x: Input/output error"),
+        ({"signal": 9}, TransferIncompleteError, "SIGKILL"),
+        ({"status": 0}, ProtocolError, "is truncated"),
+        ({"status": "evil"}, ProtocolError, "not an integer"),
     ],
 )
 def test_a_guest_that_gives_up_is_quoted(
@@ -265,7 +265,7 @@ def test_an_endless_stream_ends_at_the_limit_within_bounded_memory(target: Path,
         {"directory-get": lambda request: b"".join([*encode_return(OPENED, request.tag), frame * 8])}, on_frame=more
     )
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    with connect_sync(transport) as guest, pytest.raises(ProtocolViolation, match="which is the limit"):
+    with connect_sync(transport) as guest, pytest.raises(ProtocolError, match="which is the limit"):
         guest.get_tree("/x", target, limit=700_000)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 20_000
     assert_untouched(target)
@@ -282,7 +282,7 @@ def test_an_endless_file_ends_at_the_limit(target: Path) -> None:
         {"directory-get": lambda request: b"".join([*encode_return(OPENED, request.tag), start, frame * 15])},
         on_frame=more,
     )
-    with connect_sync(transport) as guest, pytest.raises(ProtocolViolation, match="which is the limit"):
+    with connect_sync(transport) as guest, pytest.raises(ProtocolError, match="which is the limit"):
         guest.get_tree("/x", target, limit=10_000_000)
     assert os.listdir(target) == []
 
@@ -290,7 +290,7 @@ def test_an_endless_file_ends_at_the_limit(target: Path) -> None:
 def test_a_guest_that_falls_silent_is_not_waited_for_for_ever(talk: Talk, target: Path) -> None:
     half = frames(file("x")[:514])
     silent = {"directory-get": lambda request: b"".join([*encode_return(OPENED, request.tag), half])}
-    with pytest.raises(GuestTimeout, match="nothing moved"):
+    with pytest.raises(GuestTimeoutError, match="no progress"):
         talk(MockTransport(silent), "get_tree", "/x", target, options={"timeout": 0.2})
     assert os.listdir(target) == []
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("phoenix-tree")]
@@ -299,12 +299,12 @@ def test_a_guest_that_falls_silent_is_not_waited_for_for_ever(talk: Talk, target
 def test_a_stream_that_is_reset_is_told(talk: Talk, target: Path) -> None:
     reset = Stream(9, credit=0, window=0).reset("out of memory", 12)
     broken = {"directory-get": lambda request: b"".join([*encode_return(OPENED, request.tag), reset])}
-    with pytest.raises(StreamBroken, match="out of memory"):
+    with pytest.raises(StreamError, match="out of memory"):
         talk(MockTransport(broken), "get_tree", "/x", target)
 
 
 def test_a_directory_that_was_made_for_nothing_is_removed(talk: Talk, tmp_path: Path) -> None:
-    with pytest.raises(ProtocolViolation):
+    with pytest.raises(ProtocolError):
         talk(MockTransport({"directory-get": answer(b"garbage" * 200)}), "get_tree", "/x", tmp_path / "a" / "b")
     assert os.listdir(tmp_path) == []
 
@@ -317,13 +317,13 @@ def test_a_put_to_a_guest_that_gives_up_says_why(talk: Talk, tmp_path: Path) -> 
         return given_up if frame.type == DATA else b""
 
     transport = MockTransport({"directory-put": {**OPENED, "window": 65536}}, on_frame=give_up)
-    with pytest.raises(TransferIncomplete, match="No space left") as caught:
+    with pytest.raises(TransferIncompleteError, match="No space left") as caught:
         talk(transport, "put_tree", tmp_path, "/x")
     assert caught.value.missing == ("file: No space left on device",)
 
 
 def test_a_put_waits_for_no_credit_for_ever(talk: Talk, tmp_path: Path) -> None:
     transport = MockTransport({"directory-put": {**OPENED, "window": 0}})
-    with pytest.raises(GuestTimeout, match="nothing moved"):
+    with pytest.raises(GuestTimeoutError, match="no progress"):
         talk(transport, "put_tree", tmp_path, "/x", options={"timeout": 0.2})
     assert [frame.type for frame in transport.frames if frame.type == END] == []

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from phoenix_ga.client import EndpointError
+from phoenix_ga.client import ConnectError, EndpointError, connect_sync
 from phoenix_ga.client.discovery import find_guest, known_groups, known_guests, select_guests
 from phoenix_ga.client.discovery.config import read_config
+from phoenix_ga.client.discovery.host_sockets import held_paths, path_of_inode
 from phoenix_ga.client.discovery.libvirt import from_virsh, libvirt_guests
 from phoenix_ga.client.discovery.proxmox import proxmox_guests
 from phoenix_ga.client.discovery.qemu import qemu_guests
@@ -61,17 +62,17 @@ def test_tcp_is_allowed_for_one_guest_by_its_own_line(config: Path) -> None:
     ("text", "complaint"),
     [
         ("guests", "Expected '='"),
-        ("guest = 1", "'guest' is not known here"),
-        ('sources = ["docker"]', "sources is a list of some of libvirt, proxmox, qemu"),
+        ("guest = 1", "unknown key 'guest'"),
+        ('sources = ["docker"]', "sources must be a list of some of libvirt, proxmox, qemu"),
         ("guests = 1", "[guests] must be a table"),
-        ("[guests]\na = 1", "guest 'a' needs its endpoint"),
+        ("[guests]\na = 1", "guest 'a' needs an endpoint"),
         ('[guests]\na = "b"', "guest 'a': endpoint 'b'"),
-        ('[guests]\n"a/b" = "/x"', "guest 'a/b': a name has none of"),
-        ('[guests]\n"a\\u001b" = "/x"', "guest 'a\\x1b': a name has"),
-        ('[guests]\na = { endpoint = "/x", port = 1 }', "there is no option 'port'"),
-        ('[guests]\na = { endpoint = "/x", allow-tcp = 1 }', "allow-tcp is true or false"),
-        ('[groups]\na = "b"', "group 'a' is a list"),
-        ("[groups]\na = [1]", "group 'a' is a list"),
+        ('[guests]\n"a/b" = "/x"', "guest 'a/b': a name must not contain"),
+        ('[guests]\n"a\\u001b" = "/x"', "guest 'a\\x1b': a name must"),
+        ('[guests]\na = { endpoint = "/x", port = 1 }', "unknown option 'port'"),
+        ('[guests]\na = { endpoint = "/x", allow-tcp = 1 }', "allow-tcp must be true or false"),
+        ('[groups]\na = "b"', "group 'a' must be a list"),
+        ("[groups]\na = [1]", "group 'a' must be a list"),
     ],
 )
 def test_what_is_wrong_with_a_configuration_is_said_with_its_name(config: Path, text: str, complaint: str) -> None:
@@ -113,11 +114,11 @@ def test_words_select_each_guest_once_in_their_order(config: Path) -> None:
 @pytest.mark.parametrize(
     ("word", "complaint"),
     [
-        ("web9", "no guest is called 'web9'"),
+        ("web9", "no guest is named 'web9'"),
         ("x*", "no guest matches 'x*'"),
-        ("@none", "no group '@none'"),
+        ("@none", "no group is named '@none'"),
         ("@round", "group '@round' is a member of itself"),
-        ("", "no guest is called ''"),
+        ("", "no guest is named ''"),
     ],
 )
 def test_words_that_select_nothing_are_errors(config: Path, word: str, complaint: str) -> None:
@@ -223,9 +224,13 @@ def test_a_guest_of_proxmox_has_its_name_and_its_number(tmp_path: Path) -> None:
 # Command lines
 
 
-def process(root: Path, number: int, *words: str) -> Path:
+def process(root: Path, number: int, *words: str, uid: int | None = None, exe: str = "") -> Path:
+    """Make the files of a process. uid: its user; by default the current one. exe: by default its first argument."""
     directory = root / "proc" / str(number)
     directory.mkdir(parents=True)
+    (directory / "exe").symlink_to(exe or words[0])
+    owner = os.geteuid() if uid is None else uid
+    (directory / "status").write_text(f"Name:\tqemu\nUid:\t{owner}\t{owner}\t{owner}\t{owner}\n")
     (directory / "cmdline").write_bytes(b"\0".join(word.encode() for word in words) + b"\0")
     return directory
 
@@ -267,6 +272,74 @@ def test_the_command_line_of_qemu_names_socket_and_guest(
     assert places(qemu_guests(tmp_path)) == expected
 
 
+QEMU = "/usr/bin/qemu-system-x86_64"
+CLAIM = f"-name web1 -chardev socket,id=a,path=PATH,server=on -device virtserialport,chardev=a,name={OURS}"
+
+
+def test_a_process_that_only_looks_like_qemu_is_no_guest(tmp_path: Path) -> None:
+    words = CLAIM.replace("PATH", "/none").split()
+    process(tmp_path, 7, QEMU, *words, uid=4711)
+    process(tmp_path, 8, QEMU, *words, exe="/usr/bin/python3")
+    os.unlink(process(tmp_path, 9, QEMU, *words) / "exe")
+    os.unlink(process(tmp_path, 10, QEMU, *words) / "status")
+    assert qemu_guests(tmp_path) == []
+    process(tmp_path, 11, QEMU, *words, uid=0, exe=f"{QEMU} (deleted)")
+    (guest,) = qemu_guests(tmp_path)
+    assert (guest.name, set(guest.owners)) == ("web1", {0, os.geteuid()})
+
+
+@pytest.fixture
+def strangers_socket(tmp_path: Path) -> Iterator[Path]:
+    """A socket on which another user listens."""
+    if os.geteuid():
+        pytest.skip("needs root")
+    path = tmp_path / "evil.sock"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        os.chown(path, 65534, 65534)
+        os.seteuid(65534)
+        try:
+            listener.listen()
+        finally:
+            os.seteuid(0)
+        yield path
+
+
+@pytest.mark.root
+def test_the_socket_of_another_user_is_no_guest(strangers_socket: Path, tmp_path: Path) -> None:
+    process(tmp_path, 7, QEMU, *CLAIM.replace("PATH", str(strangers_socket)).split())
+    assert qemu_guests(tmp_path) == []
+
+
+@pytest.mark.root
+def test_a_socket_that_another_user_listens_on_is_refused_after_connecting(strangers_socket: Path) -> None:
+    known = KnownGuest("web1", f"unix:{strangers_socket}", "qemu", owners=(0,))
+    with pytest.raises(ConnectError, match="user 65534 listens on this socket"), connect_sync(known):
+        pass
+
+
+def test_a_socket_with_a_newline_in_its_path_forges_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket(socket.AF_UNIX) as honest, socket.socket(socket.AF_UNIX) as forger:
+        honest.bind(str(tmp_path / "honest"))
+        honest.listen()
+        inode = os.fstat(honest.fileno()).st_ino
+        forged = f"x\n0: 00000003 00000000 00010000 0001 03 {inode} "
+        monkeypatch.chdir(tmp_path)
+        os.mkdir(forged)
+        forger.bind(f"{forged}/evil")
+        forger.listen()
+        assert path_of_inode(inode, Path("/proc/self")) == str(tmp_path / "honest")
+        assert not [path for path in held_paths() if path.endswith("evil")]
+
+
+def test_a_forged_table_of_another_namespace_is_not_believed(tmp_path: Path) -> None:
+    row = "0: 00000003 00000000 00010000 0001 03 999999999999 "
+    put(tmp_path / "net/unix", f"Num RefCount\n{row}/honest\n")
+    assert path_of_inode(999999999999, tmp_path) == "/honest"
+    put(tmp_path / "net/unix", f"Num RefCount\n{row}/honest\n{row}/evil\n")
+    assert path_of_inode(999999999999, tmp_path) == ""
+
+
 @pytest.fixture
 def inheritor(tmp_path: Path) -> Iterator[Path]:
     """A process that was handed a listening socket, as libvirt does, under QEMU's name."""
@@ -277,11 +350,13 @@ def inheritor(tmp_path: Path) -> Iterator[Path]:
     listener.set_inheritable(True)
     words = ["-name", "guest=inheritor", "-device", f"virtserialport,chardev=a,name={OURS}"]
     words += ["-chardev", f"socket,id=a,fd={listener.fileno()},server=on,wait=off"]
-    script = "import sys, time; print(flush=True); time.sleep(60)"
+    # The name of the executable is checked, so it is a shell under that name.
+    program = shutil.copy(os.path.realpath("/bin/sh"), tmp_path / "qemu-system-test")
     running = subprocess.Popen(
-        ["qemu-system-test", "-c", script, *words],
-        executable=sys.executable,
+        ["qemu-system-test", "-c", "echo; read line", *words],
+        executable=program,
         pass_fds=[listener.fileno()],
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )
     assert running.stdout is not None

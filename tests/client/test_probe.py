@@ -16,7 +16,7 @@ import pytest
 from phoenix_ga import __version__
 from phoenix_ga.client.discovery.host_sockets import held_paths
 from phoenix_ga.client.inventory import KnownGuest
-from phoenix_ga.client.probe import ANSWERS, BUSY, GONE, SILENT, STRANGE, GuestState, probe, probe_guests
+from phoenix_ga.client.probe import ANSWERS, BUSY, GONE, NOT_AN_AGENT, SILENT, GuestState, probe, probe_guests
 from tests.support import AgentProcess, until_it_leaves, wait_for
 
 
@@ -112,8 +112,8 @@ SYNCED = b'\xff{"return": %d}\n'
         (SYNCED + b'{"error": null, "tag": "probe-ping"}\n' * 3, 1),
     ],
 )
-def test_a_guest_that_says_what_no_agent_says_is_strange(tmp_path: Path, said: bytes, times: int) -> None:
-    assert serve(tmp_path / "strange.sock", said, times=times).state == STRANGE
+def test_a_guest_that_says_what_no_agent_says_is_not_an_agent(tmp_path: Path, said: bytes, times: int) -> None:
+    assert serve(tmp_path / "other.sock", said, times=times).state == NOT_AN_AGENT
 
 
 @pytest.fixture

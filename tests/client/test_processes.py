@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 
 from phoenix_ga.client import (
+    CommandError,
     CompletedProcess,
     Guest,
-    GuestRefused,
-    GuestTimeout,
+    GuestTimeoutError,
     MockTransport,
-    ProcessFailed,
-    ProtocolViolation,
-    StreamBroken,
+    ProcessFailedError,
+    ProtocolError,
+    StreamError,
     connect,
 )
 from tests.client.conftest import Converse, Talk, converse_with_asyncio
@@ -35,7 +35,7 @@ def shell(script: str) -> list[str]:
 def test_a_program_runs_as_with_subprocess(talk: Talk, endpoint: str) -> None:
     completed = talk(endpoint, "run", shell("cat; echo oops >&2; exit 3"), input=b"hello")
     assert completed == CompletedProcess(tuple(shell("cat; echo oops >&2; exit 3")), 3, b"hello", b"oops\n")
-    with pytest.raises(ProcessFailed, match="sh ended with status 3"):
+    with pytest.raises(ProcessFailedError, match="sh ended with status 3"):
         completed.check_returncode()
 
 
@@ -45,7 +45,7 @@ def test_how_it_ended_is_told(talk: Talk, endpoint: str, script: str, returncode
 
 
 def test_a_failure_can_be_an_exception(talk: Talk, endpoint: str) -> None:
-    with pytest.raises(ProcessFailed, match="sh was ended by SIGKILL"):
+    with pytest.raises(ProcessFailedError, match="sh was ended by SIGKILL"):
         talk(endpoint, "run", shell("kill -9 $$"), check=True)
 
 
@@ -58,7 +58,7 @@ def test_much_goes_in_and_out_at_once(talk: Talk, endpoint: str) -> None:
 
 def test_what_it_is_started_with(talk: Talk, endpoint: str, tmp_path: Path) -> None:
     script = 'echo "$0 $GREETING $HOME $USER $SHELL"; pwd; umask; cat /proc/self/oom_score_adj; tty'
-    result = talk(endpoint, "run", shell(script), env={"GREETING": "hällo"}, directory=str(tmp_path))
+    result = talk(endpoint, "run", shell(script), env={"GREETING": "hällo"}, cwd=str(tmp_path))
     home, user, login_shell = os.environ.get("HOME", "/root"), "root", "/bin/bash"
     lines = result.stdout.decode().splitlines()
     assert lines[1:] == [str(tmp_path), "0022", "0", "not a tty"]
@@ -81,7 +81,7 @@ def test_another_user_is_another_user_entirely(talk: Talk, endpoint: str) -> Non
         ({"argv": ["no-such-program"]}, FileNotFoundError, "no-such-program"),
         ({"argv": ["/etc/passwd"]}, PermissionError, "/etc/passwd"),
         ({"argv": ["true"], "user": "no-such-user"}, FileNotFoundError, "no user 'no-such-user'"),
-        ({"argv": ["true"], "directory": "/no/such"}, FileNotFoundError, "/no/such"),
+        ({"argv": ["true"], "cwd": "/no/such"}, FileNotFoundError, "/no/such"),
         ({"argv": ["true"], "env": {"A=B": "c"}}, OSError, "not a valid name of an environment variable"),
     ],
 )
@@ -90,15 +90,15 @@ def test_what_cannot_be_started_says_why(
 ) -> None:
     with pytest.raises(error, match=text) as caught:
         talk(endpoint, "run", **options)
-    assert isinstance(caught.value, GuestRefused)
+    assert isinstance(caught.value, CommandError)
 
 
 def test_output_is_there_as_it_is_written(converse: Converse, endpoint: str) -> None:
     async def conversation(guest: Guest) -> None:
-        async with await guest.popen("sh", "-c", "echo one; read x; echo two $x") as process:
-            assert await process.stdout.read() == b"one\n"
+        async with guest.exec(["sh", "-c", "echo one; read x; echo two $x"]) as process:
+            assert await process.stdout.read_chunk() == b"one\n"
             await process.stdin.write(b"three\n")
-            assert await process.stdout.read() == b"two three\n"
+            assert await process.stdout.read_chunk() == b"two three\n"
             assert await process.wait() == 0
 
     converse(endpoint, conversation)
@@ -107,11 +107,11 @@ def test_output_is_there_as_it_is_written(converse: Converse, endpoint: str) -> 
 def test_a_terminal_has_a_size_and_job_control(converse: Converse, endpoint: str) -> None:
     async def conversation(guest: Guest) -> None:
         argv = shell("stty size; trap 'stty size; exit 5' WINCH; echo ready; while :; do sleep 0.1; done")
-        async with await guest.exec(argv, terminal=True, rows=30, columns=100) as process:
+        async with guest.exec(argv, terminal=True, rows=30, columns=100) as process:
             assert process.stderr is None
             seen = b""
             while b"ready" not in seen:
-                seen += await process.stdout.read()
+                seen += await process.stdout.read_chunk()
             await process.resize(50, 132)
             seen += await process.stdout.read_all()
             assert seen.split() == [b"30", b"100", b"ready", b"50", b"132"]
@@ -122,8 +122,8 @@ def test_a_terminal_has_a_size_and_job_control(converse: Converse, endpoint: str
 
 def test_a_control_character_ends_what_runs_in_a_terminal(converse: Converse, endpoint: str) -> None:
     async def conversation(guest: Guest) -> None:
-        async with await guest.exec(shell("echo ready; exec sleep 60"), terminal=True) as process:
-            assert b"ready" in await process.stdout.read()
+        async with guest.exec(shell("echo ready; exec sleep 60"), terminal=True) as process:
+            assert b"ready" in await process.stdout.read_chunk()
             await process.stdin.write(b"\x03")
             assert await process.wait() == -signal.SIGINT
 
@@ -132,7 +132,7 @@ def test_a_control_character_ends_what_runs_in_a_terminal(converse: Converse, en
 
 def test_signals_reach_the_whole_group(converse: Converse, endpoint: str) -> None:
     async def conversation(guest: Guest) -> None:
-        async with await guest.exec(shell("sleep 60 | sleep 60; true")) as process:
+        async with guest.exec(shell("sleep 60 | sleep 60; true")) as process:
             await asyncio.sleep(0.2)
             await process.terminate()
             assert await process.wait() == -signal.SIGTERM
@@ -144,7 +144,7 @@ def test_signals_reach_the_whole_group(converse: Converse, endpoint: str) -> Non
 
 def test_only_what_was_started_here_can_be_signalled(talk: Talk, endpoint: str, agent: AgentProcess) -> None:
     with pytest.raises(ProcessLookupError):
-        talk(endpoint, "exec_signal", agent.process.pid, signal.SIGTERM)
+        talk(endpoint, "processes.signal", agent.process.pid, signal.SIGTERM)
 
 
 ODD_CHILDREN = {
@@ -177,12 +177,12 @@ def test_all_that_was_written_before_the_end_is_sent(talk: Talk, endpoint: str) 
 
 
 def test_a_time_limit_ends_the_process(talk: Talk, endpoint: str) -> None:
-    with pytest.raises(GuestTimeout, match="sleep did not end within"):
+    with pytest.raises(GuestTimeoutError, match="sleep did not end within"):
         talk(endpoint, "run", ["sleep", "60"], timeout=0.2)
 
 
 def test_output_without_end_is_limited(talk: Talk, endpoint: str) -> None:
-    with pytest.raises(StreamBroken, match="more than 1000000 bytes"):
+    with pytest.raises(StreamError, match="more than 1000000 bytes"):
         talk(endpoint, "run", ["cat", "/dev/zero"], limit=1_000_000)
 
 
@@ -218,7 +218,7 @@ def test_a_process_ends_with_whoever_waits_for_it(agent: AgentProcess, endpoint:
 def test_one_that_does_not_want_to_end_is_made_to(converse: Converse, agent: AgentProcess, endpoint: str) -> None:
     async def conversation(guest: Guest) -> None:
         process = await guest.exec(shell("trap '' TERM HUP; echo ready; while :; do sleep 1; done"))
-        assert await process.stdout.read() == b"ready\n"
+        assert await process.stdout.read_chunk() == b"ready\n"
 
     converse(endpoint, conversation)
     assert agent.children()
@@ -229,12 +229,12 @@ def test_a_slow_reader_stops_its_own_stream_and_nothing_else(
     converse: Converse, agent: AgentProcess, endpoint: str
 ) -> None:
     async def conversation(guest: Guest) -> None:
-        async with await guest.exec(["cat", "/dev/zero"]) as endless:
+        async with guest.exec(["cat", "/dev/zero"]) as endless:
             before = agent.memory()
             assert (await guest.run(["echo", "quick"])).stdout == b"quick\n"
             await asyncio.sleep(0.3)
             assert agent.memory() - before < 8 << 20
-            assert len(await endless.stdout.read()) > 0
+            assert len(await endless.stdout.read_chunk()) > 0
 
     converse(endpoint, conversation)
 
@@ -247,10 +247,10 @@ def test_endless_output_leaves_nothing_behind(
         await guest.run(["true"])
         before = agent.memory()
         received = 0
-        async with await guest.exec(["head", "-c", str(100 << 30), "/dev/zero"]) as process:
+        async with guest.exec(["head", "-c", str(100 << 30), "/dev/zero"]) as process:
             deadline = time.monotonic() + seconds
             while time.monotonic() < deadline:
-                received += len(await process.stdout.read())
+                received += len(await process.stdout.read_chunk())
         assert received > 50_000_000 * seconds
         assert await guest.ping()
         assert agent.memory() - before < 2 << 20
@@ -287,7 +287,7 @@ def test_a_guest_that_lies_about_the_end_is_found_out(message: dict[str, Any], t
 
     async def conversation() -> None:
         async with connect(MockTransport({"exec": answer})) as guest:
-            with pytest.raises(ProtocolViolation):
+            with pytest.raises(ProtocolError):
                 await guest.run(["true"])
 
     asyncio.run(conversation())
@@ -301,7 +301,7 @@ def test_a_detached_program_goes_on_when_its_client_is_gone(endpoint: str, tmp_p
             process = await first.exec(argv, detach=True, window=0)
         (tmp_path / "go").touch()
         async with connect(endpoint) as second:
-            while (listed := (await second.exec_list())[0]).returncode is None:
+            while (listed := (await second.processes.list())[0]).returncode is None:
                 await asyncio.sleep(0.02)
             assert (listed.pid, listed.argv, listed.attached, listed.returncode) == (
                 process.pid,
@@ -309,13 +309,13 @@ def test_a_detached_program_goes_on_when_its_client_is_gone(endpoint: str, tmp_p
                 False,
                 7,
             )
-            again = await second.exec_attach(process.pid)
+            again = await second.processes.attach(process.pid)
             completed = await again.communicate()
             assert (completed.stdout, completed.stderr, completed.returncode) == (b"one\ntwo\n", b"problem\n", 7)
             # Somebody was told.
-            assert await second.exec_list() == ()
+            assert await second.processes.list() == ()
             with pytest.raises(ProcessLookupError):
-                await second.exec_attach(process.pid)
+                await second.processes.attach(process.pid)
 
     asyncio.run(conversation())
 
@@ -325,11 +325,11 @@ def test_input_and_output_of_a_detached_program_go_on_with_the_next_client(endpo
         async with connect(endpoint) as first:
             process = await first.exec(["cat"], detach=True)
             await process.stdin.write(b"from the first\n")
-            assert await process.stdout.read() == b"from the first\n"
+            assert await process.stdout.read_chunk() == b"from the first\n"
         async with connect(endpoint) as second:
-            again = await second.exec_attach(process.pid)
-            with pytest.raises(GuestRefused, match="a client is attached"):
-                await second.exec_attach(process.pid)
+            again = await second.processes.attach(process.pid)
+            with pytest.raises(CommandError, match="a client is attached"):
+                await second.processes.attach(process.pid)
             completed = await again.communicate(b"from the second\n")
             assert (completed.stdout, completed.returncode) == (b"from the second\n", 0)
 
@@ -343,9 +343,9 @@ def test_what_nobody_reads_makes_a_detached_program_wait_and_is_not_lost(endpoin
         async with connect(endpoint) as second:
             await asyncio.sleep(0.1)
             # Those of other tests may still be ending.
-            (listed,) = (each for each in await second.exec_list() if each.pid == process.pid)
+            (listed,) = (each for each in await second.processes.list() if each.pid == process.pid)
             assert listed.returncode is None
-            completed = await (await second.exec_attach(process.pid)).communicate()
+            completed = await (await second.processes.attach(process.pid)).communicate()
             # What the first client gave credit for may have gone to it.
             lost = 3_000_004 - len(completed.stdout)
             assert 0 <= lost <= 1000
@@ -358,10 +358,10 @@ def test_a_detached_terminal_is_the_same_one_for_the_next_client(endpoint: str) 
     async def conversation() -> None:
         async with connect(endpoint) as first:
             process = await first.exec(shell("tty; read line; echo got $line"), terminal=True, detach=True)
-            name = await process.stdout.read()
+            name = await process.stdout.read_chunk()
             assert name.startswith(b"/dev/pts/")
             await process.stdout.reset()
-            again = await first.exec_attach(process.pid)
+            again = await first.processes.attach(process.pid)
             assert again.stderr is None
             await again.stdin.write(b"hello\n")
             assert (await again.stdout.read_all()).endswith(b"got hello\r\n")
@@ -375,11 +375,11 @@ def test_a_detached_program_can_be_signalled_and_ends_with_its_group(endpoint: s
         async with connect(endpoint) as guest:
             process = await guest.exec(["sleep", "1000"], detach=True)
             await process.stdout.reset()
-            await guest.exec_signal(process.pid, signal.SIGKILL)
+            await guest.processes.signal(process.pid, signal.SIGKILL)
             # Its error output ends a moment after it.
-            while (found := (await guest.exec_list())[0]).returncode is None or found.attached:
+            while (found := (await guest.processes.list())[0]).returncode is None or found.attached:
                 await asyncio.sleep(0.02)
-            assert await (await guest.exec_attach(process.pid)).wait() == -signal.SIGKILL
+            assert await (await guest.processes.attach(process.pid)).wait() == -signal.SIGKILL
 
     asyncio.run(conversation())
 
@@ -390,11 +390,11 @@ def test_a_detached_program_is_listed_at_any_moment_until_its_end_is_told(endpoi
             for _ in range(100):
                 process = await guest.exec(["sleep", "1000"], detach=True)
                 await process.stdout.reset()
-                await guest.exec_signal(process.pid, signal.SIGKILL)
-                while (found := (await guest.exec_list())[0]).returncode is None or found.attached:
+                await guest.processes.signal(process.pid, signal.SIGKILL)
+                while (found := (await guest.processes.list())[0]).returncode is None or found.attached:
                     assert found.pid == process.pid
-                assert await (await guest.exec_attach(process.pid)).wait() == -signal.SIGKILL
-                assert not await guest.exec_list()
+                assert await (await guest.processes.attach(process.pid)).wait() == -signal.SIGKILL
+                assert not await guest.processes.list()
 
     asyncio.run(conversation())
 
@@ -407,7 +407,7 @@ def test_a_detached_program_whose_end_was_told_is_forgotten(endpoint: str) -> No
                 await process.stdin.end()
                 assert await process.wait() == 3
                 with pytest.raises(ProcessLookupError):
-                    await guest.exec_attach(process.pid)
+                    await guest.processes.attach(process.pid)
 
     asyncio.run(conversation())
 
@@ -416,16 +416,16 @@ def test_the_number_of_detached_programs_is_limited(endpoint: str) -> None:
     async def conversation() -> None:
         async with connect(endpoint) as guest:
             pids = [(await guest.exec(["sleep", "1000"], detach=True)).pid for _ in range(64)]
-            with pytest.raises(GuestRefused, match="64 processes are detached"):
+            with pytest.raises(CommandError, match="64 processes are detached"):
                 await guest.exec(["true"], detach=True)
             assert await guest.run(["true"])
             for pid in pids:
-                await guest.exec_signal(pid, signal.SIGKILL)
+                await guest.processes.signal(pid, signal.SIGKILL)
 
     async def collect() -> None:
         async with connect(endpoint) as guest:
-            for process in await guest.exec_list():
-                assert await (await guest.exec_attach(process.pid)).wait() == -signal.SIGKILL
+            for process in await guest.processes.list():
+                assert await (await guest.processes.attach(process.pid)).wait() == -signal.SIGKILL
 
     asyncio.run(conversation())
     asyncio.run(collect())

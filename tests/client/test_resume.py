@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import filecmp
 import os
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from phoenix_ga.client import GuestTimeout, MockTransport, TransferDamaged, connect
+from phoenix_ga.client import GuestTimeoutError, MockTransport, TransferDamagedError, connect
 from phoenix_ga.wire.frames import DATA, END, encode_header
 from phoenix_ga.wire.messages import Request, encode_return
 from phoenix_ga.wire.streams import Stream
@@ -74,8 +76,31 @@ def test_the_rest_is_sent_and_nothing_else(
     assert filecmp.cmp(source, target, shallow=False)
     assert result.size == SIZE
     assert result.verified
+    assert (result.resumed, result.sha256) == (kept, None)
     assert done[0] > kept
     assert os.listdir(target.parent) == ["target"]
+
+
+@pytest.mark.parametrize("method", ["get", "put"])
+def test_what_was_kept_is_hashed_in_a_thread(
+    agent: AgentProcess, endpoint: str, method: str, source: Path, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop_half_way(agent, endpoint, method, source, target)
+    threads: set[threading.Thread] = set()
+
+    def pread(fd: int, size: int, offset: int, read: Callable[[int, int, int], bytes] = os.pread) -> bytes:
+        threads.add(threading.current_thread())
+        return read(fd, size, offset)
+
+    monkeypatch.setattr(os, "pread", pread)
+
+    async def conversation() -> None:
+        async with connect(endpoint) as guest:
+            await getattr(guest, method)(str(source), str(target), resume=True)
+
+    asyncio.run(conversation())
+    assert threads
+    assert threading.current_thread() not in threads
 
 
 @pytest.mark.parametrize("method", ["get", "put"])
@@ -119,7 +144,7 @@ def opened(request: Request, **members: Any) -> bytes:
 def test_a_guest_whose_file_changes_between_is_found_out(talk: Talk, target: Path) -> None:
     mtimes = iter([1, 2])
     transport = MockTransport({"file-get": lambda request: opened(request, mtime=next(mtimes))})
-    with pytest.raises(TransferDamaged, match="changed meanwhile"):
+    with pytest.raises(TransferDamagedError, match="changed during"):
         talk(transport, "get", "/x", target, resume=True)
     assert not target.exists()
 
@@ -131,7 +156,7 @@ def test_a_guest_that_lies_in_the_end_leaves_nothing_to_continue(talk: Talk, tar
         ended = Stream(9, credit=0, window=0).end({"size": 10, "sha256": "0" * 64})
         return opened(request) + encode_header(DATA, 9, 10) + bytes(10) + ended
 
-    with pytest.raises(TransferDamaged):
+    with pytest.raises(TransferDamagedError):
         talk(MockTransport({"file-get": answer}), "get", "/x", target, resume=True)
     assert os.listdir(target.parent) == []
 
@@ -143,6 +168,6 @@ def test_a_guest_that_never_tells_a_digest_is_not_waited_for(talk: Talk, source:
     example: Any = BY_NAME["file-stat"].examples[0].answer
     status = {**example, "stat": {**example["stat"], "Mode": 0o100600, "Size": 5}}
     transport = MockTransport({"file-stat": status, "get-file-sha256sum": SILENCE})
-    with pytest.raises(GuestTimeout):
+    with pytest.raises(GuestTimeoutError):
         talk(transport, "put", str(source), "/x", resume=True, options={"timeout": 0.1})
     assert all(frame.type != END for frame in transport.frames)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from phoenix_ga.client import Guest, StreamBroken, connect, connect_sync
+from phoenix_ga.client import Guest, StreamError, connect, connect_sync
 from tests.client.conftest import Talk
 from tests.support import AgentProcess, wait_for
 
@@ -110,7 +110,7 @@ def test_connections_made_in_the_guest_come_to_the_host(endpoint: str, tmp_path:
     path = str(tmp_path / "socket") if kind == "path" else ""
 
     async def conversation(guest: Guest) -> None:
-        async with await guest.listen(path=path) as listener:
+        async with guest.listen(path=path) as listener:
             for number in range(3):
                 if path:
                     reader, writer = await asyncio.open_unix_connection(path)
@@ -138,7 +138,7 @@ def test_without_asyncio(endpoint: str) -> None:
         answers: list[bytes] = []
         thread.start()
         with listener.accept() as stream:
-            assert stream.read() == b"question"
+            assert stream.read_chunk() == b"question"
             stream.write(b"answer")
             stream.end()
             thread.join()
@@ -178,7 +178,7 @@ def test_without_asyncio_a_peer_that_breaks_off_is_a_broken_stream(endpoint: str
         stream.write(b"unread")
         wait_for(lambda: peer.recv(6, socket.MSG_PEEK) == b"unread")
         peer.close()
-        with pytest.raises(StreamBroken):
+        with pytest.raises(StreamError):
             stream.read_all()
 
 

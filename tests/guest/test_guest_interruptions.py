@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from lab.machine import Machine
-from phoenix_ga.client import GuestError, connect
+from phoenix_ga.client import PhoenixError, connect
 from tools.guest import AGENT_PORT, agent_files, wait_for_agent
 
 #: How long the agent may take to answer again, in seconds. An idle machine needs less than one.
@@ -97,7 +97,7 @@ async def answer_within(machine: Machine, seconds: float) -> None:
             async with connect(str(machine.socket(AGENT_PORT)), connect_timeout=seconds) as guest:
                 await guest.ping()
                 break
-        except GuestError:
+        except PhoenixError:
             assert time.monotonic() - start < seconds
     assert time.monotonic() - start < seconds
 

@@ -39,7 +39,7 @@ while True:
 """
 CLIENT = """
 import filecmp, sys
-from phoenix_ga.client import ConnectFailed, connect_sync
+from phoenix_ga.client import ConnectError, connect_sync
 
 for endpoint in ("vsock:1", "vsock:1:8383"):
     with connect_sync(endpoint) as guest:
@@ -49,7 +49,7 @@ for endpoint in ("vsock:1", "vsock:1:8383"):
 try:
     with connect_sync("vsock:1:8384"):
         pass
-except ConnectFailed as error:
+except ConnectError as error:
     print(error)
 """
 

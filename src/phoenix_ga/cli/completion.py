@@ -50,8 +50,8 @@ def complete_user(context: click.Context, parameter: click.Parameter, text: str)
     """Return matching users of the guest, if GUEST was typed before."""
 
     async def read_passwd(guest: Guest) -> bytes:
-        async with (await guest.file_get("/etc/passwd", digest=False)).stream as stream:
-            return await stream.read_all(_PASSWD_MAX)
+        async with guest.files.get_stream("/etc/passwd", digest=False) as opened:
+            return await opened.stream.read_all(_PASSWD_MAX)
 
     passwd = _ask(context.params.get("guest"), read_passwd, b"").decode("utf-8", "replace")
     return _offer((line.partition(":")[0] for line in passwd.splitlines()), text)
@@ -61,7 +61,9 @@ def complete_detached(context: click.Context, parameter: click.Parameter, text: 
     """Return the process IDs that `attach` accepts."""
 
     async def list_detached(guest: Guest) -> list[str]:
-        return [str(process.pid) for process in await guest.exec_list() if process.detached and not process.attached]
+        return [
+            str(process.pid) for process in await guest.processes.list() if process.detached and not process.attached
+        ]
 
     return _offer(_ask(context.params.get("guest"), list_detached, []), text)
 
@@ -71,7 +73,7 @@ def complete_ip(context: click.Context, parameter: click.Parameter, text: str) -
     from phoenix_ga.cli import ip_syntax
 
     async def list_interfaces(guest: Guest) -> list[str]:
-        return [interface.name for interface in await guest.get_netifaces()]
+        return [interface.name for interface in await guest.network.interfaces()]
 
     words = tuple(context.params.get("words") or ())
     expected = ip_syntax.next_words(words)
@@ -101,7 +103,7 @@ def _guest_paths(text: str) -> list[str]:
     directory, _, beginning = path.rpartition("/")
 
     async def list_directory(guest: Guest) -> list[str]:
-        entries = await guest.directory_list(f"{directory}/", _ENTRIES_MAX)
+        entries = await guest.files.list(f"{directory}/", _ENTRIES_MAX)
         return [
             f"{entry.name}/" if entry.is_directory else entry.name
             for entry in entries

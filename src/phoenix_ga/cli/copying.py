@@ -123,7 +123,7 @@ class Copier:
 
     async def copy_all(self, origins: list[CopyPlace], target: CopyPlace) -> int:
         """Copy the sources in turn; return the exit status. A failure does not stop the remaining ones."""
-        from phoenix_ga.client import GuestRefused, GuestTimeout, TransferIncomplete
+        from phoenix_ga.client import CommandError, GuestTimeoutError, TransferIncompleteError
 
         status = 0
         async with contextlib.AsyncExitStack() as stack:
@@ -137,10 +137,10 @@ class Copier:
             for origin in origins:
                 try:
                     await self._copy(origin, target, into)
-                except GuestTimeout:
+                except GuestTimeoutError:
                     raise
-                except (GuestRefused, TransferIncomplete, OSError) as error:
-                    if isinstance(error, TransferIncomplete):
+                except (CommandError, TransferIncompleteError, OSError) as error:
+                    if isinstance(error, TransferIncompleteError):
                         for line in error.missing:
                             complain(f"{origin.word}: {line}")
                         error.text = error.reason
@@ -203,11 +203,11 @@ class Copier:
     @contextlib.contextmanager
     def _side(self, origin: CopyPlace, target: CopyPlace) -> Iterator[None]:
         """Note the guest that an error is about: the one that was read from, or the one that was written to."""
-        from phoenix_ga.client import GuestError
+        from phoenix_ga.client import PhoenixError
 
         try:
             yield
-        except GuestError as error:
+        except PhoenixError as error:
             reading = error.request is not None and error.request.execute in _READING
             place = origin if target.known is None or (reading and origin.known is not None) else target
             if place.known is not None:
@@ -226,12 +226,12 @@ class Copier:
 
 
 async def _is_directory(guest: Guest, path: str) -> bool:
-    from phoenix_ga.client import GuestRefused
+    from phoenix_ga.client import CommandError
 
     try:
         # The dot makes the guest follow a symbolic link to a directory.
-        return (await guest.file_stat(path.rstrip("/") + "/.")).is_directory
-    except GuestRefused as error:
+        return (await guest.files.stat(path.rstrip("/") + "/.")).is_directory
+    except CommandError as error:
         if not isinstance(error, (FileNotFoundError, NotADirectoryError)):
             raise
         return False

@@ -35,13 +35,13 @@ def print_digests(
 
 async def _with_timeout_for(options: Options, guest: Guest, path: str) -> Guest:
     """Return the guest with enough time to read the file, unless --timeout was given."""
-    from phoenix_ga.client import GuestRefused
+    from phoenix_ga.client import CommandError
 
     if options.timeout is not None:
         return guest
     try:
-        status = await guest.file_stat(path, follow=True)
-    except GuestRefused:
+        status = await guest.files.stat(path, follow=True)
+    except CommandError:
         # The digest will be refused as well, or does not need this permission.
         return guest
     return guest.with_timeout(digest_timeout(status.size, stat.S_ISBLK(mode_of(status))))

@@ -63,7 +63,7 @@ async def each_place(
     options: Options, places: list[GuestPath], work: Callable[[Guest, str], Coroutine[Any, Any, int]]
 ) -> int:
     """Run `work` with each path in turn, with one connection for each guest; return the last failure's status."""
-    from phoenix_ga.client import GuestError, GuestRefused
+    from phoenix_ga.client import CommandError, PhoenixError
 
     guests = {words: select_one(words) for words, _ in places}
     connected: dict[str, Guest] = {}
@@ -80,10 +80,10 @@ async def each_place(
                     if socket not in connected:
                         connected[socket] = await stack.enter_async_context(options.connect_to(known))
                     status = await work(connected[socket], path) or status
-            except GuestError as error:
+            except PhoenixError as error:
                 if len(places) == 1:
                     raise
-                if not isinstance(error, GuestRefused):
+                if not isinstance(error, CommandError):
                     unreachable.add(socket)
                 status = report(error)
     return status
@@ -93,7 +93,7 @@ def on_several(
     options: Options, places: list[GuestPath], work: Callable[[Guest, str, GuestPrinter], Coroutine[Any, Any, int]]
 ) -> int:
     """Run `work` with all paths of each guest, the guests in parallel; return the highest exit status."""
-    from phoenix_ga.client import GuestRefused
+    from phoenix_ga.client import CommandError
 
     guests: dict[str, KnownGuest] = {}
     paths: dict[str, list[str]] = {}
@@ -108,7 +108,7 @@ def on_several(
             for path in paths[socket_of(known)]:
                 try:
                     now = ended(await work(guest, path, printer))
-                except GuestRefused as error:
+                except CommandError as error:
                     now = outcome_of(error)
                     await printer.error(error, path=path)
                 outcome = max(outcome, now, key=lambda each: each.status)

@@ -40,11 +40,11 @@ def about_guest(name: str) -> Iterator[None]:
 @contextmanager
 def exit_status_by_errno(statuses: dict[int, int]) -> Iterator[None]:
     """Choose the exit status for a refusal in the block by its errno."""
-    from phoenix_ga.client import GuestRefused
+    from phoenix_ga.client import CommandError
 
     try:
         yield
-    except GuestRefused as error:
+    except CommandError as error:
         if error.code in statuses:
             vars(error)["status"] = statuses[error.code]
         raise
@@ -53,24 +53,24 @@ def exit_status_by_errno(statuses: dict[int, int]) -> Iterator[None]:
 def explain(error: Exception) -> tuple[int, str]:
     """Return the exit status for an error and its message, without the guest's name."""
     from phoenix_ga.client import (
+        CommandError,
         EndpointError,
-        GuestError,
-        GuestRefused,
-        GuestTimeout,
-        StreamBroken,
-        TransferIncomplete,
+        GuestTimeoutError,
+        PhoenixError,
+        StreamError,
+        TransferIncompleteError,
     )
 
     if isinstance(error, EndpointError):
         return USAGE, str(error)
-    if isinstance(error, GuestRefused):
+    if isinstance(error, CommandError):
         # The guest names its own commands, not our verbs.
         hint = "; run phoenixctl thaw" if error.code == errno.EBUSY and "fs-unfreeze" in error.text else ""
         return vars(error).get("status", REFUSED), f"{error.text}{hint}"
-    if isinstance(error, GuestTimeout):
+    if isinstance(error, GuestTimeoutError):
         return TIMED_OUT, f"{error.text}; use --timeout to wait longer" if error.request else error.text
-    if isinstance(error, GuestError):
-        return REFUSED if isinstance(error, (StreamBroken, TransferIncomplete)) else NO_LINK, error.text
+    if isinstance(error, PhoenixError):
+        return REFUSED if isinstance(error, (StreamError, TransferIncompleteError)) else NO_LINK, error.text
     if isinstance(error, OSError):
         name = error.filename.decode(errors="replace") if isinstance(error.filename, bytes) else error.filename
         text = error.strerror or str(error)
@@ -82,10 +82,10 @@ def explain(error: Exception) -> tuple[int, str]:
 
 def report(error: Exception) -> int:
     """Print an error with the name of its guest; return the exit status."""
-    from phoenix_ga.client import GuestError
+    from phoenix_ga.client import PhoenixError
 
     status, text = explain(error)
-    complain(text, status, vars(error).get("guest", "") if isinstance(error, (GuestError, GuestProblem)) else "")
+    complain(text, status, vars(error).get("guest", "") if isinstance(error, (PhoenixError, GuestProblem)) else "")
     return status
 
 

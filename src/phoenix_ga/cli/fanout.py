@@ -80,7 +80,7 @@ async def _on_all(
 async def _on_one(guest: KnownGuest, work: Work, printer: GuestPrinter, summary: Summary) -> None:
     import asyncio
 
-    from phoenix_ga.client import GuestError
+    from phoenix_ga.client import PhoenixError
 
     try:
         summary.add(guest.name, await work(guest, printer))
@@ -89,7 +89,7 @@ async def _on_one(guest: KnownGuest, work: Work, printer: GuestPrinter, summary:
         raise
     except Exception as error:
         # A guest may refuse with EPIPE; that is not our stdout.
-        if isinstance(error, BrokenPipeError) and not isinstance(error, GuestError):
+        if isinstance(error, BrokenPipeError) and not isinstance(error, PhoenixError):
             raise
         summary.add(guest.name, outcome_of(error))
         await printer.error(error)

@@ -13,7 +13,7 @@ import click
 
 from phoenix_ga.cli import escapes, stdio, terminal
 from phoenix_ga.cli.guest_printer import GuestPrinter, LineSplitter
-from phoenix_ga.client import GuestError, GuestProcess, GuestStream, StreamBroken
+from phoenix_ga.client import GuestProcess, GuestStream, PhoenixError, StreamError
 
 # The exit status after the escape key, as after Ctrl-C.
 _DISCONNECTED = 130
@@ -70,7 +70,7 @@ async def stream_output(process: GuestProcess, printer: GuestPrinter) -> int:
 
 async def _print_lines(stream: GuestStream, lines: LineSplitter) -> None:
     try:
-        while data := await stream.read():
+        while data := await stream.read_chunk():
             await lines.add(data)
     finally:
         await lines.end()
@@ -84,7 +84,7 @@ def _status(process: GuestProcess) -> int:
 
 async def _copy(stream: GuestStream, fd: int) -> None:
     output = stdio.Output(fd)
-    while data := await stream.read():
+    while data := await stream.read_chunk():
         await output.write(data)
 
 
@@ -105,7 +105,7 @@ async def _feed(
                 await process.stdin.write(data)
         if ends_input:
             await process.stdin.end()
-    except StreamBroken:
+    except StreamError:
         pass  # The program has ended; its output says how.
     return False
 
@@ -149,5 +149,5 @@ async def _signals(process: GuestProcess, with_terminal: bool) -> AsyncIterator[
 async def _ignore_errors(work: Coroutine[Any, Any, None]) -> None:
     try:
         await work
-    except GuestError:
+    except PhoenixError:
         pass  # The program has ended meanwhile.

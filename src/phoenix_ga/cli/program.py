@@ -84,11 +84,11 @@ class VerbGroup(click.Group):
         sys.exit(status if isinstance(status, int) else 0)
 
     def invoke(self, context: click.Context) -> Any:
-        from phoenix_ga.client import GuestError
+        from phoenix_ga.client import PhoenixError
 
         try:
             return super().invoke(context)
-        except GuestError as error:
+        except PhoenixError as error:
             # A guest may refuse with EPIPE, which click would take for a closed stdout.
             return report(error)
 

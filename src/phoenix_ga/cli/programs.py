@@ -60,7 +60,7 @@ class Program:
                 self.argv,
                 env=environment,
                 user=self.user,
-                directory=self.directory,
+                cwd=self.directory,
                 terminal=self.terminal,
                 rows=rows,
                 columns=columns,

@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager, suppress
 from phoenix_ga.cli import stdio
 from phoenix_ga.cli.address import Address
 from phoenix_ga.cli.errors import complain, explain
-from phoenix_ga.client import Guest, GuestError, GuestStream
+from phoenix_ga.client import Guest, GuestStream, PhoenixError
 
 _PIECE = 64 * 1024
 
@@ -25,7 +25,7 @@ async def join_stdio(stream: GuestStream) -> None:
     sending = asyncio.ensure_future(_send_stdin(stream))
     try:
         output = stdio.Output()
-        while data := await stream.read():
+        while data := await stream.read_chunk():
             await output.write(data)
     finally:
         sending.cancel()
@@ -113,7 +113,7 @@ async def listen_there(guest: Guest, source: Address, target: Address) -> AsyncI
             return await asyncio.open_unix_connection(target.path)
         return await asyncio.open_connection(target.host, target.port)
 
-    async with await guest.listen(source.host if not source.path else "", source.port, source.path) as listener:
+    async with guest.listen(source.host if not source.path else "", source.port, source.path) as listener:
 
         async def accept() -> None:
             async for accepted in listener:
@@ -155,7 +155,7 @@ class _Connections:
         try:
             try:
                 other = await self._connect()
-            except (GuestError, OSError) as error:
+            except (PhoenixError, OSError) as error:
                 complain(f"{self._target}: {explain(error)[1]}")
                 return
             try:

@@ -27,24 +27,24 @@ def ended(status: int) -> Outcome:
 def outcome_of(error: Exception) -> Outcome:
     """Return the outcome for an error."""
     from phoenix_ga.client import (
-        ConnectFailed,
+        CommandError,
+        ConnectError,
+        ConnectionLostError,
         EndpointError,
-        GuestRefused,
-        GuestTimeout,
-        LinkLost,
-        ProtocolViolation,
+        GuestTimeoutError,
+        ProtocolError,
     )
 
     phrases: tuple[tuple[type[Exception], str], ...] = (
         (EndpointError, "cannot be reached that way"),
-        (GuestRefused, "refused"),
-        (GuestTimeout, "timed out"),
-        (ConnectFailed, "not connected"),
-        (LinkLost, "lost"),
-        (ProtocolViolation, "broke the protocol"),
+        (CommandError, "refused"),
+        (GuestTimeoutError, "timed out"),
+        (ConnectError, "not connected"),
+        (ConnectionLostError, "lost"),
+        (ProtocolError, "broke the protocol"),
     )
     status, _ = explain(error)
-    if isinstance(error, GuestTimeout) and error.garbage:
+    if isinstance(error, GuestTimeoutError) and error.garbage:
         return Outcome(status, "sent garbage")
     return Outcome(status, next((phrase for kind, phrase in phrases if isinstance(error, kind)), "failed"))
 

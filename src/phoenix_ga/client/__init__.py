@@ -1,50 +1,69 @@
-"""The host's side: talk to a guest, with asyncio or without. docs/client.md tells how."""
+"""The client library for hosts, with asyncio or without. See docs/client.md."""
 
-from phoenix_ga.client.endpoints import EndpointError
+from typing import TYPE_CHECKING, Any
+
+from phoenix_ga.client.commands import Files, Filesystems
 from phoenix_ga.client.errors import (
-    ConnectFailed,
-    GuestError,
-    GuestRefused,
-    GuestTimeout,
-    LinkLost,
-    ProtocolViolation,
-    StreamBroken,
-    TransferDamaged,
-    TransferIncomplete,
+    CommandError,
+    CompletedProcess,
+    ConnectError,
+    ConnectionLostError,
+    EndpointError,
+    GuestTimeoutError,
+    PhoenixError,
+    ProcessFailedError,
+    ProcessTimeoutError,
+    ProtocolError,
+    StreamError,
+    TransferDamagedError,
+    TransferIncompleteError,
 )
-from phoenix_ga.client.files import FileStream, GuestFile
-from phoenix_ga.client.guest import CALL_TIMEOUT, CONNECT_TIMEOUT, Guest, connect, copy_between, copy_tree_between
+from phoenix_ga.client.file_streams import DirectoryStream, FileStream
+from phoenix_ga.client.files import GuestFile
+from phoenix_ga.client.guest import (
+    CALL_TIMEOUT,
+    CONNECT_TIMEOUT,
+    ExecOptions,
+    Guest,
+    connect,
+    copy_between,
+    copy_tree_between,
+)
 from phoenix_ga.client.inventory import KnownGuest
 from phoenix_ga.client.mock import HANG_UP, SILENCE, MockTransport
 from phoenix_ga.client.models import (
     Disk,
     FilePiece,
     FileStatus,
-    FreezeDetails,
+    FreezeStatus,
     Kernel,
     LoadAverage,
     LoggedInUser,
     Memory,
     NetworkInterface,
+    ProcessInformation,
     Route,
     Swap,
     SystemInformation,
 )
-from phoenix_ga.client.process import CompletedProcess, GuestProcess, ProcessFailed, ProcessInformation
+from phoenix_ga.client.process import GuestProcess, Processes
 from phoenix_ga.client.sockets import Accepted, GuestListener, StreamPair
 from phoenix_ga.client.streams import GuestStream
-from phoenix_ga.client.sync_guest import (
-    SyncDirectoryStream,
-    SyncFile,
-    SyncGuest,
-    SyncListener,
-    SyncProcess,
-    SyncStream,
-    connect_sync,
-)
 from phoenix_ga.client.transfer import Progress, Transferred
 from phoenix_ga.client.transport import Transport
-from phoenix_ga.client.trees import DirectoryStream, TransferredTree
+from phoenix_ga.client.trees import TransferredTree
+
+if TYPE_CHECKING:
+    from phoenix_ga.client.generated.sync import (
+        SyncDirectoryStream,
+        SyncFile,
+        SyncFileStream,
+        SyncGuest,
+        SyncListener,
+        SyncProcess,
+        SyncStream,
+        connect_sync,
+    )
 
 __all__ = [
     "CALL_TIMEOUT",
@@ -52,48 +71,54 @@ __all__ = [
     "HANG_UP",
     "SILENCE",
     "Accepted",
+    "CommandError",
     "CompletedProcess",
-    "ConnectFailed",
+    "ConnectError",
+    "ConnectionLostError",
     "DirectoryStream",
     "Disk",
     "EndpointError",
+    "ExecOptions",
     "FilePiece",
     "FileStatus",
     "FileStream",
-    "FreezeDetails",
+    "Files",
+    "Filesystems",
+    "FreezeStatus",
     "Guest",
-    "GuestError",
     "GuestFile",
     "GuestListener",
     "GuestProcess",
-    "GuestRefused",
     "GuestStream",
-    "GuestTimeout",
+    "GuestTimeoutError",
     "Kernel",
     "KnownGuest",
-    "LinkLost",
     "LoadAverage",
     "LoggedInUser",
     "Memory",
     "MockTransport",
     "NetworkInterface",
-    "ProcessFailed",
+    "PhoenixError",
+    "ProcessFailedError",
     "ProcessInformation",
+    "ProcessTimeoutError",
+    "Processes",
     "Progress",
-    "ProtocolViolation",
+    "ProtocolError",
     "Route",
-    "StreamBroken",
+    "StreamError",
     "StreamPair",
     "Swap",
     "SyncDirectoryStream",
     "SyncFile",
+    "SyncFileStream",
     "SyncGuest",
     "SyncListener",
     "SyncProcess",
     "SyncStream",
     "SystemInformation",
-    "TransferDamaged",
-    "TransferIncomplete",
+    "TransferDamagedError",
+    "TransferIncompleteError",
     "Transferred",
     "TransferredTree",
     "Transport",
@@ -102,3 +127,12 @@ __all__ = [
     "copy_between",
     "copy_tree_between",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Load the classes without asyncio on first use."""
+    if name in __all__:
+        from phoenix_ga.client.generated import sync
+
+        return getattr(sync, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""One conversation with one guest: the handshake, then answers routed to those who wait for them."""
+"""A connection to a guest: the handshake, then answers routed to the calls that wait for them."""
 
 from __future__ import annotations
 
@@ -11,36 +11,30 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
 from phoenix_ga.client import timeouts
+from phoenix_ga.client.dialects import encode_call, make_any_answer
 from phoenix_ga.client.errors import (
-    ConnectFailed,
-    GuestError,
-    GuestTimeout,
-    LinkLost,
-    ProtocolViolation,
-    as_met_by,
+    ConnectError,
+    ConnectionLostError,
+    GuestTimeoutError,
+    PhoenixError,
+    ProtocolError,
+    for_request,
     refusal,
 )
 from phoenix_ga.client.handshake import Handshake
-from phoenix_ga.client.shapes import Shape, ShapeError
+from phoenix_ga.client.reader import Reader, ReadError
 from phoenix_ga.client.streams import GuestStream
 from phoenix_ga.client.transport import Transport
 from phoenix_ga.wire.commands import WINDOW_DEFAULT, WINDOW_MAX
-from phoenix_ga.wire.messages import (
-    ANSWER_ELEMENTS_MAX,
-    NO_TAG,
-    Answer,
-    MessageError,
-    Request,
-    decode_answer,
-    encode_request,
-)
+from phoenix_ga.wire.json_text import JsonError, decode_json
+from phoenix_ga.wire.messages import ANSWER_ELEMENTS_MAX, NO_TAG, Answer, MessageError, Request
 from phoenix_ga.wire.streams import Stream, StreamViolation
 from phoenix_ga.wire.units import LINE_LIMIT, Frame, Line, Parser, resync_padding
 
 if TYPE_CHECKING:
     from phoenix_ga.wire.units import Unit
 
-# An agent that is there answers within milliseconds; one behind half a frame never does.
+# A running agent answers within milliseconds; after an unfinished frame of an earlier client it does not answer.
 _FIRST_PATIENCE: Final = 0.5
 _ELEMENTS_LEAST: Final = 10_000
 
@@ -49,11 +43,15 @@ Trace = Callable[[str, bytes], None]
 
 @dataclass(frozen=True)
 class ExpectedStream:
-    """A stream that an answer is to name.
+    """A stream that an answer opens.
 
-    member: of the answer, that has its number. window: how many bytes the guest may send at first; 0:
-    it sends none. sends: this side sends. skips: the guest may leave out zeros. optional: the answer may
-    not name it. ends_both, look: as `GuestStream` has them.
+    Attributes:
+        member: of the answer, that holds the stream number.
+        window: bytes that the guest may send at first; 0 for none.
+        sends: the client sends data.
+        skips: the guest may send SKIP frames.
+        optional: the answer may lack it.
+        ends_both, on_data: as in `GuestStream`.
     """
 
     member: str
@@ -62,13 +60,13 @@ class ExpectedStream:
     skips: bool = False
     optional: bool = False
     ends_both: bool = False
-    look: Callable[[bytes], None] | None = None
+    on_data: Callable[[bytes], None] | None = None
 
 
-class _Waiting:
-    """A request under way. taken: whoever asked has the answer."""
+class _Pending:
+    """A request in flight. delivered: its caller has the answer."""
 
-    __slots__ = ("answered", "expected", "request", "streams", "taken")
+    __slots__ = ("answered", "delivered", "expected", "request", "streams")
 
     def __init__(
         self,
@@ -80,15 +78,11 @@ class _Waiting:
         self.answered = answered
         self.expected = expected
         self.streams: tuple[GuestStream, ...] = ()
-        self.taken = False
+        self.delivered = False
 
 
 class Connection:
-    """A conversation over a transport, which it owns. Use `Connection.open`.
-
-    name: of the endpoint, for messages. line_limit: the longest line taken from the guest, in bytes.
-    trace: is called with "sent" or "received" and the bytes.
-    """
+    """A connection over a transport, which it owns. Use `Connection.open`."""
 
     def __init__(
         self, transport: Transport, name: str, line_limit: int = LINE_LIMIT, trace: Trace | None = None
@@ -97,26 +91,26 @@ class Connection:
         self._transport = transport
         self._trace = trace
         self._parser = Parser(line_limit, lines_only=True)
-        # As few as the line is short: a value takes more memory than its text.
+        # Values take more memory than their text, so the limit is proportional to that of the line.
         self._elements_max = max(ANSWER_ELEMENTS_MAX * line_limit // LINE_LIMIT, _ELEMENTS_LEAST)
-        # An answer to somebody else, or to a connection before this one, has another prefix.
+        # Answers to other clients, and to earlier connections, have other prefixes.
         self._prefix = secrets.token_hex(4)
         self._numbers = count(1)
-        self._waiting: dict[str, _Waiting] = {}
+        self._pending: dict[str, _Pending] = {}
         self._streams: dict[int, GuestStream] = {}
         self._had_streams = False
-        self._write_turn = asyncio.Lock()
+        self._write_lock = asyncio.Lock()
         self._reader: asyncio.Task[None] | None = None
-        self._broken: GuestError | None = None
-        self._kept: set[asyncio.Task[None]] = set()
+        self._broken: PhoenixError | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
         self._posted = bytearray()
         self._posting = False
-        # How often something came that nobody can have asked for.
+        # Number of answers that belong to no request of this connection.
         self._garbage = 0
 
     def __repr__(self) -> str:
         state = "closed" if self._broken is not None else "open"
-        return f"<Connection {self.name} {state}, {len(self._waiting)} waiting>"
+        return f"<Connection {self.name} {state}, {len(self._pending)} pending>"
 
     @classmethod
     async def open(
@@ -128,11 +122,16 @@ class Connection:
         line_limit: int = LINE_LIMIT,
         trace: Trace | None = None,
     ) -> Connection:
-        """Shake hands with the guest and return the conversation.
+        """Do the handshake and return the connection.
 
-        timeout: in seconds, None for no limit. Raises GuestTimeout, LinkLost, ProtocolViolation where
-        bytes come without end, and ConnectFailed where the agent does not know `sync`; the transport is
-        closed then.
+        Args:
+            name: of the endpoint, for messages.
+            timeout: of the handshake, in seconds; None: no limit.
+            line_limit: the longest answer accepted, in bytes.
+            trace: is called with "sent" or "received" and the bytes.
+
+        Raises GuestTimeoutError, ConnectionLostError, ProtocolError if data arrives without end, and
+        ConnectError if the agent does not know `sync`. The transport is closed then.
         """
         connection = cls(transport, name, line_limit, trace)
         try:
@@ -141,15 +140,13 @@ class Connection:
         except asyncio.TimeoutError:
             await transport.close()
             if connection._garbage:
-                text = (
-                    f"what came within {timeout:g} s was no answer of an agent; does something else have this port?"
-                )
+                text = f"no valid answer within {timeout:g} s; does another program use this port?"
             else:
                 text = (
-                    f"no agent answered within {timeout:g} s; does phoenix-ga run in the guest, "
-                    "and has no other client this port?"
+                    f"no agent answered within {timeout:g} s; is phoenix-ga running in the guest, "
+                    "and is the port free of other clients?"
                 )
-            raise GuestTimeout(f"{name}: {text}", garbage=connection._garbage > 0) from None
+            raise GuestTimeoutError(f"{name}: {text}", garbage=connection._garbage > 0) from None
         except BaseException:
             await transport.close()
             raise
@@ -159,14 +156,14 @@ class Connection:
 
     @property
     def closed(self) -> bool:
-        """Whether the conversation has ended."""
+        """Whether the connection has ended."""
         return self._broken is not None
 
     async def call(self, execute: str, arguments: dict[str, Any], timeout: float | None) -> Any:
-        """Ask the guest, and return what the command returned.
+        """Run a command and return its result; names that begin with `guest-` are those of the QEMU dialect.
 
-        timeout: in seconds, of the whole call; None for no limit. Raises GuestRefused, GuestTimeout,
-        LinkLost and ProtocolViolation.
+        timeout: in seconds; None: no limit. Raises CommandError, GuestTimeoutError, ConnectionLostError and
+        ProtocolError.
         """
         value, _ = await self._call(execute, arguments, timeout, ())
         return value
@@ -174,88 +171,88 @@ class Connection:
     async def open_streams(
         self, execute: str, arguments: dict[str, Any], timeout: float | None, expected: Sequence[ExpectedStream]
     ) -> tuple[Any, dict[str, GuestStream]]:
-        """Ask the guest for streams; return what the command returned, and the streams by their members.
+        """Run a command that opens streams; return its result, and the streams by their members.
 
-        Whatever goes wrong, no stream is left open. Raises as `call` does.
+        If it fails, no stream is left open. Raises as `call` does.
         """
         return await self._call(execute, arguments, timeout, expected)
 
     def adopt_stream(self, value: Any, expected: ExpectedStream, request: Request) -> GuestStream:
-        """Return the stream that `value`, sent by the guest on another stream, tells of.
+        """Open the stream that `value`, received on another stream, announces. Raises ReadError.
 
-        request: what opened the other one. To be called before the next frames are looked at. Raises ShapeError.
+        Call it before the next frame is processed. request: that of the other stream.
         """
         return self._open_streams(value, (expected,), request)[expected.member]
 
-    def keep(self, task: asyncio.Task[None]) -> None:
-        """Let a task end with the connection, at the latest."""
-        self._kept.add(task)
-        task.add_done_callback(self._kept.discard)
+    def own_task(self, task: asyncio.Task[None]) -> None:
+        """Cancel a task when the connection is closed."""
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _call(
         self, execute: str, arguments: dict[str, Any], timeout: float | None, expected: Sequence[ExpectedStream]
     ) -> tuple[Any, dict[str, GuestStream]]:
         request = Request(execute, arguments, f"{self._prefix}-{next(self._numbers)}")
-        waiting = _Waiting(request, asyncio.get_running_loop().create_future(), expected)
+        pending = _Pending(request, asyncio.get_running_loop().create_future(), expected)
         garbage = self._garbage
         try:
             async with timeouts.timeout(timeout):
-                return await self._ask(waiting)
+                return await self._ask(pending)
         except asyncio.TimeoutError as error:
-            if isinstance(error, GuestError):
+            if isinstance(error, PhoenixError):
                 raise
             text = f"no answer within {timeout:g} s"
             if self._garbage > garbage:
-                raise GuestTimeout(f"{text}, but some to nobody's requests", request, garbage=True) from None
-            raise GuestTimeout(text, request) from None
+                raise GuestTimeoutError(f"{text}, only to requests of others", request, garbage=True) from None
+            raise GuestTimeoutError(text, request) from None
         finally:
-            await self._give_up(waiting)
+            await self._give_up(pending)
 
     async def close(self) -> None:
-        """End the conversation; calls under way raise LinkLost. May be called twice."""
-        self._fail(LinkLost("the connection was closed"))
+        """Close the connection; calls in flight raise ConnectionLostError. May be called twice."""
+        self._fail(ConnectionLostError("the connection was closed"))
         reader, self._reader = self._reader, None
-        for task in list(self._kept):
+        for task in list(self._tasks):
             await _end(task)
         if reader is not None:
             await _end(reader)
             await self._transport.close()
 
     async def wait_closed(self) -> None:
-        """Wait for the end of the conversation. Raises LinkLost or ProtocolViolation, unless `close` ended it."""
+        """Wait for the end of the connection. Raises the error that ended it, unless `close` did."""
         if self._reader is not None:
             await asyncio.wait({self._reader})
         if self._broken is not None and self._reader is not None:
             raise self._broken
 
-    async def _ask(self, waiting: _Waiting) -> tuple[Any, dict[str, GuestStream]]:
-        request = waiting.request
+    async def _ask(self, pending: _Pending) -> tuple[Any, dict[str, GuestStream]]:
+        request = pending.request
         if self._broken is not None:
-            raise as_met_by(self._broken, request)
-        line = encode_request(request.execute, request.arguments, request.tag)
-        self._waiting[request.tag] = waiting
+            raise for_request(self._broken, request)
+        line = encode_call(request)
+        self._pending[request.tag] = pending
         try:
             await self._write(line)
-        except GuestError as error:
-            raise as_met_by(error, request) from error
-        result = await waiting.answered
-        waiting.taken = True
+        except PhoenixError as error:
+            raise for_request(error, request) from error
+        result = await pending.answered
+        pending.delivered = True
         return result
 
-    async def _give_up(self, waiting: _Waiting) -> None:
-        """Nobody waits for the answer any more: what it opens, or will, is closed."""
-        if waiting.taken:
+    async def _give_up(self, pending: _Pending) -> None:
+        """Close the streams that an answer without a caller opens."""
+        if pending.delivered:
             return
-        waiting.answered.cancel()
-        # An answer that opens streams is waited for all the same.
-        if not waiting.expected:
-            self._waiting.pop(waiting.request.tag, None)
-        for stream in waiting.streams:
+        pending.answered.cancel()
+        # An answer that opens streams is still awaited, to close them.
+        if not pending.expected:
+            self._pending.pop(pending.request.tag, None)
+        for stream in pending.streams:
             await stream.reset()
 
     async def _write(self, data: bytes) -> None:
-        """Send bytes; returns when there is room for more. Raises what ended the conversation."""
-        async with self._write_turn:
+        """Send bytes, and wait for room. Raises the error that ended the connection."""
+        async with self._write_lock:
             if self._broken is not None:
                 raise self._broken
             if self._trace is not None:
@@ -263,49 +260,49 @@ class Connection:
             try:
                 await self._transport.write(data)
             except OSError as error:
-                lost = _link_broke(error)
-                # Not every link that takes nothing also ends for the reader.
+                lost = _connection_broke(error)
+                # The reader may not notice.
                 self._fail(lost)
                 await self._transport.close()
                 raise self._broken or lost from error
 
     def _post(self, data: bytes) -> None:
-        """Send bytes for which nobody waits."""
+        """Send bytes in the background."""
         self._posted += data
         if self._posted and not self._posting and self._broken is None:
             self._posting = True
-            self.keep(asyncio.get_running_loop().create_task(self._send_posted()))
+            self.own_task(asyncio.get_running_loop().create_task(self._send_posted()))
 
     async def _send_posted(self) -> None:
         try:
             while self._posted:
                 data, self._posted = bytes(self._posted), bytearray()
                 await self._write(data)
-        except GuestError:
-            pass  # Everybody meets it.
+        except PhoenixError:
+            pass  # Calls and streams raise it.
         finally:
             self._posting = False
 
     async def _receive(self) -> bytes:
-        """Return received bytes. Raises LinkLost at the end of the stream."""
+        """Return received bytes. Raises ConnectionLostError at the end."""
         try:
             data = await self._transport.read()
         except OSError as error:
-            raise _link_broke(error) from error
+            raise _connection_broke(error) from error
         if not data:
-            raise LinkLost("the guest's side closed the connection")
+            raise ConnectionLostError("the guest's side closed the connection")
         if self._trace is not None:
             self._trace("received", data)
         return data
 
     async def _shake_hands(self) -> bytes:
-        """Return what was received after the answer to `sync`."""
+        """Return the bytes received after the answer to `sync`."""
         handshake = Handshake(secrets.randbits(53), f"{self._prefix}-sync")
         asking = asyncio.create_task(self._ask_to_sync(handshake))
         loop = asyncio.get_running_loop()
         start = loop.time()
         received = 0
-        # An earlier client may have left a line, and as much in frames.
+        # An earlier client may have left a line, and as many bytes of frames.
         limit = 2 * self._parser.line_limit + len(resync_padding())
         try:
             while True:
@@ -314,21 +311,21 @@ class Connection:
                 rest = handshake.receive(data)
                 if rest is not None:
                     return rest
-                # What an earlier client has left comes at once.
+                # What an earlier client has left arrives at once.
                 self._garbage += loop.time() - start > _FIRST_PATIENCE
                 if received > limit:
-                    raise ProtocolViolation(
-                        f"{self.name}: {received >> 20} MiB came, and no answer of an agent in it", fatal=True
+                    raise ProtocolError(
+                        f"{self.name}: received {received >> 20} MiB without the answer to sync", fatal=True
                     )
                 if handshake.refused is not None and handshake.refused.error is not None:
-                    raise ConnectFailed(
-                        f"{self.name}: this agent does not know the command sync "
+                    raise ConnectError(
+                        f"{self.name}: the agent does not know the command sync "
                         f"({handshake.refused.error.text}); update it"
                     )
-        except LinkLost as error:
-            raise LinkLost(f"{self.name}: {error.text} before an agent answered") from error
+        except ConnectionLostError as error:
+            raise ConnectionLostError(f"{self.name}: {error.text} before the agent answered") from error
         finally:
-            # A write that failed shows as the end of the stream as well.
+            # A failed write shows as the end of the stream as well.
             await _end(asking)
 
     async def _ask_to_sync(self, handshake: Handshake) -> None:
@@ -343,80 +340,82 @@ class Connection:
         try:
             while True:
                 for unit in self._parser:
-                    self._take(unit)
+                    self._route(unit)
                 self._parser.receive(await self._receive())
-        except GuestError as error:
+        except PhoenixError as error:
             self._fail(error)
             await self._transport.close()
         except BaseException:
-            self._fail(LinkLost("the connection was closed"))
+            self._fail(ConnectionLostError("the connection was closed"))
             raise
 
-    def _take(self, unit: Unit) -> None:
-        """Route what came. Raises ProtocolViolation where the conversation cannot go on."""
+    def _route(self, unit: Unit) -> None:
+        """Deliver a frame or an answer. Raises ProtocolError if the connection is unusable."""
         if isinstance(unit, Frame):
             stream = self._streams.get(unit.stream)
             if stream is not None:
                 self._receive_frame(stream, unit)
             elif not self._had_streams:
-                raise ProtocolViolation("the guest sent what nobody asked for: a frame of no stream", fatal=True)
-            # One of a stream that is over may have been on its way.
+                raise ProtocolError("unexpected data: a frame before any stream was opened", fatal=True)
+            # Frames of a stream that has ended may still be in flight.
             return
         if not isinstance(unit, Line):
-            raise ProtocolViolation(f"the guest sent what nobody asked for: {unit.text}", fatal=True)
+            raise ProtocolError(f"unexpected data: {unit.text}", fatal=True)
         try:
-            answer = decode_answer(unit.data, self._elements_max)
+            answer = make_any_answer(decode_json(unit.data, self._elements_max))
+        except JsonError as error:
+            raise ProtocolError(f"invalid answer: {error}", fatal=True) from None
         except MessageError as error:
-            if _found(self._waiting, error.tag) is None:
-                raise ProtocolViolation(f"the guest sent no answer: {error}", fatal=True) from None
-            waiting = self._waiting.pop(error.tag)
-            _refuse(waiting.answered, ProtocolViolation(str(error), waiting.request))
+            if _found(self._pending, error.tag) is None:
+                raise ProtocolError(f"invalid answer: {error}", fatal=True) from None
+            pending = self._pending.pop(error.tag)
+            _refuse(pending.answered, ProtocolError(str(error), pending.request))
             return
         self._answer(answer)
 
     def _answer(self, answer: Answer) -> None:
-        found = _found(self._waiting, answer.tag)
+        found = _found(self._pending, answer.tag)
         if found is None:
-            # A late answer to a call that gave up is no fault; an error about no request at all is one.
+            # An answer to a call that timed out may be late; an error without a tag is about a malformed request.
             if answer.error is not None and answer.tag in (NO_TAG, None, ""):
-                raise ProtocolViolation(f"the guest could not read a request: {answer.error.text}", fatal=True)
+                raise ProtocolError(f"the guest could not parse a request: {answer.error.text}", fatal=True)
             self._garbage += not (isinstance(answer.tag, str) and answer.tag.startswith(self._prefix))
             return
-        del self._waiting[answer.tag]
+        del self._pending[answer.tag]
         if answer.error is not None:
             _refuse(found.answered, refusal(answer.error, found.request))
             return
         try:
-            # At once, for what comes next may be frames of these streams.
+            # Now: the next frames may be of these streams.
             streams = self._open_streams(answer.value, found.expected, found.request)
-        except ShapeError as error:
-            _refuse(found.answered, ProtocolViolation(str(error), found.request))
+        except ReadError as error:
+            _refuse(found.answered, ProtocolError(str(error), found.request))
             return
         found.streams = tuple(streams.values())
         if not found.answered.done():
             found.answered.set_result((answer.value, streams))
         else:
             for stream in found.streams:
-                stream.drop("nobody waits for it any more")
+                stream.drop("the call was cancelled")
 
     def _open_streams(
         self, value: Any, expected: Sequence[ExpectedStream], request: Request
     ) -> dict[str, GuestStream]:
-        """Return the streams that the guest tells of. Raises ShapeError, and then has opened none."""
+        """Return the streams that an answer opens. If it raises ReadError, it has opened none."""
         streams: dict[str, GuestStream] = {}
         for each in expected:
-            if each.optional and not Shape(value).has(each.member):
+            if each.optional and not Reader(value).has(each.member):
                 continue
-            number = Shape(value).member(each.member).integer()
-            credit = Shape(value).member("window").integer() if each.sends else 0
+            number = Reader(value).member(each.member).integer()
+            credit = Reader(value).member("window").integer() if each.sends else 0
             if not 0 < number < 2**32 or number in self._streams or not 0 <= credit <= WINDOW_MAX:
-                raise ShapeError(f"stream {number} with the window {credit} can't be opened")
+                raise ReadError(f"stream number {number} or window {credit} is invalid")
             wire = Stream(number, credit=credit, window=each.window, sends=each.sends, skips=each.skips)
             streams[each.member] = GuestStream(
-                wire, self._write, self._post, self._forget_stream, request, each.ends_both, each.look
+                wire, self._write, self._post, self._forget_stream, request, each.ends_both, each.on_data
             )
         if len({stream.id for stream in streams.values()}) < len(streams):
-            raise ShapeError("two streams have one number")
+            raise ReadError("two streams have the same number")
         self._had_streams |= bool(expected)
         self._streams.update({stream.id: stream for stream in streams.values()})
         return streams
@@ -431,37 +430,37 @@ class Connection:
         except StreamViolation as error:
             self._post(Stream(frame.stream, credit=0, window=0).reset(str(error), EPROTO))
 
-    def _fail(self, error: GuestError) -> None:
-        """Let all calls, those to come included, meet `error`."""
+    def _fail(self, error: PhoenixError) -> None:
+        """Fail all calls and streams, including later ones, with `error`."""
         if self._broken is None:
             self._broken = error
-        for waiting in self._waiting.values():
-            _refuse(waiting.answered, as_met_by(self._broken, waiting.request))
-        self._waiting.clear()
+        for pending in self._pending.values():
+            _refuse(pending.answered, for_request(self._broken, pending.request))
+        self._pending.clear()
         for stream in list(self._streams.values()):
-            stream.lose(as_met_by(self._broken, stream.request))
+            stream.lose(for_request(self._broken, stream.request))
         self._streams.clear()
 
 
 async def _end(task: asyncio.Task[None]) -> None:
-    """Cancel the task and wait for its end, whatever it is."""
+    """Cancel a task and wait for its end."""
     task.cancel()
     await asyncio.wait({task})
     if not task.cancelled():
         task.exception()
 
 
-def _refuse(answered: asyncio.Future[Any], error: GuestError) -> None:
+def _refuse(answered: asyncio.Future[Any], error: PhoenixError) -> None:
     if not answered.done():
         answered.set_exception(error)
-        # Whoever waited may be gone; asyncio would complain that nobody looked.
+        # The caller may be gone; asyncio warns about exceptions that are not retrieved.
         answered.exception()
 
 
-def _link_broke(error: OSError) -> LinkLost:
-    return LinkLost(f"the link broke: {error.strerror or error}")
+def _connection_broke(error: OSError) -> ConnectionLostError:
+    return ConnectionLostError(f"the connection broke: {error.strerror or error}")
 
 
-def _found(waiting: dict[str, _Waiting], tag: Any) -> _Waiting | None:
-    # A tag of a hostile guest may be of a type that cannot be looked up.
-    return waiting.get(tag) if isinstance(tag, str) else None
+def _found(pending: dict[str, _Pending], tag: Any) -> _Pending | None:
+    # A hostile tag may be unhashable.
+    return pending.get(tag) if isinstance(tag, str) else None

@@ -1,31 +1,40 @@
-"""What can go wrong between a host and its guest.
+"""The exceptions of the client library.
 
-    GuestError
-    ├── ConnectFailed        nobody to talk to: no socket, or nobody listens on it
-    ├── GuestRefused         the guest answered: no. The reason is in .text and .code
-    │   └── ...              and also the built-in error of that errno: FileNotFoundError for ENOENT,
-    │                        PermissionError for EACCES and EPERM, OSError for those without a class
-    ├── GuestTimeout         no answer in time; also a TimeoutError. `.garbage`: but other things came
-    ├── LinkLost             the connection ended under the request
-    ├── ProtocolViolation    the guest sent what the protocol does not allow
-    ├── StreamBroken         a stream was reset, by the guest or by its reader; the connection goes on
-    ├── TransferDamaged      what arrived of a file is not what was sent
-    └── TransferIncomplete   some of a directory could not be copied: .missing says what
+    PhoenixError
+    ├── EndpointError            the endpoint is malformed, or no guest has this name; also a ValueError
+    ├── ConnectError             the endpoint could not be opened; `.errno` is the reason, if the system gave one
+    ├── CommandError             the agent answered with an error: `.text`, `.code`
+    │   └── ...                  also the built-in exception of its errno: FileNotFoundError for ENOENT,
+    │                            PermissionError for EACCES and EPERM, OSError for any other errno
+    ├── GuestTimeoutError        no answer in time; also a TimeoutError
+    │   └── ProcessTimeoutError  a program did not end in time: `.stdout`, `.stderr` hold its output so far
+    ├── ConnectionLostError      the connection ended before the answer arrived
+    ├── ProtocolError            the guest violated the protocol; `.fatal`: the connection is unusable
+    ├── StreamError              a stream was reset; the connection is still usable
+    ├── TransferDamagedError     the digests of guest and host differ
+    ├── TransferIncompleteError  parts of a directory could not be copied: `.missing` lists them
+    └── ProcessFailedError       a program ended with a non-zero status or by a signal: `.completed`
 
-Each carries the request that met it in `.request`, or None where there was none yet. After
-LinkLost, and after a ProtocolViolation with `.fatal`, the connection is of no more use.
+`.request` is the request that failed, or None. All exceptions can be pickled.
 """
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from phoenix_ga.wire.messages import NO_CODE, AnswerError, Request
 
 
-class GuestError(Exception):
-    """The base of all errors here. text: what happened. request: what was asked, or None."""
+class PhoenixError(Exception):
+    """Base class of all exceptions of this library.
+
+    Attributes:
+        text: what happened.
+        request: the request that failed (`.execute`, `.arguments`), or None.
+    """
 
     def __init__(self, text: str, request: Request | None = None) -> None:
         super().__init__(text)
@@ -37,50 +46,71 @@ class GuestError(Exception):
 
 
 @contextmanager
-def met_by(request: Request) -> Iterator[None]:
-    """Let an error of ours in the body, that carries no request, carry this one."""
+def with_request(request: Request) -> Iterator[None]:
+    """Set `request` on exceptions of the body that have none."""
     try:
         yield
-    except GuestError as error:
+    except PhoenixError as error:
         error.request = error.request or request
         raise
 
 
-def as_met_by(error: GuestError, request: Request) -> GuestError:
-    """Return the error that broke the connection, as this request meets it."""
-    if isinstance(error, ProtocolViolation):
-        return ProtocolViolation(error.text, request, fatal=True)
+def for_request(error: PhoenixError, request: Request) -> PhoenixError:
+    """Return a copy of the error that ended the connection, for one of the requests in flight."""
+    if isinstance(error, ProtocolError):
+        return ProtocolError(error.text, request, fatal=True)
     return type(error)(error.text, request)
 
 
-class ConnectFailed(GuestError):
-    """No connection came about; the text says what to look at."""
+class EndpointError(PhoenixError, ValueError):
+    """The endpoint is malformed, or no guest has this name."""
 
 
-class LinkLost(GuestError):
-    """The connection ended before the answer came. Whether the request was carried out is unknown."""
+class ConnectError(PhoenixError):
+    """The endpoint could not be opened.
+
+    Attributes:
+        errno: the error number of the system call that failed, or None.
+    """
+
+    def __init__(self, text: str, request: Request | None = None, *, errno: int | None = None) -> None:
+        super().__init__(text, request)
+        self.errno = errno
 
 
-class ProtocolViolation(GuestError):
-    """The guest sent what the protocol does not allow. fatal: the connection is of no more use."""
+class ConnectionLostError(PhoenixError):
+    """The connection ended before the answer arrived; the command may or may not have run."""
+
+
+class ProtocolError(PhoenixError):
+    """The guest violated the protocol.
+
+    Attributes:
+        fatal: the connection is unusable.
+    """
 
     def __init__(self, text: str, request: Request | None = None, *, fatal: bool = False) -> None:
         super().__init__(text, request)
         self.fatal = fatal
 
 
-class StreamBroken(GuestError):
-    """A stream ended before its end. code: the errno that the guest gave, -1 where there is none."""
+class StreamError(PhoenixError):
+    """A stream was reset before its end.
+
+    Attributes:
+        code: the errno sent by the guest, or -1.
+    """
 
     def __init__(self, text: str, code: int = NO_CODE, request: Request | None = None) -> None:
         super().__init__(text, request)
         self.code = code
 
 
-class GuestTimeout(GuestError, TimeoutError):
-    """No answer came in time. Whether the request was carried out is unknown.
+class GuestTimeoutError(PhoenixError, TimeoutError):
+    """No answer in time; the command may or may not have run.
 
-    garbage: meanwhile the guest sent what nobody had asked for.
+    Attributes:
+        garbage: the guest sent data that answers no request of this connection.
     """
 
     def __init__(self, text: str, request: Request | None = None, *, garbage: bool = False) -> None:
@@ -88,15 +118,29 @@ class GuestTimeout(GuestError, TimeoutError):
         self.garbage = garbage
 
 
-class TransferDamaged(GuestError):
-    """The digest of a file differs between guest and host: it changed meanwhile, or was damaged."""
+class ProcessTimeoutError(GuestTimeoutError):
+    """A program did not end in time and was terminated.
+
+    Attributes:
+        stdout, stderr: its output so far.
+    """
+
+    def __init__(self, text: str, request: Request | None = None, stdout: bytes = b"", stderr: bytes = b"") -> None:
+        super().__init__(text, request)
+        self.stdout = stdout
+        self.stderr = stderr
 
 
-class TransferIncomplete(GuestError):
-    """Some of a directory could not be copied; all else is there.
+class TransferDamagedError(PhoenixError):
+    """The digests of guest and host differ: the file changed during the transfer, or was damaged."""
 
-    missing: what is not, and why, a line each, the first hundred of each side. reason: what happened, without
-    these.
+
+class TransferIncompleteError(PhoenixError):
+    """Parts of a directory could not be copied; everything else was.
+
+    Attributes:
+        missing: what was not copied and why, a line each, at most 100 for each side.
+        reason: what happened.
     """
 
     def __init__(self, reason: str, missing: tuple[str, ...] = (), request: Request | None = None) -> None:
@@ -105,35 +149,93 @@ class TransferIncomplete(GuestError):
         self.missing = missing
 
 
-class GuestRefused(GuestError):
-    """The guest answered with an error.
+class CommandError(PhoenixError):
+    """The agent answered with an error.
 
-    text: the guest's words. code: as the guest gave it, -1 where there is none. errno: the code, or
-    None where there is none.
+    Attributes:
+        text: the message of the agent.
+        code: its error code, or -1.
+        errno: the code as an errno, or None.
+        error_class: "CommandNotFound" or "GenericError" for commands of the QEMU dialect, else empty.
     """
 
     errno: int | None
 
-    def __init__(self, text: str, code: int, request: Request | None = None) -> None:
+    def __init__(self, text: str, code: int, request: Request | None = None, error_class: str = "") -> None:
         super().__init__(text, request)
         self.code = code
+        self.error_class = error_class
         if isinstance(self, OSError):
             OSError.__init__(self, code, text)
         else:
             self.errno = None
 
-
-def refusal(error: AnswerError, request: Request) -> GuestRefused:
-    """Return the exception for an error answer; it is also the built-in one of its errno."""
-    kind = GuestRefused if error.code <= 0 else _refused_as(type(OSError(error.code, "")))
-    return kind(error.text, error.code, request)
+    def __reduce__(self) -> tuple[object, ...]:
+        return command_error, (self.text, self.code, self.request, self.error_class)
 
 
-def _refused_as(builtin: type[OSError]) -> type[GuestRefused]:
+def command_error(text: str, code: int, request: Request | None, error_class: str = "") -> CommandError:
+    """Return the exception for an error answer; it is also the built-in exception of its errno."""
+    kind = CommandError if code <= 0 else _with_builtin(type(OSError(code, "")))
+    return kind(text, code, request, error_class)
+
+
+def refusal(error: AnswerError, request: Request) -> CommandError:
+    """Return the exception for the error answer to `request`."""
+    return command_error(error.text, error.code, request, getattr(error, "error_class", ""))
+
+
+def _with_builtin(builtin: type[OSError]) -> type[CommandError]:
     if builtin not in _kinds:
-        name = f"GuestRefused{builtin.__name__}"
-        _kinds[builtin] = type(name, (GuestRefused, builtin), {"__module__": __name__})
+        name = f"Command{builtin.__name__}"
+        _kinds[builtin] = type(name, (CommandError, builtin), {"__module__": __name__})
     return _kinds[builtin]
 
 
-_kinds: dict[type[OSError], type[GuestRefused]] = {}
+_kinds: dict[type[OSError], type[CommandError]] = {}
+
+
+@dataclass(frozen=True)
+class CompletedProcess:
+    """A program that has ended.
+
+    Attributes:
+        argv: the program and its arguments.
+        returncode: its exit status, or the negated number of the signal that ended it.
+        stdout, stderr: its output.
+    """
+
+    argv: tuple[str, ...]
+    returncode: int
+    stdout: bytes
+    stderr: bytes
+
+    def check_returncode(self) -> None:
+        """Raise ProcessFailedError unless the exit status is 0."""
+        if self.returncode != 0:
+            raise ProcessFailedError(self)
+
+
+class ProcessFailedError(PhoenixError):
+    """A program ended with a non-zero exit status or by a signal.
+
+    Attributes:
+        completed: the CompletedProcess.
+    """
+
+    def __init__(self, completed: CompletedProcess) -> None:
+        self.completed = completed
+        super().__init__(describe_returncode(completed.argv[0] if completed.argv else "shell", completed.returncode))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return ProcessFailedError, (self.completed,)
+
+
+def describe_returncode(program: str, returncode: int) -> str:
+    """Return a sentence that says how a program ended."""
+    if returncode >= 0:
+        return f"{program} ended with status {returncode}"
+    try:
+        return f"{program} was ended by {signal.Signals(-returncode).name}"
+    except ValueError:
+        return f"{program} was ended by signal {-returncode}"

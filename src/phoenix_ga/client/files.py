@@ -1,60 +1,48 @@
-"""Files of the guest as objects to read from and to write to."""
+"""Files of the guest as file objects."""
 
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Final
 
-from phoenix_ga.client.shapes import Shape
+from phoenix_ga.client.commands import Commands
 from phoenix_ga.client.streams import GuestStream
 from phoenix_ga.client.transfer import finish, in_time
 
-if TYPE_CHECKING:
-    from phoenix_ga.client.guest import Guest
-
-
-@dataclass(frozen=True)
-class FileStream:
-    """What is in a file, as a stream. size: in bytes. mode: permissions. mtime: nanoseconds since 1970."""
-
-    stream: GuestStream
-    size: int
-    mode: int
-    mtime: int
-
-    @classmethod
-    def read(cls, shape: Shape, stream: GuestStream) -> FileStream:
-        """Return what an answer says. Raises ShapeError."""
-        return cls(stream, *(shape.member(name).integer() for name in ("size", "mode", "mtime")))
+LINE_MAX: Final = 64 * 1024
 
 
 class GuestFile:
-    """A file of the guest, made by `Guest.open`. Not for several tasks at once.
+    """A file of the guest, opened by `Guest.open`; for one task at a time.
 
-    What is written appears when the file is closed. Where the body of an `async with` fails, nothing
-    does.
+    `async for line in file` yields lines, of at most 64 KiB. A file that is written appears when it is closed; if
+    the body of an `async with` fails, nothing changes in the guest.
+
+    Attributes:
+        path: the path in the guest.
     """
 
-    def __init__(self, guest: Guest, path: str, sink: GuestStream | None) -> None:
+    path: str
+
+    def __init__(self, guest: Commands, path: str, sink: GuestStream | None) -> None:
         self._guest = guest
         self._sink = sink
         self._source: GuestStream | None = None
-        self._rest = bytearray()
+        self._buffer = bytearray()
         self._offset = 0
         self._closed = False
         self.path = path
 
     @classmethod
-    async def open(cls, guest: Guest, path: str, mode: str, perm: int) -> GuestFile:
+    async def open(cls, guest: Commands, path: str, mode: str, permissions: int) -> GuestFile:
         """Open a file; see `Guest.open`."""
         if mode == "rb":
             file = cls(guest, path, None)
-            # That it is not there should be said now.
+            # Raise now if it cannot be read.
             await file.seek(0)
             return file
         if mode == "wb":
-            return cls(guest, path, await guest.file_put(path, perm, digest=False))
+            return cls(guest, path, await guest.files.put_stream(path, permissions, digest=False))
         raise ValueError(f"mode must be 'rb' or 'wb', not {mode!r}")
 
     async def __aenter__(self) -> GuestFile:
@@ -64,31 +52,52 @@ class GuestFile:
         if kind is None:
             await self.close()
         else:
-            await self.abandon()
+            await self.discard()
+
+    def __aiter__(self) -> GuestFile:
+        return self
+
+    async def __anext__(self) -> bytes:
+        line = await self.readline()
+        if not line:
+            raise StopAsyncIteration
+        return line
 
     def tell(self) -> int:
-        """Return where the next byte is read or written."""
+        """Return the position in the file."""
         return self._offset
 
     async def seek(self, offset: int) -> None:
-        """Read from `offset` on."""
+        """Set the position for reading, in bytes from the start."""
         if self._sink is not None:
-            raise io.UnsupportedOperation("a file that is written can't seek")
+            raise io.UnsupportedOperation("a file open for writing cannot seek")
         await self._end_source()
         self._offset = offset
-        self._source = (await self._guest.file_get(self.path, offset, digest=False)).stream
+        self._source = (await self._guest.files.get_stream(self.path, offset, digest=False)).stream
 
     async def read(self, size: int = -1) -> bytes:
-        """Return at most `size` bytes, fewer only at the end of the file; -1: all that are left."""
+        """Return the next `size` bytes, fewer only at the end of the file; -1: everything up to the end."""
+        while (size < 0 or len(self._buffer) < size) and await self._fill():
+            pass
+        return self._take(len(self._buffer) if size < 0 else size)
+
+    async def readline(self, limit: int = LINE_MAX) -> bytes:
+        """Return the next line with its newline, at most `limit` bytes of it; empty at the end of the file."""
+        while (end := self._buffer.find(b"\n", 0, limit)) < 0 and len(self._buffer) < limit and await self._fill():
+            pass
+        return self._take(limit if end < 0 else end + 1)
+
+    async def _fill(self) -> bool:
+        """Receive more data; return whether there was any."""
         if self._source is None:
             raise io.UnsupportedOperation("the file is not open for reading")
-        while size < 0 or len(self._rest) < size:
-            piece = await in_time(self._guest.timeout, self._source.read(), self._source.request)
-            if not piece:
-                break
-            self._rest += piece
-        data = bytes(self._rest if size < 0 else self._rest[:size])
-        del self._rest[: len(data)]
+        chunk = await in_time(self._guest.timeout, self._source.read_chunk(), self._source.request)
+        self._buffer += chunk
+        return bool(chunk)
+
+    def _take(self, size: int) -> bytes:
+        data = bytes(self._buffer[:size])
+        del self._buffer[:size]
         self._offset += len(data)
         return data
 
@@ -101,7 +110,7 @@ class GuestFile:
         return len(data)
 
     async def close(self) -> None:
-        """Close the file. One that was written is in its place, and on the disk, then."""
+        """Close the file. A file that was written is at its place and on the disk afterwards."""
         if self._closed:
             return
         self._closed = True
@@ -110,14 +119,14 @@ class GuestFile:
             async with self._sink as sink:
                 await finish(self._guest, self.path, sink, self._offset)
 
-    async def abandon(self) -> None:
-        """Close the file. One that was written is dropped, and what was in its place stays."""
+    async def discard(self) -> None:
+        """Close the file, and drop what was written."""
         self._closed = True
         await self._end_source()
         if self._sink is not None:
             await self._sink.reset()
 
     async def _end_source(self) -> None:
-        source, self._source, self._rest = self._source, None, bytearray()
+        source, self._source, self._buffer = self._source, None, bytearray()
         if source is not None:
             await source.reset()

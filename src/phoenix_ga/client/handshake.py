@@ -1,7 +1,4 @@
-"""The start of a conversation on a port that may still hold what an earlier client left.
-
-No I/O here: bytes in, and what follows the answer to `sync` out.
-"""
+"""The handshake on a port that may still hold data of an earlier client. No I/O."""
 
 from __future__ import annotations
 
@@ -10,15 +7,15 @@ from typing import Final
 from phoenix_ga.wire.messages import Answer, MessageError, decode_answer, encode_request
 from phoenix_ga.wire.units import RESET_BYTE
 
-# No answer to `sync`, whichever tag it carries, is longer than this.
+# The longest answer to `sync`.
 _ANSWER_MAX: Final = 512
 
 
 class Handshake:
-    """Finds the answer to one `sync` among all that an earlier client may have left.
+    """Finds the answer to a `sync` request among data of earlier clients.
 
-    number: the id to be sent and expected. tag: of the request. refused: the error answer of an agent
-    that does not know `sync`, once it came.
+    number: the id that is sent and expected. tag: of the request. refused: the error answer of an agent that does
+    not know `sync`.
     """
 
     def __init__(self, number: int, tag: str) -> None:
@@ -29,25 +26,25 @@ class Handshake:
         self._buffer = bytearray()
 
     def request(self) -> bytes:
-        """Return the bytes to send: they end a line that was left unfinished, and ask."""
+        """Return the bytes to send: the end of an unfinished line, and the request."""
         return RESET_BYTE + encode_request("sync", {"id": self.number}, self.tag)
 
     def receive(self, data: bytes) -> bytes | None:
-        """Take bytes as they came; return those after the answer once it is there, else None.
+        """Process received bytes; return those after the answer, or None if it has not arrived.
 
-        Holds no more than the longest answer, besides `data`.
+        Keeps at most the length of the longest answer, besides `data`.
         """
         buffer = self._buffer
         buffer += data
         start = 0
-        # What precedes the answer may be half a frame, so that no parser of units could find it. And there may
-        # be much of it, so that only lines with the tag are looked at.
+        # The parser of units would take the answer for the rest of an unfinished frame. Only lines with the tag are
+        # decoded, because there may be much data before it.
         while (found := buffer.find(self._tag_bytes, start)) >= 0:
             end = buffer.find(b"\n", found)
             if end < 0:
                 break
             start = max(start, buffer.rfind(b"\n", start, found) + 1)
-            # An answer without the mark is of interest only where it is a refusal.
+            # An answer without the mark is valid only if it is an error.
             mark = buffer.rfind(RESET_BYTE, start, end)
             if self._is_answer(bytes(buffer[max(mark + 1, start) : end]), marked=mark >= 0):
                 rest = bytes(buffer[end + 1 :])

@@ -1,11 +1,11 @@
-"""What is known of a guest before anybody asked it."""
+"""Guests that are known before they are contacted."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Final
 
-#: The ports that an agent serves by default. The first is ours alone; the other one libvirt likes to hold.
+#: The ports that an agent serves by default. libvirt may occupy the second one.
 AGENT_PORTS: Final = ("org.guest-agent.0", "org.qemu.guest_agent.0")
 
 
@@ -13,8 +13,13 @@ AGENT_PORTS: Final = ("org.guest-agent.0", "org.qemu.guest_agent.0")
 class KnownGuest:
     """A guest of this host.
 
-    name: to show and to select by. endpoint: where it is. source: who says so, such as `libvirt`.
-    aliases: more names that select it. allow_tcp: its endpoint may be one of TCP.
+    Attributes:
+        name: to show and to select by.
+        endpoint: where it is.
+        source: where it was found, such as `libvirt`.
+        aliases: more names that select it.
+        allow_tcp: its endpoint may be a TCP endpoint.
+        owners: the users that may listen on its socket, as uids; empty: any.
     """
 
     name: str
@@ -22,8 +27,9 @@ class KnownGuest:
     source: str
     aliases: tuple[str, ...] = ()
     allow_tcp: bool = False
+    owners: tuple[int, ...] = ()
 
 
 def best_port(endpoints: dict[str, str]) -> str:
-    """Return the endpoint of the port to prefer, where `endpoints` has one of AGENT_PORTS, else ``."""
+    """Return the endpoint of the preferred port in `endpoints`, or an empty string if it has none."""
     return next((endpoints[port] for port in AGENT_PORTS if port in endpoints), "")

@@ -1,4 +1,4 @@
-"""A guest that is only a script, for tests of programs that use this library."""
+"""A scripted guest, for tests of programs that use this library."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from phoenix_ga.client.errors import GuestRefused
-from phoenix_ga.wire.messages import NO_CODE, Request, decode_request, encode_error, encode_return
+from phoenix_ga.client.dialects import QEMU_PREFIX
+from phoenix_ga.client.errors import CommandError
+from phoenix_ga.wire.json_text import decode_json, encode_json
+from phoenix_ga.wire.messages import NO_CODE, Request, encode_error, encode_return, make_request
 from phoenix_ga.wire.units import RESET_BYTE, Frame, Line, Parser
 
 
-class _Sign:
+class _Constant:
     def __init__(self, name: str) -> None:
         self._name = name
 
@@ -19,24 +21,23 @@ class _Sign:
         return self._name
 
 
-# A script's answer that never comes.
-SILENCE: Final = _Sign("SILENCE")
-# Instead of an answer, the link ends.
-HANG_UP: Final = _Sign("HANG_UP")
+#: An answer that never arrives.
+SILENCE: Final = _Constant("SILENCE")
+#: The connection ends instead of an answer.
+HANG_UP: Final = _Constant("HANG_UP")
 
 
 class MockTransport:
     """A transport to a guest that answers from a script.
 
-    answers: by command. A value is what the command returns; a GuestRefused is the error that it
-    answers with; bytes are sent as they are; SILENCE and HANG_UP do what they say; a function is
-    called with the request (`.execute`, `.arguments`, `.tag`) and returns any of these. Commands
-    not in it are refused. left_over: bytes that an earlier client left in the port. deaf_to: how many
-    `sync` get no answer. on_frame: is called with each frame that the client sends; the bytes that it
-    returns are sent.
-
-    requests: what was asked so far, `sync` left out. frames: those that the client sent. written: all
-    bytes that were sent to the guest. closed: whether the client closed it.
+    Attributes:
+        answers: by command, and each of: a value to return; a CommandError to answer with; bytes to send as they
+            are; SILENCE; HANG_UP; or a function of the request (`.execute`, `.arguments`, `.tag`) that returns one of
+            these. Other commands are answered with an error, except `sync`, the handshake.
+        requests: the requests received so far, without `sync`.
+        frames: the frames received so far.
+        written: all bytes received so far.
+        closed: whether the client closed the transport.
     """
 
     def __init__(
@@ -47,6 +48,14 @@ class MockTransport:
         deaf_to: int = 0,
         on_frame: Callable[[Frame], bytes] | None = None,
     ) -> None:
+        """Make a scripted guest.
+
+        Args:
+            answers: see `MockTransport.answers`.
+            left_over: bytes of an earlier client that are still in the port.
+            deaf_to: number of handshakes to ignore.
+            on_frame: is called with each frame of the client, and returns the bytes to send.
+        """
         self.answers = dict(answers or {})
         self.frames: list[Frame] = []
         self._on_frame = on_frame
@@ -57,53 +66,58 @@ class MockTransport:
         self._parser = Parser()
         self._output = bytearray(left_over)
         self._hung_up = False
-        self._news: asyncio.Event | None = None
+        self._arrival: asyncio.Event | None = None
 
     def feed(self, data: bytes) -> None:
-        """Let the guest send `data` now."""
+        """Send `data` to the client now."""
         self._output += data
-        self._tell()
+        self._wake()
 
     def hang_up(self) -> None:
-        """Let the link end, after what was sent."""
+        """End the connection after the data sent so far."""
         self._hung_up = True
-        self._tell()
+        self._wake()
 
     async def read(self) -> bytes:
-        """Return what the guest sent; see `Transport`."""
-        if self._news is None:
-            self._news = asyncio.Event()
+        """See `Transport`."""
+        if self._arrival is None:
+            self._arrival = asyncio.Event()
         while not (self._output or self._hung_up or self.closed):
-            self._news.clear()
-            await self._news.wait()
+            self._arrival.clear()
+            await self._arrival.wait()
         data = bytes(self._output)
         self._output.clear()
         return data
 
     async def write(self, data: bytes) -> None:
-        """Take what the client sends, and answer it; see `Transport`."""
+        """See `Transport`."""
         if self._hung_up or self.closed:
-            raise BrokenPipeError(32, "the link has ended")
+            raise BrokenPipeError(32, "the connection has ended")
         self.written += data
         self._parser.receive(data)
         for unit in self._parser:
             if isinstance(unit, Line):
-                self._answer(decode_request(unit.data))
+                self._answer(decode_json(unit.data))
             elif isinstance(unit, Frame):
                 self.frames.append(unit)
                 if self._on_frame is not None:
                     self.feed(self._on_frame(unit))
 
     async def close(self) -> None:
-        """End the stream; see `Transport`."""
+        """See `Transport`."""
         self.closed = True
-        self._tell()
+        self._wake()
 
-    def _tell(self) -> None:
-        if self._news is not None:
-            self._news.set()
+    def _wake(self) -> None:
+        if self._arrival is not None:
+            self._arrival.set()
 
-    def _answer(self, request: Request) -> None:
+    def _answer(self, message: dict[str, Any]) -> None:
+        is_qemu = message["execute"].startswith(QEMU_PREFIX)
+        if is_qemu:
+            request = Request(message["execute"], message.get("arguments", {}), message.get("id"))
+        else:
+            request = make_request(message)
         if request.execute == "sync" and "sync" not in self.answers:
             if self._deaf_to > 0:
                 self._deaf_to -= 1
@@ -111,17 +125,25 @@ class MockTransport:
                 self.feed(RESET_BYTE + b"".join(encode_return(request.arguments["id"], request.tag)))
             return
         self.requests.append(request)
-        unknown = GuestRefused("there is no such command in the script", NO_CODE)
-        answer = self.answers.get(request.execute, unknown)
+        answer = self.answers.get(request.execute, CommandError("the script has no such command", NO_CODE))
         if callable(answer):
             answer = answer(request)
         if answer is SILENCE:
             return
         if answer is HANG_UP:
             self.hang_up()
-        elif isinstance(answer, GuestRefused):
-            self.feed(encode_error(answer.text, answer.code, request.tag))
         elif isinstance(answer, bytes):
             self.feed(answer)
+        elif is_qemu:
+            self.feed(_encode_qemu(answer, request.tag))
+        elif isinstance(answer, CommandError):
+            self.feed(encode_error(answer.text, answer.code, request.tag))
         else:
             self.feed(b"".join(encode_return(answer, request.tag)))
+
+
+def _encode_qemu(answer: Any, id: Any) -> bytes:
+    if isinstance(answer, CommandError):
+        error = {"class": answer.error_class or "GenericError", "desc": answer.text}
+        return encode_json({"error": error, "id": id}) + b"\n"
+    return encode_json({"return": answer, "id": id}) + b"\n"

@@ -1,29 +1,66 @@
-"""What the commands return, as values. Each class reads itself from an answer with `read`.
+"""The values that commands return.
 
-Texts come from the guest as they are: they may hold control characters, and bytes of file names
-that are not UTF-8 stand as lone surrogates (PEP 383). Escape them before a terminal sees them.
+Strings come from the guest unchanged: they may hold control characters, and bytes of file names that are not
+UTF-8 are lone surrogates (PEP 383). Escape them before you write them to a terminal.
 """
 
 from __future__ import annotations
 
 import stat
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import MISSING, dataclass, fields
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from phoenix_ga.client.shapes import Shape, ShapeError
+from phoenix_ga.client.reader import Reader, ReadError
 from phoenix_ga.wire.base64_text import decode_base64
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
-def _read_time(shape: Shape) -> int:
-    return shape.member("Sec").integer() * 1_000_000_000 + shape.member("Nsec").integer()
+_BASIC: Final = {"str": Reader.text, "int": Reader.integer, "float": Reader.number, "bool": Reader.boolean}
 
 
 @dataclass(frozen=True)
-class FileStatus:
-    """What lstat(2) tells of a path.
+class _Model:
+    """Base class of the dataclasses below: reads itself from an object, member by member.
 
-    name: the last part of the path. mode: type and permissions. size, block_size: in bytes. blocks:
-    of 512 bytes. accessed, modified, changed: in nanoseconds since the epoch. user, group: the names of
-    the owners, and target: what a symbolic link holds; empty where there is none or they were not asked for.
+    _paths: the places of members that are elsewhere or have another name. _readers: how to read other types.
+    """
+
+    _paths: ClassVar[dict[str, str]] = {}
+    _readers: ClassVar[dict[str, Callable[[Reader], Any]]] = {}
+
+    @classmethod
+    def read(cls, reader: Reader) -> Self:
+        """Return the value of an answer. Raises ReadError."""
+        values: dict[str, Any] = {}
+        for each in fields(cls):
+            *above, name = cls._paths.get(each.name, each.name).split(".")
+            place = reader
+            for part in above:
+                place = place.member(part)
+            if each.default is MISSING or place.has(name):
+                read = cls._readers.get(each.name) or _BASIC[str(each.type)]
+                values[each.name] = read(place.member(name))
+        return cls(**values)
+
+
+def _read_time(reader: Reader) -> int:
+    return reader.member("Sec").integer() * 1_000_000_000 + reader.member("Nsec").integer()
+
+
+@dataclass(frozen=True)
+class FileStatus(_Model):
+    """The result of lstat(2) on a path.
+
+    Attributes:
+        name: the last component of the path.
+        mode: file type and permissions.
+        size, block_size: in bytes.
+        blocks: in units of 512 bytes.
+        accessed, modified, changed: in nanoseconds since the epoch.
+        user, group: names of the owners; empty if unknown or not asked for.
+        target: of a symbolic link; empty if not asked for.
     """
 
     name: str
@@ -45,6 +82,28 @@ class FileStatus:
     group: str = ""
     target: str = ""
 
+    _paths: ClassVar[dict[str, str]] = {
+        "is_directory": "isdir",
+        "device": "stat.Dev",
+        "inode": "stat.Ino",
+        "links": "stat.Nlink",
+        "mode": "stat.Mode",
+        "uid": "stat.Uid",
+        "gid": "stat.Gid",
+        "special_device": "stat.Rdev",
+        "size": "stat.Size",
+        "block_size": "stat.Blksize",
+        "blocks": "stat.Blocks",
+        "accessed": "stat.Atim",
+        "modified": "stat.Mtim",
+        "changed": "stat.Ctim",
+    }
+    _readers: ClassVar[dict[str, Callable[[Reader], Any]]] = {
+        "accessed": _read_time,
+        "modified": _read_time,
+        "changed": _read_time,
+    }
+
     @property
     def is_regular(self) -> bool:
         """Whether it is a regular file."""
@@ -52,55 +111,33 @@ class FileStatus:
 
     @property
     def permissions(self) -> int:
-        """The permission bits, set-user-ID and the like included."""
+        """The permission bits, including set-user-ID, set-group-ID and sticky."""
         return self.mode & 0o7777
 
-    @classmethod
-    def read(cls, shape: Shape) -> FileStatus:
-        """Return the status from an answer. Raises ShapeError."""
-        status = shape.member("stat")
-        return cls(
-            name=shape.member("name").text(),
-            is_directory=shape.member("isdir").boolean(),
-            device=status.member("Dev").integer(),
-            inode=status.member("Ino").integer(),
-            links=status.member("Nlink").integer(),
-            mode=status.member("Mode").integer(),
-            uid=status.member("Uid").integer(),
-            gid=status.member("Gid").integer(),
-            special_device=status.member("Rdev").integer(),
-            size=status.member("Size").integer(),
-            block_size=status.member("Blksize").integer(),
-            blocks=status.member("Blocks").integer(),
-            accessed=_read_time(status.member("Atim")),
-            modified=_read_time(status.member("Mtim")),
-            changed=_read_time(status.member("Ctim")),
-            user=shape.optional_text("user"),
-            group=shape.optional_text("group"),
-            target=shape.optional_text("target"),
-        )
+
+def _read_base64(reader: Reader) -> bytes:
+    try:
+        return decode_base64(reader.text())
+    except ReadError:
+        raise
+    except ValueError as error:
+        raise ReadError(str(error)) from None
 
 
 @dataclass(frozen=True)
-class FilePiece:
-    """A piece of a file. end: there is no more, and the handle is closed."""
+class FilePiece(_Model):
+    """A piece of a file. end: the end was reached, and the handle is closed."""
 
     data: bytes
     end: bool
 
-    @classmethod
-    def read(cls, shape: Shape) -> FilePiece:
-        """Return the piece from an answer. Raises ShapeError."""
-        try:
-            data = decode_base64(shape.member("bufb64").text())
-        except ValueError as error:
-            raise ShapeError(str(error)) from None
-        return cls(data, shape.member("eof").boolean())
+    _paths: ClassVar[dict[str, str]] = {"data": "bufb64", "end": "eof"}
+    _readers: ClassVar[dict[str, Callable[[Reader], Any]]] = {"data": _read_base64}
 
 
 @dataclass(frozen=True)
-class Kernel:
-    """What uname(2) tells."""
+class Kernel(_Model):
+    """The result of uname(2)."""
 
     system: str
     node: str
@@ -109,83 +146,52 @@ class Kernel:
     machine: str
     domain: str
 
-    @classmethod
-    def read(cls, shape: Shape) -> Kernel:
-        """Return it from `uname` in an answer. Raises ShapeError."""
-        return cls(
-            system=shape.member("sysname").text(),
-            node=shape.member("nodename").text(),
-            release=shape.member("release").text(),
-            version=shape.member("version").text(),
-            machine=shape.member("machine").text(),
-            domain=shape.member("domain").text(),
-        )
+    _paths: ClassVar[dict[str, str]] = {"system": "sysname", "node": "nodename"}
 
 
 @dataclass(frozen=True)
-class LoadAverage:
-    """How many tasks ran or wanted to, on average over 1, 5 and 15 minutes."""
+class LoadAverage(_Model):
+    """The number of running and waiting tasks, averaged over 1, 5 and 15 minutes."""
 
     one_minute: float
     five_minutes: float
     fifteen_minutes: float
 
-    @classmethod
-    def read(cls, shape: Shape) -> LoadAverage:
-        """Return it from `loadavg` in an answer. Raises ShapeError."""
-        return cls(*(shape.member(name).number() for name in ("1m", "5m", "15m")))
+    _paths: ClassVar[dict[str, str]] = {"one_minute": "1m", "five_minutes": "5m", "fifteen_minutes": "15m"}
 
 
 @dataclass(frozen=True)
-class Memory:
-    """Memory, all in KiB."""
+class Memory(_Model):
+    """Memory, in KiB."""
 
     total: int
     free: int
     buffers: int
 
-    @classmethod
-    def read(cls, shape: Shape) -> Memory:
-        """Return it from `ram` in an answer. Raises ShapeError."""
-        return cls(*(shape.member(name).integer() for name in ("total", "free", "buffer")))
+    _paths: ClassVar[dict[str, str]] = {"buffers": "buffer"}
 
 
 @dataclass(frozen=True)
-class Swap:
-    """Swap space, all in KiB."""
+class Swap(_Model):
+    """Swap space, in KiB."""
 
     total: int
     free: int
 
-    @classmethod
-    def read(cls, shape: Shape) -> Swap:
-        """Return it from `swap` in an answer. Raises ShapeError."""
-        return cls(shape.member("total").integer(), shape.member("free").integer())
-
 
 @dataclass(frozen=True)
-class LoggedInUser:
-    """A user who is logged in. host: where from, or empty. login_time: in seconds since the epoch."""
+class LoggedInUser(_Model):
+    """A logged-in user. host: where from, or empty. login_time: in seconds since the epoch."""
 
     name: str
     device: str
     host: str
     login_time: int
 
-    @classmethod
-    def read(cls, shape: Shape) -> LoggedInUser:
-        """Return one of `users` in an answer. Raises ShapeError."""
-        return cls(
-            name=shape.member("name").text(),
-            device=shape.member("device").text(),
-            host=shape.member("host").text(),
-            login_time=shape.member("login_time").integer(),
-        )
-
 
 @dataclass(frozen=True)
-class Disk:
-    """A disk or partition. The sizes are those of the mounted filesystem, in KiB; 0 where there is none."""
+class Disk(_Model):
+    """A disk or partition. The sizes are those of its mounted filesystem, in KiB; 0 if none is mounted."""
 
     name: str
     is_mounted: bool
@@ -194,22 +200,12 @@ class Disk:
     size_used: int
     size_available: int
 
-    @classmethod
-    def read(cls, shape: Shape) -> Disk:
-        """Return one of `disks` in an answer. Raises ShapeError."""
-        return cls(
-            name=shape.member("name").text(),
-            is_mounted=shape.member("is_mounted").boolean(),
-            mount_point=shape.member("mountpoint").text(),
-            size_total=shape.member("size_total").integer(),
-            size_used=shape.member("size_used").integer(),
-            size_available=shape.member("size_avail").integer(),
-        )
+    _paths: ClassVar[dict[str, str]] = {"mount_point": "mountpoint", "size_available": "size_avail"}
 
 
 @dataclass(frozen=True)
-class SystemInformation:
-    """What runs in the guest. word_size: of a `long`, in bits. uptime: in seconds."""
+class SystemInformation(_Model):
+    """The system of the guest. word_size: of a C `long`, in bits. uptime: in seconds."""
 
     kernel: Kernel
     word_size: int
@@ -220,24 +216,30 @@ class SystemInformation:
     users: tuple[LoggedInUser, ...]
     disks: tuple[Disk, ...]
 
-    @classmethod
-    def read(cls, shape: Shape) -> SystemInformation:
-        """Return it from an answer. Raises ShapeError."""
-        return cls(
-            kernel=Kernel.read(shape.member("uname")),
-            word_size=shape.member("long_bit").integer(),
-            uptime=shape.member("uptime").integer(),
-            load_average=LoadAverage.read(shape.member("loadavg")),
-            memory=Memory.read(shape.member("ram")),
-            swap=Swap.read(shape.member("swap")),
-            users=shape.member("users").items(LoggedInUser.read),
-            disks=shape.member("disks").items(Disk.read),
-        )
+    _paths: ClassVar[dict[str, str]] = {
+        "kernel": "uname",
+        "word_size": "long_bit",
+        "load_average": "loadavg",
+        "memory": "ram",
+    }
+    _readers: ClassVar[dict[str, Callable[[Reader], Any]]] = {
+        "kernel": Kernel.read,
+        "load_average": LoadAverage.read,
+        "memory": Memory.read,
+        "swap": Swap.read,
+        "users": lambda reader: reader.items(LoggedInUser.read),
+        "disks": lambda reader: reader.items(Disk.read),
+    }
+
+
+def _read_flags(reader: Reader) -> tuple[str, ...]:
+    flags = reader.text()
+    return tuple(flags.split("|")) if flags else ()
 
 
 @dataclass(frozen=True)
-class NetworkInterface:
-    """A network interface. hardware_address: or empty. addresses: such as `192.0.2.10/24`."""
+class NetworkInterface(_Model):
+    """A network interface. hardware_address: or empty. addresses: in CIDR form, such as `192.0.2.10/24`."""
 
     index: int
     name: str
@@ -245,22 +247,13 @@ class NetworkInterface:
     flags: tuple[str, ...]
     addresses: tuple[str, ...]
 
-    @classmethod
-    def read(cls, shape: Shape) -> NetworkInterface:
-        """Return one from an answer. Raises ShapeError."""
-        flags = shape.member("flags").text()
-        return cls(
-            index=shape.member("index").integer(),
-            name=shape.member("name").text(),
-            hardware_address=shape.member("hwaddr").text(),
-            flags=tuple(flags.split("|")) if flags else (),
-            addresses=shape.member("ips").items(Shape.text),
-        )
+    _paths: ClassVar[dict[str, str]] = {"hardware_address": "hwaddr", "addresses": "ips"}
+    _readers: ClassVar[dict[str, Callable[[Reader], Any]]] = {"flags": _read_flags, "addresses": Reader.texts}
 
 
 @dataclass(frozen=True)
-class Route:
-    """A route. scope: as in rtnetlink(7). The texts are empty where not set.
+class Route(_Model):
+    """A route. scope: as in rtnetlink(7). Strings that do not apply are empty.
 
     destination and mask are both empty in a default route. mask: in dotted form for IPv4.
     """
@@ -272,38 +265,80 @@ class Route:
     source: str
     gateway: str
 
-    @classmethod
-    def read(cls, shape: Shape) -> Route:
-        """Return one from an answer. Raises ShapeError."""
-        destination = shape.member("dst")
-        return cls(
-            interface=shape.member("ifname").text(),
-            scope=shape.member("scope").integer(),
-            destination=destination.member("ip").text(),
-            mask=destination.member("mask").text(),
-            source=shape.member("src").text(),
-            gateway=shape.member("gateway").text(),
-        )
+    _paths: ClassVar[dict[str, str]] = {
+        "interface": "ifname",
+        "destination": "dst.ip",
+        "mask": "dst.mask",
+        "source": "src",
+    }
+
+
+def _read_remaining(reader: Reader) -> int | None:
+    seconds = reader.integer()
+    return None if seconds < 0 else seconds
 
 
 @dataclass(frozen=True)
-class FreezeDetails:
-    """What is known of a freeze. remaining: seconds until the agent thaws by itself; None for never.
+class FreezeStatus(_Model):
+    """The state of a freeze.
 
-    ended: how the last freeze ended, where none lasts: `thawed`, `deadline`, or `died` where the agent was
-    killed meanwhile; empty where there was none.
+    Attributes:
+        frozen: whether filesystems are frozen by the agent.
+        remaining: seconds until the agent thaws automatically; None for never.
+        ended: how the last freeze ended: `thawed`, `deadline`, `died` (the agent was killed), or empty.
     """
 
     frozen: bool
     remaining: int | None
     ended: str
 
-    @classmethod
-    def read(cls, shape: Shape) -> FreezeDetails:
-        """Return them from an answer. Raises ShapeError."""
-        remaining = shape.member("remaining").integer()
-        return cls(
-            frozen=shape.member("frozen").boolean(),
-            remaining=None if remaining < 0 else remaining,
-            ended=shape.member("ended").text(),
-        )
+    _readers: ClassVar[dict[str, Callable[[Reader], Any]]] = {"remaining": _read_remaining}
+
+
+@dataclass(frozen=True)
+class ProcessInformation(_Model):
+    """A process that `exec` started.
+
+    Attributes:
+        argv, user: as given to `exec`.
+        started: in seconds since the epoch.
+        terminal: it has a terminal.
+        detached: it outlives its client.
+        attached: a client has its streams.
+        status, signal: how it ended; -1 if it did not end that way.
+    """
+
+    pid: int
+    argv: tuple[str, ...]
+    user: str
+    started: int
+    terminal: bool
+    detached: bool
+    attached: bool
+    status: int = -1
+    signal: int = -1
+
+    _readers: ClassVar[dict[str, Callable[[Reader], Any]]] = {"argv": Reader.texts}
+
+    def __post_init__(self) -> None:
+        if not (-1 <= self.status <= 255 and (self.signal == -1 or 1 <= self.signal <= 127)):
+            raise ReadError(f"status {self.status} and signal {self.signal} cannot be those of a process")
+
+    @property
+    def returncode(self) -> int | None:
+        """The exit status, or the negated number of the signal that ended it; None while it runs."""
+        if self.signal >= 0:
+            return -self.signal
+        return self.status if self.status >= 0 else None
+
+
+def read_returncode(message: dict[str, Any]) -> int:
+    """Return the return code in the closing message of a process. Raises ReadError."""
+    reader = Reader(message, "the closing message")
+    name = "signal" if reader.has("signal") else "status"
+    value = reader.member(name).integer()
+    if name == "signal" and 1 <= value <= 127:
+        return -value
+    if name == "status" and 0 <= value <= 255:
+        return value
+    raise ReadError(f"a process cannot end with {name} {value}")

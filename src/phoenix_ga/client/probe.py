@@ -1,7 +1,7 @@
-"""Asking guests who they are: all at once, each for a while at the most, and believing none of them.
+"""Asking many guests for their state at once, without trusting any of them.
 
-What is asked is the dialect of the QEMU Guest Agent, which ours speaks as well, and then `ping` and
-`sysinfo`, which only ours knows.
+The requests are those of the QEMU Guest Agent, which our agent knows as well, and `ping` and `sysinfo`, which only
+ours knows.
 """
 
 from __future__ import annotations
@@ -11,39 +11,41 @@ import os
 import secrets
 from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass
+from errno import EAGAIN
 from typing import Any, Final
 
 from phoenix_ga.client import timeouts
 from phoenix_ga.client.discovery import KnownGuest
 from phoenix_ga.client.discovery.host_sockets import held_paths
-from phoenix_ga.client.endpoints import EndpointError, open_endpoint, split_endpoint
-from phoenix_ga.client.errors import ConnectFailed
+from phoenix_ga.client.endpoints import split_endpoint
+from phoenix_ga.client.errors import ConnectError, EndpointError
+from phoenix_ga.client.resolve import open_endpoint
 from phoenix_ga.client.transport import Transport
 from phoenix_ga.wire.json_text import JsonError, decode_json
 from phoenix_ga.wire.units import RESET_BYTE, Line, Parser
 
-#: It is an agent, and says so.
+#: An agent answers.
 ANSWERS: Final = "answers"
-#: Somebody takes what is sent, and says nothing.
+#: No answer.
 SILENT: Final = "silent"
-#: Another client has the port, which serves one at a time.
+#: Another client uses the port, which serves one at a time.
 BUSY: Final = "busy"
-#: There is no socket, or nobody listens there: the guest is not running.
+#: There is no socket, or no program listens on it: the guest is not running.
 GONE: Final = "gone"
-#: Whoever answers is no agent, or ends the connection.
-STRANGE: Final = "strange"
+#: The answer is not that of an agent, or the connection was closed.
+NOT_AN_AGENT: Final = "not-an-agent"
 
 PHOENIX: Final = "phoenix"
 QEMU_GA: Final = "qemu-ga"
 
-#: In seconds.
-PATIENCE: Final = 3.0
-_AT_ONCE: Final = 64
+#: Default time limit for each guest, in seconds.
+TIMEOUT: Final = 3.0
+_PARALLEL: Final = 64
 _LINE_MAX: Final = 64 * 1024
-# What an earlier client left may come first, but not for ever.
+# Data that an earlier client left may precede the answers.
 _RECEIVED_MAX: Final = 8 * 1024 * 1024
 _TEXT_MAX: Final = 200
-_ASKED: Final = (
+_REQUESTS: Final = (
     b'{"execute": "guest-info"}\n'
     b'{"execute": "guest-get-osinfo"}\n'
     b'{"execute": "ping", "tag": "probe-ping"}\n'
@@ -54,10 +56,15 @@ _ASKED: Final = (
 
 @dataclass(frozen=True)
 class GuestState:
-    """What a guest said of itself.
+    """The state of a guest.
 
-    state: one of ANSWERS, SILENT, BUSY, GONE and STRANGE. detail: why it does not answer. dialect: PHOENIX,
-    QEMU_GA or empty. version: of the agent. system: the operating system. uptime: in seconds, or None.
+    Attributes:
+        state: ANSWERS, SILENT, BUSY, GONE or NOT_AN_AGENT.
+        detail: why it does not answer.
+        dialect: PHOENIX, QEMU_GA or empty.
+        version: of the agent.
+        system: the operating system.
+        uptime: in seconds, or None.
     """
 
     guest: KnownGuest
@@ -70,12 +77,17 @@ class GuestState:
 
 
 async def probe_guests(
-    guests: Iterable[KnownGuest], timeout: float = PATIENCE, at_once: int = _AT_ONCE
+    guests: Iterable[KnownGuest], timeout: float = TIMEOUT, parallel: int = _PARALLEL
 ) -> AsyncIterator[GuestState]:
-    """Yield the state of each guest as it is known, `at_once` being asked at a time, each for `timeout` seconds."""
-    # Looked up before anybody is asked, for then the client that has a port is we.
+    """Yield the state of each guest as soon as it is known.
+
+    Args:
+        timeout: for each guest, in seconds.
+        parallel: the maximum number of guests asked at the same time.
+    """
+    # Before connecting: afterwards, the client that uses a port is this program.
     held = await asyncio.get_running_loop().run_in_executor(None, held_paths)
-    slots = asyncio.Semaphore(at_once)
+    slots = asyncio.Semaphore(parallel)
 
     async def ask(guest: KnownGuest) -> GuestState:
         async with slots:
@@ -91,25 +103,30 @@ async def probe_guests(
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def probe(guest: KnownGuest, timeout: float = PATIENCE, held: frozenset[str] = frozenset()) -> GuestState:
-    """Return the state of a guest, which is asked for `timeout` seconds. held: the sockets that others have."""
+async def probe(guest: KnownGuest, timeout: float = TIMEOUT, held: frozenset[str] = frozenset()) -> GuestState:
+    """Return the state of a guest.
+
+    Args:
+        timeout: in seconds.
+        held: the paths of sockets that other clients use.
+    """
     try:
         async with timeouts.timeout(timeout):
             return await _ask(guest)
     except asyncio.TimeoutError:
         if _is_held(guest, held):
-            return GuestState(guest, BUSY, "another client has this port; end that one")
+            return GuestState(guest, BUSY, "another client uses this port; stop it")
         return GuestState(guest, SILENT, f"no answer in {timeout:g} seconds")
-    except ConnectFailed as error:
-        return GuestState(guest, BUSY if "too many clients" in str(error) else GONE, str(error))
+    except ConnectError as error:
+        return GuestState(guest, BUSY if error.errno == EAGAIN else GONE, str(error))
     except EndpointError as error:
         return GuestState(guest, GONE, str(error))
-    except (OSError, _StrangeError) as error:
-        return GuestState(guest, STRANGE, str(error) or type(error).__name__)
+    except (OSError, _NotAnAgentError) as error:
+        return GuestState(guest, NOT_AN_AGENT, str(error) or type(error).__name__)
 
 
-class _StrangeError(Exception):
-    """What came is not what an agent says."""
+class _NotAnAgentError(Exception):
+    """The received data is not that of an agent."""
 
 
 async def _ask(guest: KnownGuest) -> GuestState:
@@ -118,27 +135,27 @@ async def _ask(guest: KnownGuest) -> GuestState:
         answers = _Answers(transport)
         number = secrets.randbits(31)
         await transport.write(RESET_BYTE + b'{"execute": "guest-sync-delimited", "arguments": {"id": %d}}\n' % number)
-        # Up to here, all may be due to an earlier client.
+        # Everything before this answer may be for an earlier client.
         await answers.skip_to_mark()
         while (await answers.next()).get("return") != number:
             pass
         number = secrets.randbits(31)
-        await transport.write(_ASKED % number)
-        said: list[Mapping[str, Any]] = []
-        while not said or said[-1].get("return") != number:
-            said.append(await answers.next())
-            if len(said) > 2 * _ASKED.count(b"\n"):
-                raise _StrangeError("it answers more than it was asked")
-        # Those with a tag may come later than the rest.
-        while _is_phoenix(said) and len(said) < _ASKED.count(b"\n"):
-            said.append(await answers.next())
-        return _read(guest, said)
+        await transport.write(_REQUESTS % number)
+        received: list[Mapping[str, Any]] = []
+        while not received or received[-1].get("return") != number:
+            received.append(await answers.next())
+            if len(received) > 2 * _REQUESTS.count(b"\n"):
+                raise _NotAnAgentError("more answers than requests")
+        # Answers with a tag may arrive later.
+        while _is_phoenix(received) and len(received) < _REQUESTS.count(b"\n"):
+            received.append(await answers.next())
+        return _read(guest, received)
     finally:
         await transport.close()
 
 
 class _Answers:
-    """The objects that come from a transport."""
+    """The JSON objects received from a transport."""
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
@@ -146,7 +163,7 @@ class _Answers:
         self._received = 0
 
     async def skip_to_mark(self) -> None:
-        """Drop all up to the byte that comes before the answer to `guest-sync-delimited`. Raises _StrangeError."""
+        """Drop everything up to the byte 0xFF before the answer to `guest-sync-delimited`."""
         while True:
             data = await self._receive()
             mark = data.find(RESET_BYTE)
@@ -156,7 +173,7 @@ class _Answers:
                 return
 
     async def next(self) -> Mapping[str, Any]:
-        """Return the next object; what is none is skipped. Raises _StrangeError where too much of it comes."""
+        """Return the next object, skipping everything else. Raises _NotAnAgentError after too much data."""
         while True:
             unit = self._parser.next_unit()
             if unit is None:
@@ -172,20 +189,21 @@ class _Answers:
     async def _receive(self) -> bytes:
         data = await self._transport.read()
         if not data:
-            raise _StrangeError("it ended the connection")
+            raise _NotAnAgentError("the connection was closed")
         self._received += len(data)
         if self._received > _RECEIVED_MAX:
-            raise _StrangeError("it says much that nobody asked for")
+            raise _NotAnAgentError("too much unexpected data")
         return data
 
 
-def _is_phoenix(said: list[Mapping[str, Any]]) -> bool:
-    return any(_text(answer, "tag").startswith("probe-") for answer in said)
+def _is_phoenix(received: list[Mapping[str, Any]]) -> bool:
+    return any(_text(answer, "tag").startswith("probe-") for answer in received)
 
 
-def _read(guest: KnownGuest, said: list[Mapping[str, Any]]) -> GuestState:
-    by_tag = {_text(answer, "tag"): answer.get("return") for answer in said}
-    returned = [answer["return"] for answer in said if isinstance(answer.get("return"), dict) and "tag" not in answer]
+def _read(guest: KnownGuest, received: list[Mapping[str, Any]]) -> GuestState:
+    by_tag = {_text(answer, "tag"): answer.get("return") for answer in received}
+    untagged = [answer.get("return") for answer in received if "tag" not in answer]
+    returned = [value for value in untagged if isinstance(value, dict)]
     information: Mapping[str, Any] = next((each for each in returned if "supported_commands" in each), {})
     system: Mapping[str, Any] = next((each for each in returned if "kernel-release" in each), {})
     described = _text(system, "pretty-name") or _text(system, "name")
@@ -200,7 +218,7 @@ def _read(guest: KnownGuest, said: list[Mapping[str, Any]]) -> GuestState:
         guest,
         ANSWERS,
         "",
-        PHOENIX if _is_phoenix(said) else QEMU_GA,
+        PHOENIX if _is_phoenix(received) else QEMU_GA,
         version[:_TEXT_MAX] if isinstance(version, str) else _text(information, "version"),
         described,
         uptime if type(uptime) is int and 0 <= uptime < 2**63 else None,

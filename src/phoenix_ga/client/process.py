@@ -1,107 +1,52 @@
-"""Processes in the guest."""
+"""Programs in the guest."""
 
 from __future__ import annotations
 
 import asyncio
 import signal
-from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING
 
-from phoenix_ga.client.errors import ProtocolViolation, StreamBroken
-from phoenix_ga.client.shapes import Shape, ShapeError
+from phoenix_ga.client import timeouts
+from phoenix_ga.client.caller import Caller, read_opened
+from phoenix_ga.client.connection import ExpectedStream
+from phoenix_ga.client.errors import CompletedProcess, PhoenixError, ProcessTimeoutError, ProtocolError, StreamError
+from phoenix_ga.client.generated.commands import ProcessesCommands
+from phoenix_ga.client.models import read_returncode
+from phoenix_ga.client.opening import opens
+from phoenix_ga.client.reader import ReadError
 from phoenix_ga.client.streams import GuestStream
-
-if TYPE_CHECKING:
-    from phoenix_ga.client.guest import Guest
-
-
-@dataclass(frozen=True)
-class ProcessInformation:
-    """A process in a list. pid: its number. argv, user: as they were given to `exec`.
-
-    started: in seconds since the epoch. terminal: it has one. detached: it goes on without a client.
-    attached: a client has its streams. returncode: as `subprocess` has it, None while it runs.
-    """
-
-    pid: int
-    argv: tuple[str, ...]
-    user: str
-    started: int
-    terminal: bool
-    detached: bool
-    attached: bool
-    returncode: int | None
-
-
-def read_processes(shape: Shape) -> tuple[ProcessInformation, ...]:
-    """Return the processes of a list."""
-    return shape.items(_read_process)
-
-
-def _read_process(shape: Shape) -> ProcessInformation:
-    ended = shape.has("signal") or shape.has("status")
-    return ProcessInformation(
-        pid=shape.member("pid").integer(),
-        argv=shape.member("argv").items(Shape.text),
-        user=shape.member("user").text(),
-        started=shape.member("started").integer(),
-        terminal=shape.member("terminal").boolean(),
-        detached=shape.member("detached").boolean(),
-        attached=shape.member("attached").boolean(),
-        returncode=_returncode(shape) if ended else None,
-    )
-
-
-@dataclass(frozen=True)
-class CompletedProcess:
-    """What became of a process.
-
-    argv: as it was started. returncode: its exit status, or the number of the signal that ended it,
-    negated, as `subprocess` has it. stdout, stderr: all that it wrote.
-    """
-
-    argv: tuple[str, ...]
-    returncode: int
-    stdout: bytes
-    stderr: bytes
-
-    def check_returncode(self) -> None:
-        """Raise ProcessFailed unless the exit status is 0."""
-        if self.returncode != 0:
-            raise ProcessFailed(self)
-
-
-class ProcessFailed(Exception):
-    """A process in the guest ended with an exit status other than 0, or by a signal. completed: what it was."""
-
-    def __init__(self, completed: CompletedProcess) -> None:
-        self.completed = completed
-        super().__init__(describe_returncode(completed.argv[0] if completed.argv else "shell", completed.returncode))
-
-
-def describe_returncode(program: str, returncode: int) -> str:
-    """Return in words how a program ended."""
-    if returncode >= 0:
-        return f"{program} ended with status {returncode}"
-    try:
-        return f"{program} was ended by {signal.Signals(-returncode).name}"
-    except ValueError:
-        return f"{program} was ended by signal {-returncode}"
+from phoenix_ga.wire.commands import WINDOW_DEFAULT
 
 
 class GuestProcess:
-    """A process that runs in the guest, made by `Guest.exec`.
+    """A program that runs in the guest, started by `Guest.exec`.
 
-    pid: its number there. stdin: to write to and to `end`; with a terminal it is also what `stdout`
-    is. stdout, stderr: to read from until the end; stderr is None with a terminal. Leaving it as a
-    context manager ends the process, unless it is detached.
+    If you do not read `stdout` and `stderr`, the program blocks once their windows are full. As a context manager,
+    it terminates the program at the end of the body, unless the program is detached.
+
+    Attributes:
+        argv: the program and its arguments.
+        pid: its process ID in the guest.
+        stdin: the stream to write to; `await process.stdin.end()` closes it.
+        stdout: the stream to read from; the same object as stdin.
+        stderr: the stream to read from; None with a terminal.
     """
 
+    argv: tuple[str, ...]
+    pid: int
+    stdin: GuestStream
+    stdout: GuestStream
+    stderr: GuestStream | None
+
     def __init__(
-        self, guest: Guest, argv: tuple[str, ...], pid: int, main: GuestStream, stderr: GuestStream | None
+        self,
+        processes: ProcessesCommands,
+        argv: tuple[str, ...],
+        pid: int,
+        main: GuestStream,
+        stderr: GuestStream | None,
     ) -> None:
-        self._guest = guest
+        self._processes = processes
         self.argv = argv
         self.pid = pid
         self.stdin = main
@@ -113,8 +58,13 @@ class GuestProcess:
 
     @property
     def returncode(self) -> int | None:
-        """How it ended, as `subprocess` has it; None before all of `stdout` was read."""
-        return None if self.stdout.message is None else read_returncode(self.stdout)
+        """The exit status, or the negated number of the signal; None until all of `stdout` was read."""
+        return None if self.stdout.message is None else stream_returncode(self.stdout)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the program has ended; its output may still be unread."""
+        return self.stdout.has_ended
 
     async def __aenter__(self) -> GuestProcess:
         return self
@@ -130,80 +80,123 @@ class GuestProcess:
             await self.stderr.reset()
 
     async def wait(self) -> int:
-        """Return how it ended. What it writes to stdout until then is dropped."""
-        while await self.stdout.read():
-            pass
-        returncode = self.returncode
-        assert returncode is not None
-        return returncode
+        """Wait for the end of the program and return its return code. Its remaining output is dropped."""
+        return await self._drain(None, None, None)
 
-    async def communicate(self, input: bytes = b"", limit: int | None = None) -> CompletedProcess:
-        """Write `input`, read all that it writes, and return what became of it.
+    async def communicate(
+        self, input: bytes = b"", limit: int | None = None, timeout: float | None = None
+    ) -> CompletedProcess:
+        """Write `input`, close stdin, read all output and wait for the end of the program.
 
-        limit: of stdout and of stderr, in bytes; more of it raises StreamBroken.
+        Args:
+            limit: of stdout and of stderr each, in bytes; raises StreamError if there is more.
+            timeout: in seconds; None: no limit.
+
+        Raises:
+            ProcessTimeoutError: the program did not end in time; has its output so far.
         """
+        stdout, stderr = bytearray(), bytearray()
+        try:
+            async with timeouts.timeout(timeout):
+                returncode = await self._drain(stdout, stderr, input, limit)
+        except asyncio.TimeoutError as error:
+            if isinstance(error, PhoenixError):
+                raise
+            text = f"{self.argv[0] if self.argv else 'shell'} did not end within {timeout:g} s"
+            raise ProcessTimeoutError(text, self.stdout.request, bytes(stdout), bytes(stderr)) from None
+        return CompletedProcess(self.argv, returncode, bytes(stdout), bytes(stderr))
 
-        async def feed() -> None:
+    async def _drain(
+        self, stdout: bytearray | None, stderr: bytearray | None, input: bytes | None, limit: int | None = None
+    ) -> int:
+        """Read both outputs to their ends. input: to write before stdin is closed; None: leave it alone."""
+
+        async def write() -> None:
             try:
-                await self.stdin.write(input)
+                await self.stdin.write(input or b"")
                 await self.stdin.end()
-            except StreamBroken:
-                # It ended, or closed its stdin, before it had read all.
+            except StreamError:
+                # The program closed its stdin, or ended, before it had read everything.
                 if not self.ended:
                     raise
 
-        async def read(stream: GuestStream | None) -> bytes:
-            return b"" if stream is None else await stream.read_all(limit)
+        async def read(stream: GuestStream | None, buffer: bytearray | None) -> None:
+            while stream is not None and (chunk := await stream.read_chunk()):
+                if buffer is not None:
+                    buffer += chunk
+                    if limit is not None and len(buffer) > limit:
+                        raise StreamError(f"the guest sent more than {limit} bytes", request=stream.request)
 
-        feeding = asyncio.ensure_future(feed())
-        reading = [asyncio.ensure_future(read(stream)) for stream in (self.stdout, self.stderr)]
+        tasks = [asyncio.ensure_future(read(self.stdout, stdout)), asyncio.ensure_future(read(self.stderr, stderr))]
+        if input is not None:
+            tasks.append(asyncio.ensure_future(write()))
         try:
-            await asyncio.gather(feeding, *reading)
+            await asyncio.gather(*tasks)
         finally:
-            for task in (feeding, *reading):
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(feeding, *reading, return_exceptions=True)
-        returncode = self.returncode
-        assert returncode is not None
-        return CompletedProcess(self.argv, returncode, *(task.result() for task in reading))
-
-    @property
-    def ended(self) -> bool:
-        """Whether the guest has told how it ended; what it wrote may still be there to be read."""
-        return self.stdout.has_ended
+            await asyncio.gather(*tasks, return_exceptions=True)
+        return stream_returncode(self.stdout)
 
     async def send_signal(self, number: int) -> None:
-        """Send a signal to its process group. Raises GuestRefused, a ProcessLookupError, where it is gone."""
-        await self._guest.exec_signal(self.pid, number)
+        """Send a signal to the process group. Raises ProcessLookupError (a CommandError) if it has ended."""
+        await self._processes.signal(self.pid, number)
 
     async def terminate(self) -> None:
-        """Send SIGTERM."""
+        """Send SIGTERM to the process group."""
         await self.send_signal(signal.SIGTERM)
 
     async def kill(self) -> None:
-        """Send SIGKILL."""
+        """Send SIGKILL to the process group."""
         await self.send_signal(signal.SIGKILL)
 
     async def resize(self, rows: int, columns: int) -> None:
-        """Tell its terminal that the window has another size."""
-        await self._guest.exec_resize(self.pid, rows, columns)
+        """Set the size of its terminal, in characters."""
+        await self._processes.resize(self.pid, rows, columns)
 
 
-def read_returncode(stream: GuestStream) -> int:
-    """Return what the last words of a stream say of how a process ended. Raises ProtocolViolation."""
+class Processes(ProcessesCommands):
+    """Programs that `exec` started."""
+
+    @opens
+    async def attach(self, pid: int, *, window: int = WINDOW_DEFAULT) -> GuestProcess:
+        """Attach to a program that was started with `detach`.
+
+        Args:
+            pid: its process ID.
+            window: bytes of its output that may be in flight on each stream.
+
+        Raises:
+            CommandError: `ESRCH` (ProcessLookupError) if there is none; `EBUSY` if another client is attached.
+        """
+        expected = [_main_stream(window), ExpectedStream("stderr", window, sends=False, optional=True)]
+        value, streams = await self._caller.open(expected, "exec-attach", pid=pid, window=window)
+        pid, argv = await read_opened(
+            lambda reader: (reader.member("pid").integer(), reader.member("argv").texts()), value, streams
+        )
+        return GuestProcess(self, argv, pid, streams["stream"], streams.get("stderr"))
+
+
+async def start_process(
+    caller: Caller, argv: tuple[str, ...], arguments: dict[str, object], window: int
+) -> GuestProcess:
+    """Run the command `exec`; see `Guest.exec`."""
+    expected = [_main_stream(window)]
+    if not arguments["terminal"]:
+        expected.append(ExpectedStream("stderr", window, sends=False))
+    value, streams = await caller.open(expected, "exec", argv=list(argv), window=window, **arguments)
+    pid = await read_opened(lambda reader: reader.member("pid").integer(), value, streams)
+    return GuestProcess(ProcessesCommands(caller), argv, pid, streams["stream"], streams.get("stderr"))
+
+
+def _main_stream(window: int) -> ExpectedStream:
+    """Return the stream of stdin and stdout."""
+    return ExpectedStream("stream", window, ends_both=True)
+
+
+def stream_returncode(stream: GuestStream) -> int:
+    """Return the return code in the closing message of a process. Raises ProtocolError."""
     try:
-        return _returncode(Shape(stream.message or {}, "the closing message"))
-    except ShapeError as error:
-        raise ProtocolViolation(str(error), stream.request) from None
-
-
-def _returncode(shape: Shape) -> int:
-    if shape.has("signal"):
-        return -_within(shape.member("signal").integer(), 1, 127)
-    return _within(shape.member("status").integer(), 0, 255)
-
-
-def _within(value: int, least: int, most: int) -> int:
-    if not least <= value <= most:
-        raise ShapeError(f"a process cannot end with {value}")
-    return value
+        return read_returncode(stream.message or {})
+    except ReadError as error:
+        raise ProtocolError(str(error), stream.request) from None

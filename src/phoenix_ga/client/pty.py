@@ -1,4 +1,4 @@
-"""A terminal as a transport, such as the one that QEMU's `-chardev pty` makes."""
+"""A terminal as a transport, such as that of QEMU's `-chardev pty`."""
 
 from __future__ import annotations
 
@@ -8,36 +8,45 @@ import fcntl
 import os
 import termios
 import tty
+from collections.abc import Callable
 from errno import EBUSY
-from typing import Any, Final
+from typing import Final
 
 from phoenix_ga.client.transport import StreamTransport, Transport
 
 _READ_SIZE: Final = 256 * 1024
-# Of <asm-generic/ioctls.h>, which Python leaves out.
+# From <asm-generic/ioctls.h>; missing in Python's termios.
 _TIOCGEXCL: Final = 0x80045440
 
 
 class _PtyTransport(StreamTransport):
-    """Puts the terminal back as it was found."""
+    """Restores the settings of the terminal when it is closed."""
 
     def __init__(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, reading: asyncio.ReadTransport, restore: Any
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        reading: asyncio.ReadTransport,
+        restore: Callable[[], None],
     ) -> None:
         super().__init__(reader, writer)
         self._reading = reading
-        self._restore = restore
+        self._restore: Callable[[], None] | None = restore
 
     async def close(self) -> None:
-        self._restore()
-        self._reading.close()
-        await super().close()
+        # Only once: afterwards, the file descriptor may be that of another file.
+        restore, self._restore = self._restore, None
+        if restore is not None:
+            restore()
+            self._reading.close()
+            await super().close()
 
 
 async def open_pty(path: str) -> Transport:
-    """Open a terminal in raw mode, for this program alone. Raises OSError.
+    """Open a terminal exclusively, in raw mode.
 
-    ENOTTY: it is none. EBUSY: another program has it for itself.
+    Raises:
+        OSError: ENOTTY if it is not a terminal; EBUSY if another program has it exclusively.
     """
     fd = os.open(path, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
@@ -52,7 +61,7 @@ async def open_pty(path: str) -> Transport:
         raise
 
     def restore() -> None:
-        # Whoever is at the other end may be gone.
+        # The other end may be closed already.
         with contextlib.suppress(OSError, termios.error):
             termios.tcsetattr(fd, termios.TCSANOW, before)
             fcntl.ioctl(fd, termios.TIOCNXCL)
@@ -60,14 +69,14 @@ async def open_pty(path: str) -> Transport:
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader(_READ_SIZE)
     protocol = asyncio.StreamReaderProtocol(reader)
-    # Each transport closes its own file.
+    # Each transport closes its own descriptor.
     reading, _ = await loop.connect_read_pipe(lambda: protocol, open(fd, "rb", 0))
     sending, flow = await loop.connect_write_pipe(asyncio.streams.FlowControlMixin, open(os.dup(fd), "wb", 0))
     return _PtyTransport(reader, asyncio.StreamWriter(sending, flow, reader, loop), reading, restore)
 
 
 def _lock(fd: int) -> None:
-    """Keep others from opening it. Root is not kept, and so asks."""
+    """Set exclusive mode. The kernel does not enforce it for root, so look first."""
     if any(fcntl.ioctl(fd, _TIOCGEXCL, bytes(4))):
         raise OSError(EBUSY, os.strerror(EBUSY))
     fcntl.ioctl(fd, termios.TIOCEXCL)

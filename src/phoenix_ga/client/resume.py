@@ -1,18 +1,19 @@
-"""Transfers that go on where an earlier one stopped, if nothing has changed since.
+"""Transfers that continue where an earlier one stopped, if the source has not changed since.
 
-What has come of a file is kept beside it as `.NAME.PART.phoenix-part`, on this host or in the guest. PART
-is a digest of the source's name, size and time, so a source that changed is another one; and what is kept
-counts only where its digest is that of the start of the source.
+The data of an incomplete transfer is kept beside the target as `.NAME.PART.phoenix-part`, on the host or in the
+guest. PART is a digest of the source's name, size and modification time. Kept data is used only if its SHA-256 is
+that of the beginning of the source.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 import stat
 from typing import TYPE_CHECKING, BinaryIO, Final
 
-from phoenix_ga.client.errors import GuestRefused, TransferDamaged
+from phoenix_ga.client.errors import CommandError, TransferDamagedError
 from phoenix_ga.client.transfer import (
     SLOW_DISK,
     Progress,
@@ -21,65 +22,67 @@ from phoenix_ga.client.transfer import (
     is_special,
     open_regular,
     receive,
+    replace_durably,
     send,
 )
 
 if TYPE_CHECKING:
-    from phoenix_ga.client.guest import Guest
+    from phoenix_ga.client.commands import Commands
 
 _PIECE_SIZE: Final = 1024 * 1024
-# What a name may be long on all filesystems, less what the rest of a part's name takes.
+# The longest name of all filesystems, less what is added to it.
 _NAME_MAX: Final = 200
 
 
 async def resume_get(
-    guest: Guest, remote: str, local: str, mode: int | None, progress: Progress | None
+    guest: Commands, remote: str, local: str, permissions: int | None, progress: Progress | None
 ) -> Transferred:
-    """Copy `remote` of the guest to `local`. `Guest.get` tells of arguments and errors."""
+    """Copy `remote` from the guest to `local`. See `Guest.get`."""
     if is_special(local):
-        # Of what goes into a device nothing is kept.
-        return await get_file(guest, remote, local, mode, True, progress)
-    first = await guest.file_get(remote, window=1, digest=False)
-    await first.stream.reset()
+        return await get_file(guest, remote, local, permissions, True, progress)
+    async with guest.files.get_stream(remote, window=1, digest=False) as first:
+        pass
     target = os.path.realpath(local)
     part = _part_path(target, _part(remote, first.size, first.mtime))
     fd = os.open(part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
     with os.fdopen(fd, "r+b") as file:
         kept = os.fstat(fd).st_size
-        if kept > first.size or (kept and await _theirs(guest, remote, kept) != _ours(file, kept)):
+        if kept > first.size or (kept and await _guest_digest(guest, remote, kept) != await _host_digest(file, kept)):
             kept = 0
         file.truncate(kept)
         file.seek(kept)
-        source = await guest.file_get(remote, offset=kept, sparse=True)
-        async with source.stream:
+        async with guest.files.get_stream(remote, offset=kept, sparse=True) as source:
             if (source.size, source.mtime) != (first.size, first.mtime):
-                raise TransferDamaged(f"{remote}: it changed meanwhile: try again", source.stream.request)
+                raise TransferDamagedError(f"{remote}: changed during the transfer; try again", source.stream.request)
             try:
                 size, digest = await receive(guest, remote, source, file, local, kept, True, progress)
-            except TransferDamaged:
-                # Nobody knows how much of it is right.
+            except TransferDamagedError:
+                # Part of it is wrong, and nobody knows which.
                 os.unlink(part)
                 raise
-        os.fchmod(fd, source.mode & 0o777 if mode is None else mode)
-    os.replace(part, target)
-    return Transferred(size, digest, True, kept)
+        file.flush()
+        os.fchmod(fd, source.permissions & 0o777 if permissions is None else permissions)
+        replace_durably(fd, part, target)
+    return Transferred(size, None if kept else digest.file(), True, kept)
 
 
 async def resume_put(
-    guest: Guest, local: str, remote: str, mode: int | None, progress: Progress | None
+    guest: Commands, local: str, remote: str, permissions: int | None, progress: Progress | None
 ) -> Transferred:
-    """Copy `local` to `remote` of the guest. `Guest.put` tells of arguments and errors."""
+    """Copy `local` to `remote` in the guest. See `Guest.put`."""
     with open_regular(local) as file:
         status = os.fstat(file.fileno())
-        permissions = stat.S_IMODE(status.st_mode) & 0o777 if mode is None else mode
+        if permissions is None:
+            permissions = stat.S_IMODE(status.st_mode) & 0o777
         part = _part(os.path.realpath(local), status.st_size, status.st_mtime_ns)
         there = _part_path(remote, part)
         kept = await _size(guest, there)
-        if kept > status.st_size or (kept and await _theirs(guest, there, kept) != _ours(file, kept)):
+        too_long = kept > status.st_size
+        if too_long or (kept and await _guest_digest(guest, there, kept) != await _host_digest(file, kept)):
             kept = 0
-        async with await guest.file_put(remote, permissions, part=part, offset=kept) as stream:
+        async with guest.files.put_stream(remote, permissions, part=part, offset=kept) as stream:
             size, digest = await send(guest, remote, stream, file, kept, True, progress)
-    return Transferred(size, digest, True, kept)
+    return Transferred(size, None if kept else digest.file(), True, kept)
 
 
 def _part(name: str, size: int, mtime: int) -> str:
@@ -92,25 +95,39 @@ def _part_path(path: str, part: str) -> str:
     return os.path.join(directory, f".{shortened}.{part}.phoenix-part")
 
 
-async def _size(guest: Guest, path: str) -> int:
+async def _size(guest: Commands, path: str) -> int:
     try:
-        status = await guest.file_stat(path)
-    except GuestRefused as error:
+        status = await guest.files.stat(path)
+    except CommandError as error:
         if isinstance(error, FileNotFoundError):
             return 0
         raise
     return status.size if status.is_regular else 0
 
 
-async def _theirs(guest: Guest, path: str, length: int) -> str:
+async def _guest_digest(guest: Commands, path: str, length: int) -> str:
     limit = None if guest.timeout is None else guest.timeout + length / SLOW_DISK
-    return await guest.with_timeout(limit).get_file_sha256sum(path, length)
+    return await guest.with_timeout(limit).files.sha256(path, length)
 
 
-def _ours(file: BinaryIO, length: int) -> str:
-    digest = hashlib.sha256()
-    file.seek(0)
-    while length and (data := file.read(min(length, _PIECE_SIZE))):
-        digest.update(data)
-        length -= len(data)
-    return digest.hexdigest()
+async def _host_digest(file: BinaryIO, length: int) -> str:
+    """Return the SHA-256 of the beginning of a file, computed in a thread: it may be long."""
+    # A descriptor of its own: if this is cancelled, the thread goes on after `file` was closed.
+    fd = os.dup(file.fileno())
+    stop: list[bool] = []
+
+    def work() -> str:
+        digest = hashlib.sha256()
+        try:
+            offset = 0
+            while not stop and (data := os.pread(fd, min(length - offset, _PIECE_SIZE), offset)):
+                digest.update(data)
+                offset += len(data)
+        finally:
+            os.close(fd)
+        return digest.hexdigest()
+
+    try:
+        return await asyncio.get_running_loop().run_in_executor(None, work)
+    finally:
+        stop.append(True)

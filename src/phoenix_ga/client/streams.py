@@ -1,4 +1,4 @@
-"""Streams of a guest: bytes in both directions, no more under way than there is room for."""
+"""Streams to a guest: bytes in both directions, with flow control by credit."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, Union
 
-from phoenix_ga.client.errors import GuestError, StreamBroken, as_met_by
+from phoenix_ga.client.errors import PhoenixError, StreamError, for_request
 from phoenix_ga.wire.messages import NO_CODE, Request
 from phoenix_ga.wire.streams import Credit, Data, End, Reset, Skip, Stream, StreamViolation
 from phoenix_ga.wire.units import Frame
 
-# An answer waits for one frame at most, so bulk data goes in small ones.
+# An answer waits for at most one frame, so frames of bulk data are small.
 FRAME_SIZE: Final = 64 * 1024
 _SMALL: Final = 4096
-# Holes take no credit, so something else has to bound how many wait to be read.
+# SKIP frames need no credit, so their number is limited separately.
 PIECES_MAX: Final = 65536
 
 Write = Callable[[bytes], Awaitable[None]]
@@ -23,17 +23,19 @@ Piece = Union[bytes, Skip]
 
 
 class GuestStream:
-    """A stream of the guest. One task may read while another one writes.
+    """A stream to a guest. One task may read while another one writes.
 
-    message: the guest's last words, when all was read; None before. request: what opened it, which is
-    `listen` for a connection that somebody made to a listener. Reading and writing raise
-    StreamBroken where the guest resets the stream, and LinkLost where the connection ends. Leaving it
-    as a context manager resets it, unless both directions have ended.
+    `async for chunk in stream` yields data as it arrives. As a context manager, it resets the stream at the
+    end of the body, unless both directions have ended. Reading and writing raise StreamError if the guest resets
+    the stream, and ConnectionLostError.
 
-    write: sends bytes and waits for room; post: sends them without. forget: is called when the stream
-    is over. ends_both: what the guest ends ends in both directions. look: sees data as it comes, before
-    what comes after it is looked at.
+    Attributes:
+        request: the request that opened it; `listen` for an accepted connection.
+        message: the closing message of the guest once all data was read, else None.
     """
+
+    request: Request
+    message: dict[str, Any] | None
 
     def __init__(
         self,
@@ -43,33 +45,44 @@ class GuestStream:
         forget: Callable[[GuestStream], None],
         request: Request,
         ends_both: bool = False,
-        look: Callable[[bytes], None] | None = None,
+        on_data: Callable[[bytes], None] | None = None,
     ) -> None:
+        """Make a stream for a connection.
+
+        Args:
+            write: sends bytes, and waits for room.
+            post: sends bytes without waiting.
+            forget: is called when the stream is over.
+            ends_both: an END of the guest ends both directions.
+            on_data: is called with received data before the next frame is processed.
+        """
         self._stream = stream
         self.request = request
         self._ends_both = ends_both
         self._write = write
         self._post = post
         self._forget = forget
-        self._look = look
+        self._on_data = on_data
         self._received: deque[Piece] = deque()
-        self._news: asyncio.Future[None] | None = None
+        # The end of a chunk of which `read` has returned the beginning; the guest has credit for it already.
+        self._rest = b""
+        self._arrival: asyncio.Future[None] | None = None
         self._room: asyncio.Future[None] | None = None
         self._end: dict[str, Any] | None = None
-        self._error: GuestError | None = None
-        self.message: dict[str, Any] | None = None
+        self._error: PhoenixError | None = None
+        self.message = None
 
     def __repr__(self) -> str:
         return f"<Guest{self._stream!r}>"
 
     @property
     def id(self) -> int:
-        """Its number, as in the frames."""
+        """The stream number in its frames."""
         return self._stream.id
 
     @property
     def has_ended(self) -> bool:
-        """Whether the guest has sent its last; it may still be there to be read."""
+        """Whether the guest has ended its direction; received data may still be unread."""
         return self._end is not None
 
     async def __aenter__(self) -> GuestStream:
@@ -78,43 +91,73 @@ class GuestStream:
     async def __aexit__(self, *error: object) -> None:
         await self.reset()
 
-    async def read(self) -> bytes:
-        """Return what came, at least one byte; none at the end."""
+    def __aiter__(self) -> GuestStream:
+        return self
+
+    async def __anext__(self) -> bytes:
+        chunk = await self.read_chunk()
+        if not chunk:
+            raise StopAsyncIteration
+        return chunk
+
+    async def read(self, size: int = -1) -> bytes:
+        """Return received data, as `asyncio.StreamReader.read` does.
+
+        Args:
+            size: the maximum, in bytes; returns at least one byte, or none at the end. -1: read to the end.
+        """
+        if size < 0:
+            return await self.read_all()
+        if not size:
+            return b""
+        chunk = await self.read_chunk()
+        self._rest = chunk[size:]
+        return chunk[:size]
+
+    async def read_chunk(self) -> bytes:
+        """Return the next received data, at least one byte; none at the end."""
         piece = await self.read_piece()
         if isinstance(piece, Skip):
-            raise ValueError("zeros were left out; read_piece tells how many")
+            raise ValueError("the stream is sparse; use read_piece")
         return piece
 
     async def read_all(self, limit: int | None = None) -> bytes:
-        """Return all that comes. limit: raise StreamBroken where it is more, in bytes; None for any amount."""
-        pieces = bytearray()
-        while data := await self.read():
-            pieces += data
-            if limit is not None and len(pieces) > limit:
+        """Read to the end.
+
+        Args:
+            limit: raise StreamError if there is more data, in bytes; None: no limit.
+        """
+        data = bytearray()
+        async for chunk in self:
+            data += chunk
+            if limit is not None and len(data) > limit:
                 raise self._broken(f"the guest sent more than {limit} bytes")
-        return bytes(pieces)
+        return bytes(data)
 
     async def read_piece(self) -> Piece:
-        """Return what came: bytes, none at the end, or a Skip for zeros that were left out."""
+        """Return the next received data, none at the end, or a Skip for a hole in a sparse stream."""
+        if self._rest:
+            rest, self._rest = self._rest, b""
+            return rest
         while not self._received:
             if self._end is not None:
                 self.message = self._end
                 return b""
             if self._error is not None:
                 raise self._error
-            self._news = asyncio.get_running_loop().create_future()
+            self._arrival = asyncio.get_running_loop().create_future()
             try:
-                await self._news
+                await self._arrival
             finally:
-                self._news = None
+                self._arrival = None
         piece = self._received.popleft()
         if not isinstance(piece, Skip):
-            # To wait here would be to lose the piece where the wait is cancelled.
+            # Post, do not wait: a cancelled wait would lose the piece.
             self._post(self._stream.consumed(len(piece)))
         return piece
 
     async def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Send all of `data`; returns when the guest had room for it."""
+        """Send all of `data`, waiting while the guest has no room."""
         rest = memoryview(data)
         while rest:
             while not self._stream.credit and self._may_write():
@@ -130,12 +173,12 @@ class GuestStream:
             rest = rest[size:]
 
     async def skip(self, length: int) -> None:
-        """Send a Skip instead of `length` zeros, to a guest that takes them."""
+        """Send a Skip instead of `length` zeros."""
         self._may_write()
         await self._send(self._stream.skip(length))
 
     async def end(self, message: dict[str, Any] | None = None) -> None:
-        """Send no more; `message` is the last word. What the guest sends can still be read."""
+        """End this direction, with a closing message. The other direction stays open."""
         if self._error is not None:
             raise self._error
         if self._stream.sending:
@@ -146,36 +189,36 @@ class GuestStream:
     async def _send(self, data: bytes) -> None:
         try:
             await self._write(data)
-        except GuestError as error:
-            raise as_met_by(error, self.request) from error
+        except PhoenixError as error:
+            raise for_request(error, self.request) from error
 
     async def reset(self, text: str = "the client lost interest") -> None:
-        """End both directions at once, where that has not happened. Never raises a GuestError."""
+        """End both directions at once. Does nothing if they have ended; never raises a PhoenixError."""
         self.drop(text)
-        # What is asked next is sent after it.
+        # Let the reset be sent before the next request.
         await asyncio.sleep(0)
 
-    # For the connection
+    # For the connection only
 
     def drop(self, text: str) -> None:
-        """Do what `reset` does, without waiting: a guest that takes nothing holds up nobody who leaves."""
+        """Reset without waiting."""
         if not self._stream.over:
             self._post(self._stream.reset(text))
             self._fail(self._broken("the stream was closed"))
 
     def receive(self, frame: Frame) -> None:
-        """Take a frame of this stream. Raises StreamViolation."""
+        """Process a frame. Raises StreamViolation."""
         try:
             event = self._stream.receive(frame)
-            if isinstance(event, Data) and self._look is not None:
-                self._look(bytes(event.payload))
+            if isinstance(event, Data) and self._on_data is not None:
+                self._on_data(bytes(event.payload))
             if isinstance(event, Skip) and len(self._received) >= PIECES_MAX:
-                raise StreamViolation("more holes than there is room for")
+                raise StreamViolation("too many holes")
         except StreamViolation as error:
             self._fail(self._broken(f"the guest broke the protocol: {error}"))
             raise
         if isinstance(event, Data):
-            self._keep(bytes(event.payload))
+            self._store(bytes(event.payload))
         elif isinstance(event, Skip):
             self._received.append(event)
         elif isinstance(event, Credit):
@@ -189,33 +232,33 @@ class GuestStream:
             self._forget_if_over()
         elif isinstance(event, Reset):
             self._fail(self._broken(event.error.text, event.error.code))
-        _wake(self._news)
+        _wake(self._arrival)
 
-    def _keep(self, payload: bytes) -> None:
+    def _store(self, payload: bytes) -> None:
         last = self._received[-1] if self._received else None
         if isinstance(last, bytes) and len(last) < _SMALL:
-            # Many small pieces would take far more memory than there is room for.
+            # Merge small pieces: each costs far more memory than its bytes.
             self._received[-1] = last + payload
         elif payload:
             self._received.append(payload)
 
-    def lose(self, error: GuestError) -> None:
-        """The connection has ended."""
+    def lose(self, error: PhoenixError) -> None:
+        """End the stream because the connection has ended."""
         self._fail(error)
 
-    def _fail(self, error: GuestError) -> None:
+    def _fail(self, error: PhoenixError) -> None:
         if self._error is None:
             self._error = error
         self._stream.sending = self._stream.receiving = False
-        _wake(self._news)
+        _wake(self._arrival)
         _wake(self._room)
         self._forget(self)
 
-    def _broken(self, text: str, code: int = NO_CODE) -> StreamBroken:
-        return StreamBroken(text, code, self.request)
+    def _broken(self, text: str, code: int = NO_CODE) -> StreamError:
+        return StreamError(text, code, self.request)
 
     def _may_write(self) -> bool:
-        """Raise where nothing can be written any more."""
+        """Raise if this direction has ended, else return True."""
         if self._error is not None:
             raise self._error
         if not self._stream.sending:

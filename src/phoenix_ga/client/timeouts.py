@@ -1,10 +1,10 @@
-"""A limit on the time that something may take."""
+"""`timeout`, a context manager that limits the time of its body."""
 
 from __future__ import annotations
 
 import sys
 
-# asyncio.wait_for of Python up to 3.11 forgets a cancellation that comes just with the result.
+# asyncio.wait_for of Python 3.11 and earlier loses a cancellation that arrives together with the result.
 if sys.version_info >= (3, 11):
     from asyncio import timeout
 else:

@@ -1,4 +1,4 @@
-"""Whole files in both directions, holes and all, with a digest at the end."""
+"""Copying whole files in both directions, with holes and digests."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Optional, TypeVar
 
 from phoenix_ga.client import timeouts
-from phoenix_ga.client.errors import GuestError, GuestTimeout, StreamBroken, TransferDamaged
+from phoenix_ga.client.errors import GuestTimeoutError, PhoenixError, StreamError, TransferDamagedError
 from phoenix_ga.wire.declaration import INT64_MAX
 from phoenix_ga.wire.streams import Skip
 
 if TYPE_CHECKING:
-    from phoenix_ga.client.files import FileStream
-    from phoenix_ga.client.guest import Guest
+    from phoenix_ga.client.commands import Commands
+    from phoenix_ga.client.file_streams import FileStream
     from phoenix_ga.client.streams import GuestStream
     from phoenix_ga.wire.messages import Request
 
 _PIECE_SIZE: Final = 1024 * 1024
-# How slow a disk may be before flushing a file is given up, in bytes a second.
+# The lowest speed of a disk that is expected when flushing and hashing, in bytes per second.
 SLOW_DISK: Final = 5_000_000
 
 Progress = Callable[[int, Optional[int]], None]
@@ -34,33 +34,55 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Transferred:
-    """What was copied.
+    """A copied file.
 
-    size: in bytes. sha256: in hex, of the bytes that were sent, and of eight bytes (a big-endian number)
-    for each hole, its length; so of the file itself where it has no holes. verified: both sides have
-    computed it. resumed: how many of the bytes an earlier copy had brought.
+    Attributes:
+        size: in bytes.
+        sha256: of the file, in hex; None for a file with holes, and after a transfer that was resumed.
+        verified: guest and host have compared digests.
+        resumed: bytes that an earlier transfer had copied.
     """
 
     size: int
-    sha256: str
+    sha256: str | None
     verified: bool
     resumed: int = 0
 
 
+class Digest:
+    """The SHA-256 of a stream: of its bytes, and for each hole of its length as 8 bytes, big-endian."""
+
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256()
+        self._has_holes = False
+
+    def update(self, piece: bytes | Skip) -> None:
+        """Add a piece of the stream."""
+        self._has_holes |= isinstance(piece, Skip)
+        self._digest.update(piece.payload if isinstance(piece, Skip) else piece)
+
+    def stream(self) -> str:
+        """Return the digest of the stream, in hex."""
+        return self._digest.hexdigest()
+
+    def file(self) -> str | None:
+        """Return the digest of the file that was sent as a whole, in hex; None if it has holes."""
+        return None if self._has_holes else self._digest.hexdigest()
+
+
 async def get_file(
-    guest: Guest, remote: str, local: str, mode: int | None, verify: bool, progress: Progress | None
+    guest: Commands, remote: str, local: str, permissions: int | None, verify: bool, progress: Progress | None
 ) -> Transferred:
-    """Copy `remote` of the guest to `local`. `Guest.get` tells of arguments and errors."""
-    # A device has no holes: what it held would shine through, and a pipe would take zeros for ever.
-    source = await guest.file_get(remote, digest=verify, sparse=not is_special(local))
-    async with source.stream:
-        with _whole_or_not_at_all(local, source.mode & 0o777 if mode is None else mode) as file:
+    """Copy `remote` from the guest to `local`. See `Guest.get`."""
+    # Holes are skipped in a new file only: a device would keep its old data there, and a pipe needs the zeros.
+    async with guest.files.get_stream(remote, digest=verify, sparse=not is_special(local)) as source:
+        with _replacing(local, source.permissions & 0o777 if permissions is None else permissions) as file:
             size, digest = await receive(guest, remote, source, file, local, 0, verify, progress)
-    return Transferred(size, digest, verify)
+    return Transferred(size, digest.file(), verify)
 
 
 async def receive(
-    guest: Guest,
+    guest: Commands,
     remote: str,
     source: FileStream,
     file: BinaryIO,
@@ -68,94 +90,95 @@ async def receive(
     start: int,
     verify: bool,
     progress: Progress | None,
-) -> tuple[int, str]:
-    """Write what comes behind the first `start` bytes of `file`; return its size then, and the digest of that."""
-    digest = hashlib.sha256()
+) -> tuple[int, Digest]:
+    """Append a stream to `file`, which has `start` bytes; return its new size, and the digest of the stream."""
+    digest = Digest()
     size = start
-    while piece := await in_time(guest.timeout, source.stream.read_piece(), source.stream.request):
+    while piece := await in_time(guest.timeout, source.read_piece(), source.stream.request):
         size += piece.length if isinstance(piece, Skip) else len(piece)
         if size > INT64_MAX:
-            raise StreamBroken("the guest sent more than a file can hold", request=source.stream.request)
-        digest.update(piece.payload if isinstance(piece, Skip) else piece)
+            raise StreamError("the guest sent more than a file can hold", request=source.stream.request)
+        digest.update(piece)
         _append(file, piece, local)
         if progress is not None:
             progress(size, source.size or None)
-    _compare(remote, source.stream, size - start, digest.hexdigest() if verify else "")
-    return size, digest.hexdigest()
+    _compare(remote, source.stream, size - start, digest.stream() if verify else "")
+    return size, digest
 
 
-async def relay_file(
-    source: Guest, path: str, target: Guest, target_path: str, verify: bool, progress: Progress | None
+async def copy_file(
+    source: Commands, path: str, target: Commands, target_path: str, verify: bool, progress: Progress | None
 ) -> Transferred:
-    """Copy a file between guests. `copy_between` tells of arguments and errors."""
-    digest = hashlib.sha256()
+    """Copy a file between guests. See `copy_between`."""
+    digest = Digest()
     size = 0
-    origin = await source.file_get(path, digest=verify, sparse=True)
-    async with origin.stream, await target.file_put(target_path, origin.mode & 0o777, digest=verify) as stream:
-        while piece := await in_time(source.timeout, origin.stream.read_piece(), origin.stream.request):
+    async with (
+        source.files.get_stream(path, digest=verify, sparse=True) as origin,
+        target.files.put_stream(target_path, origin.permissions & 0o777, digest=verify) as stream,
+    ):
+        while piece := await in_time(source.timeout, origin.read_piece(), origin.stream.request):
             size += await _send_piece(target, stream, piece, digest)
             if progress is not None:
                 progress(size, origin.size or None)
-        _compare(path, origin.stream, size, digest.hexdigest() if verify else "")
-        await finish(target, target_path, stream, size, digest.hexdigest() if verify else "")
-    return Transferred(size, digest.hexdigest(), verify)
+        _compare(path, origin.stream, size, digest.stream() if verify else "")
+        await finish(target, target_path, stream, size, digest.stream() if verify else "")
+    return Transferred(size, digest.file(), verify)
 
 
 async def put_file(
-    guest: Guest, local: str, remote: str, mode: int | None, verify: bool, progress: Progress | None
+    guest: Commands, local: str, remote: str, permissions: int | None, verify: bool, progress: Progress | None
 ) -> Transferred:
-    """Copy `local` to `remote` of the guest. `Guest.put` tells of arguments and errors."""
+    """Copy `local` to `remote` in the guest. See `Guest.put`."""
     with open_regular(local) as file:
-        status = os.fstat(file.fileno())
-        permissions = stat.S_IMODE(status.st_mode) & 0o777 if mode is None else mode
-        async with await guest.file_put(remote, permissions, digest=verify) as stream:
+        if permissions is None:
+            permissions = os.fstat(file.fileno()).st_mode & 0o777
+        async with guest.files.put_stream(remote, permissions, digest=verify) as stream:
             size, digest = await send(guest, remote, stream, file, 0, verify, progress)
-    return Transferred(size, digest, verify)
+    return Transferred(size, digest.file(), verify)
 
 
 async def send(
-    guest: Guest,
+    guest: Commands,
     remote: str,
     stream: GuestStream,
     file: BinaryIO,
     start: int,
     verify: bool,
     progress: Progress | None,
-) -> tuple[int, str]:
-    """Send what is behind the first `start` bytes of `file`; return its size, and the digest of that."""
-    digest = hashlib.sha256()
+) -> tuple[int, Digest]:
+    """Send `file` from byte `start` on; return its size, and the digest of the stream."""
+    digest = Digest()
     size = start
     total = os.fstat(file.fileno()).st_size
     for piece in _pieces(file, start):
         size += await _send_piece(guest, stream, piece, digest)
         if progress is not None:
             progress(size, total)
-    await finish(guest, remote, stream, size, digest.hexdigest() if verify else "")
-    return size, digest.hexdigest()
+    await finish(guest, remote, stream, size, digest.stream() if verify else "")
+    return size, digest
 
 
-async def _send_piece(guest: Guest, stream: GuestStream, piece: bytes | Skip, digest: hashlib._Hash) -> int:
-    """Send a piece of a file, and take it into the digest; return how much of the file it stands for."""
+async def _send_piece(guest: Commands, stream: GuestStream, piece: bytes | Skip, digest: Digest) -> int:
+    """Send a piece of a file and add it to the digest; return its length in the file."""
+    digest.update(piece)
     if isinstance(piece, Skip):
-        digest.update(piece.payload)
         await in_time(guest.timeout, stream.skip(piece.length), stream.request)
         return piece.length
-    digest.update(piece)
     await in_time(guest.timeout, stream.write(piece), stream.request)
     return len(piece)
 
 
-async def finish(guest: Guest, name: str, stream: GuestStream, size: int, digest: str = "") -> None:
-    """End a file that is put, and wait until the guest has it on its disk. digest: empty for none."""
+async def finish(guest: Commands, name: str, stream: GuestStream, size: int, digest: str = "") -> None:
+    """End the stream of a file, and wait until the guest has flushed it to its disk. digest: empty for none."""
     try:
-        words: dict[str, Any] = {"size": size, "sha256": digest} if digest else {"size": size}
-        await in_time(guest.timeout, stream.end(words), stream.request)
+        message: dict[str, Any] = {"size": size, "sha256": digest} if digest else {"size": size}
+        await in_time(guest.timeout, stream.end(message), stream.request)
         limit = None if guest.timeout is None else guest.timeout + size / SLOW_DISK
-        # Data has no place here, and must not make it last.
+        # A guest that sends data here must not extend the wait.
         await in_time(limit, stream.read_all(0), stream.request)
-    except StreamBroken as error:
+    except StreamError as error:
         if error.code == errno.EBADMSG:
-            raise TransferDamaged(f"{name}: {error.text}", stream.request) from None
+            raise TransferDamagedError(f"{name}: {error.text}", stream.request) from None
         raise
     _compare(name, stream, size, digest)
 
@@ -165,25 +188,25 @@ def _compare(name: str, stream: GuestStream, size: int, digest: str) -> None:
     for member, here in (("size", size), ("sha256", digest)):
         there = message.get(member)
         if here != "" and (type(there) is not type(here) or there != here):
-            # Anything else may be too large, or nested too deeply, to be shown.
-            shown = repr(there)[:80] if isinstance(there, (int, str)) else "nothing of the kind"
-            text = f"{name}: {member} is {here} here, and {shown} in the guest: try again"
-            raise TransferDamaged(text, stream.request)
+            # Values of other types may be too large or too deeply nested to be shown.
+            shown = repr(there)[:80] if isinstance(there, (int, str)) else "invalid"
+            text = f"{name}: {member} is {here} on the host and {shown} in the guest; try again"
+            raise TransferDamagedError(text, stream.request)
 
 
 async def in_time(limit: float | None, step: Awaitable[Result], request: Request) -> Result:
-    """Await a step of a transfer, for `limit` seconds at most. Raises GuestTimeout. request: what began it."""
+    """Await a step of a transfer for at most `limit` seconds. Raises GuestTimeoutError."""
     try:
         async with timeouts.timeout(limit):
             return await step
     except asyncio.TimeoutError as error:
-        if isinstance(error, GuestError):
+        if isinstance(error, PhoenixError):
             raise
-        raise GuestTimeout(f"nothing moved for {limit:g} s", request) from None
+        raise GuestTimeoutError(f"no progress for {limit:g} s", request) from None
 
 
 def _pieces(file: BinaryIO, offset: int) -> Iterator[bytes | Skip]:
-    """Yield what is in a file behind `offset`, holes as they are."""
+    """Yield the content of a file from `offset` on, holes as Skip."""
     end = os.fstat(file.fileno()).st_size
     while True:
         hole = _hole_at(file.fileno(), offset, end)
@@ -202,16 +225,16 @@ def _hole_at(fd: int, offset: int, end: int) -> int:
     try:
         data = os.lseek(fd, offset, os.SEEK_DATA)
     except OSError as error:
-        # Beyond the last data there is nothing but a hole, up to the end.
+        # ENXIO: only a hole follows.
         data = end if error.errno == errno.ENXIO else offset
     return max(0, data - offset)
 
 
 def _append(file: BinaryIO, piece: bytes | Skip, path: str) -> None:
-    """Write a piece behind what is there. path: for errors."""
+    """Append a piece. path: for errors."""
     try:
         if isinstance(piece, Skip):
-            # Told now where the filesystem has no files so large.
+            # Truncate now, so that a filesystem that does not support such large files fails here.
             file.seek(file.truncate(file.tell() + piece.length))
         else:
             file.write(piece)
@@ -221,28 +244,28 @@ def _append(file: BinaryIO, piece: bytes | Skip, path: str) -> None:
 
 
 def open_regular(path: str) -> BinaryIO:
-    """Open a file to read it. Raises OSError where it is no regular file."""
-    # Opening a FIFO waits for a writer, unless asked not to.
+    """Open a regular file for reading. Raises OSError."""
+    # Without O_NONBLOCK, opening a FIFO would wait for a writer.
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     mode = os.fstat(fd).st_mode
     if stat.S_ISREG(mode):
         return os.fdopen(fd, "rb", buffering=0)
     os.close(fd)
     if stat.S_ISDIR(mode):
-        raise IsADirectoryError(errno.EISDIR, "is a directory; put_tree copies it with all that is in it", path)
-    raise OSError(errno.EINVAL, "is no regular file", path)
+        raise IsADirectoryError(errno.EISDIR, "is a directory; put_tree copies directories", path)
+    raise OSError(errno.EINVAL, "not a regular file", path)
 
 
 def is_special(path: str) -> bool:
-    """Tell whether there is something that is no regular file."""
+    """Return whether `path` exists and is not a regular file."""
     return os.path.exists(path) and not os.path.isfile(path)
 
 
 @contextmanager
-def _whole_or_not_at_all(path: str, mode: int | None) -> Iterator[BinaryIO]:
-    """Open a new file that takes the place of `path` where the body succeeds, and is removed where not.
+def _replacing(path: str, permissions: int) -> Iterator[BinaryIO]:
+    """Open a new file that replaces `path` if the body succeeds, and is removed if not.
 
-    What is there and no regular file, such as a device, is written to as it is.
+    A special file, such as a device, is written to directly.
     """
     target = os.path.realpath(path)
     if is_special(target):
@@ -258,15 +281,21 @@ def _whole_or_not_at_all(path: str, mode: int | None) -> Iterator[BinaryIO]:
     try:
         with os.fdopen(fd, "wb") as file:
             yield file
-            os.fchmod(file.fileno(), 0o666 & ~_umask() if mode is None else mode)
-        os.replace(temporary, target)
+            os.fchmod(file.fileno(), permissions)
+            file.flush()
+            replace_durably(file.fileno(), temporary, target)
     except BaseException:
         with suppress(FileNotFoundError):
             os.unlink(temporary)
         raise
 
 
-def _umask() -> int:
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask
+def replace_durably(fd: int, path: str, target: str) -> None:
+    """Rename the open file `fd` from `path` to `target`, so that a power loss leaves the old or the new file."""
+    os.fsync(fd)
+    os.replace(path, target)
+    directory = os.open(os.path.dirname(target), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)

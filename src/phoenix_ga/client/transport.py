@@ -1,9 +1,10 @@
-"""Transports: a byte stream to a guest, whatever carries it."""
+"""Transports: byte streams to a guest."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
+import struct
 from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
 
@@ -11,23 +12,23 @@ _READ_SIZE: Final = 256 * 1024
 
 
 class Transport(Protocol):
-    """A byte stream in both directions. One task reads, and one at a time writes."""
+    """A byte stream in both directions. One task reads; one task at a time writes."""
 
     async def read(self) -> bytes:
-        """Return bytes as they come; none at the end. Raises OSError where the link broke."""
+        """Return received bytes; empty at the end. Raises OSError."""
 
     async def write(self, data: bytes) -> None:
-        """Take all of `data`, and return when there is room for more. Raises OSError.
+        """Write all of `data`, and return when there is room for more. Raises OSError.
 
-        Where it is cancelled, `data` goes out whole all the same.
+        If it is cancelled, `data` is written completely all the same.
         """
 
     async def close(self) -> None:
-        """End the stream; what was not sent yet is dropped."""
+        """Close the stream. Data that was not sent yet is dropped."""
 
 
 class StreamTransport:
-    """A transport over a pair of asyncio's streams."""
+    """A transport over a pair of asyncio streams."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
@@ -41,20 +42,31 @@ class StreamTransport:
         await self._writer.drain()
 
     async def close(self) -> None:
-        # A guest that reads nothing would keep an orderly end waiting for ever. The socket is closed in
-        # the next turn of the loop; wait_closed is not for two that wait, one of which is cancelled.
+        # An orderly close would wait forever for a guest that does not read. The socket is closed in the next
+        # turn of the loop; wait_closed does not support two waiters of which one is cancelled.
         self._writer.transport.abort()
         await asyncio.sleep(0)
 
 
-async def open_unix_socket(path: str) -> Transport:
+class UnixTransport(StreamTransport):
+    """A transport over a Unix socket. peer_uid: the user that listens on it (SO_PEERCRED)."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        super().__init__(reader, writer)
+        connection: socket.socket = writer.get_extra_info("socket")
+        credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+        _, self.peer_uid, _ = struct.unpack("3i", credentials)
+
+
+async def open_unix_socket(path: str) -> UnixTransport:
     """Connect to the Unix socket at `path`. Raises OSError."""
 
     async def connect(connection: socket.socket) -> None:
-        # At once, or not at all: asyncio would take a socket with too many clients for one that it may write to.
+        # connect(2) on a non-blocking Unix socket succeeds or fails at once. asyncio would take EAGAIN, which
+        # means a full backlog, for a connection in progress.
         connection.connect(path)
 
-    return await _open(socket.AF_UNIX, connect)
+    return UnixTransport(*await _open(socket.AF_UNIX, connect))
 
 
 async def open_tcp(host: str, port: int) -> Transport:
@@ -63,17 +75,19 @@ async def open_tcp(host: str, port: int) -> Transport:
 
 
 async def open_vsock(cid: int, port: int) -> Transport:
-    """Connect to a port of the guest whose context ID is `cid`, vsock(7). Raises OSError."""
+    """Connect to a port of the guest with this context ID, vsock(7). Raises OSError."""
     loop = asyncio.get_running_loop()
-    return await _open(socket.AF_VSOCK, lambda connection: loop.sock_connect(connection, (cid, port)))
+    return StreamTransport(*await _open(socket.AF_VSOCK, lambda sock: loop.sock_connect(sock, (cid, port))))
 
 
-async def _open(family: int, connect: Callable[[socket.socket], Awaitable[None]]) -> Transport:
+async def _open(
+    family: int, connect: Callable[[socket.socket], Awaitable[None]]
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     connection = socket.socket(family, socket.SOCK_STREAM)
     try:
         connection.setblocking(False)
         await connect(connection)
-        return StreamTransport(*await asyncio.open_connection(sock=connection, limit=_READ_SIZE))
+        return await asyncio.open_connection(sock=connection, limit=_READ_SIZE)
     except BaseException:
         connection.close()
         raise

@@ -1,4 +1,4 @@
-"""Directories in both directions, as one tar stream. Nothing that a guest sends is trusted."""
+"""Copying directories in both directions, as one tar stream. Nothing that the guest sends is trusted."""
 
 from __future__ import annotations
 
@@ -11,9 +11,15 @@ from dataclasses import dataclass
 from errno import ENOTSUP, EPERM
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
-from phoenix_ga.client.errors import GuestError, ProtocolViolation, StreamBroken, TransferIncomplete
+from phoenix_ga.client.errors import (
+    PhoenixError,
+    ProtocolError,
+    StreamError,
+    TransferIncompleteError,
+    describe_returncode,
+)
 from phoenix_ga.client.new_directory import NewDirectory
-from phoenix_ga.client.process import describe_returncode, read_returncode
+from phoenix_ga.client.process import stream_returncode
 from phoenix_ga.client.streams import GuestStream
 from phoenix_ga.client.transfer import SLOW_DISK, Progress, in_time
 from phoenix_ga.trees.members import (
@@ -32,11 +38,12 @@ from phoenix_ga.trees.report import MISSING, NOTE, Report, shown
 from phoenix_ga.trees.unpack import Rules, Unpacker
 
 if TYPE_CHECKING:
-    from phoenix_ga.client.guest import Guest
+    from phoenix_ga.client.commands import Commands
+    from phoenix_ga.client.file_streams import DirectoryStream
 
-# What is given to the loop at once, in bytes.
+# Bytes that the thread hands to the event loop at once.
 _PIECE_SIZE: Final = 256 * 1024
-# The most that a guest may tell of what it left out, in bytes.
+# The longest report of the guest that is read, in bytes.
 _REPORT_MAX: Final = 64 * 1024
 _INCOMPLETE: Final = 1
 
@@ -45,62 +52,49 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class TransferredTree:
-    """What was copied of a directory.
+    """A copied directory.
 
-    size: of the tar stream, in bytes. notes: what was left out on purpose and why, a line each, the first
-    hundred of each side: sockets, and on this host devices and links that lead out of the directory. Names
-    of the guest in them hold no control characters.
+    Attributes:
+        size: of the tar stream, in bytes.
+        notes: what was left out on purpose and why, a line each, at most 100 for each side: sockets; when
+            copying to the host also devices, and links that lead out of the directory. Control characters are
+            escaped.
     """
 
     size: int
     notes: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class DirectoryStream:
-    """A directory on its way: the tar `stream`, and what the guest has to tell of it, `stderr`."""
-
-    stream: GuestStream
-    stderr: GuestStream
-
-    async def __aenter__(self) -> DirectoryStream:
-        return self
-
-    async def __aexit__(self, *error: object) -> None:
-        await self.stream.reset()
-        await self.stderr.reset()
-
-
 class _Lines:
-    """What both sides tell of a copy."""
+    """The lines of the reports of both sides."""
 
     def __init__(self) -> None:
         self._lines: list[str] = []
 
     def add(self, line: str) -> None:
-        """Take a line of a Report."""
+        """Add a line of a Report."""
         self._lines.append(line)
 
     @property
     def notes(self) -> tuple[str, ...]:
-        return self._of(NOTE)
+        return self._with_prefix(NOTE)
 
     @property
     def missing(self) -> tuple[str, ...]:
-        """What is missing, and whatever else a guest had to say."""
+        """What is missing, and lines of other kinds."""
         others = tuple(line for line in self._lines if not line.startswith((NOTE, MISSING)))
-        return self._of(MISSING) + others
+        return self._with_prefix(MISSING) + others
 
     def fail(self, name: str, text: str, stream: GuestStream) -> NoReturn:
-        """Raise the error that tells what is missing. stream: that of the copy."""
-        raise TransferIncomplete(f"{name}: {text}", self.missing, stream.request)
+        """Raise TransferIncompleteError."""
+        raise TransferIncompleteError(f"{name}: {text}", self.missing, stream.request)
 
-    def _of(self, kind: str) -> tuple[str, ...]:
+    def _with_prefix(self, kind: str) -> tuple[str, ...]:
         return tuple(line[len(kind) :] for line in self._lines if line.startswith(kind))
 
 
 class _Bridge:
-    """Lets a thread do something on the loop, until it is closed."""
+    """Runs coroutines on the event loop for a thread, until it is closed."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -108,7 +102,7 @@ class _Bridge:
         self._closed = False
 
     def call(self, step: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
-        """In the thread: return what a coroutine returns. Raises what it raises, CancelledError when closed."""
+        """In the thread: run a coroutine and return its result. Raises CancelledError once closed."""
         future = self._step = asyncio.run_coroutine_threadsafe(step(), self._loop)
         if self._closed:
             future.cancel()
@@ -116,14 +110,14 @@ class _Bridge:
         return result
 
     def close(self) -> None:
-        """On the loop: let the step that the thread waits for, and all later ones, be cancelled."""
+        """On the loop: cancel the current and all later coroutines."""
         self._closed = True
         if self._step is not None:
             self._step.cancel()
 
 
 async def get_tree(
-    guest: Guest,
+    guest: Commands,
     remote: str,
     local: str,
     owners: bool,
@@ -131,18 +125,18 @@ async def get_tree(
     limit: int | None,
     progress: Progress | None,
 ) -> TransferredTree:
-    """Copy the directory `remote` of the guest to `local`. `Guest.get_tree` tells of arguments and errors."""
+    """Copy the directory `remote` from the guest to `local`. See `Guest.get_tree`."""
     if not hasattr(tarfile, "data_filter"):
         raise OSError(
             ENOTSUP,
-            "this Python is too old to unpack what a guest sends; take 3.9.17, 3.10.12, 3.11.4, 3.12 or later",
+            "unpacking needs tarfile.data_filter: Python 3.9.17, 3.10.12, 3.11.4, 3.12 or later",
         )
     lines = _Lines()
     sent = _Counter(progress)
-    async with await guest.directory_get(remote) as opened:
+    async with guest.files.get_tree_stream(remote) as opened:
 
         async def pull() -> bytes:
-            piece = await in_time(guest.timeout, opened.stream.read(), opened.stream.request)
+            piece = await in_time(guest.timeout, opened.stream.read_chunk(), opened.stream.request)
             sent.add(len(piece))
             return piece
 
@@ -153,33 +147,33 @@ async def get_tree(
             with NewDirectory(path) as directory:
                 Unpacker(source, rules, Report(lines.add)).unpack(path, directory.is_new)
 
-        telling = asyncio.ensure_future(_read_lines(opened.stderr, lines))
+        report = asyncio.ensure_future(_read_lines(opened.stderr, lines))
         try:
             try:
                 await _in_thread(work)
             except ArchiveTooShort:
-                # The guest says why.
-                await _end_of(guest, remote, opened, telling, lines, 0)
+                # The guest's report has the reason.
+                await _end_of(guest, remote, opened, report, lines, 0)
                 raise
-            await _end_of(guest, remote, opened, telling, lines, 0)
+            await _end_of(guest, remote, opened, report, lines, 0)
         except ArchiveError as error:
-            raise ProtocolViolation(f"{remote}: {error}", opened.stream.request) from None
+            raise ProtocolError(f"{remote}: {error}", opened.stream.request) from None
         finally:
-            await _stop(telling)
+            await _stop(report)
     if lines.missing:
         lines.fail(remote, "some of it is missing", opened.stream)
     return TransferredTree(sent.total, lines.notes)
 
 
 async def put_tree(
-    guest: Guest, local: str, remote: str, owners: bool, set_id: bool, progress: Progress | None
+    guest: Commands, local: str, remote: str, owners: bool, set_id: bool, progress: Progress | None
 ) -> TransferredTree:
-    """Copy the directory `local` to `remote` of the guest. `Guest.put_tree` tells of arguments and errors."""
-    # That it is not there should be said before anything is made in the guest.
+    """Copy the directory `local` to `remote` in the guest. See `Guest.put_tree`."""
+    # Raise now if it does not exist, before anything is made in the guest.
     os.close(os.open(local, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
     lines = _Lines()
     sent = _Counter(progress)
-    async with await guest.directory_put(remote, owners, set_id) as opened:
+    async with guest.files.put_tree_stream(remote, owners=owners, set_id=set_id) as opened:
 
         def work(bridge: _Bridge) -> None:
             buffer = bytearray()
@@ -203,92 +197,98 @@ async def put_tree(
     return TransferredTree(sent.total, lines.notes)
 
 
-async def relay_tree(
-    source: Guest, path: str, target: Guest, target_path: str, owners: bool, set_id: bool, progress: Progress | None
+async def copy_tree(
+    source: Commands,
+    path: str,
+    target: Commands,
+    target_path: str,
+    owners: bool,
+    set_id: bool,
+    progress: Progress | None,
 ) -> TransferredTree:
-    """Copy a directory between guests. `copy_tree_between` tells of arguments and errors."""
+    """Copy a directory between guests. See `copy_tree_between`."""
     lines = _Lines()
     sent = _Counter(progress)
-    async with await source.directory_get(path) as origin:
-        telling = asyncio.ensure_future(_read_lines(origin.stderr, lines))
+    async with source.files.get_tree_stream(path) as origin:
+        report = asyncio.ensure_future(_read_lines(origin.stderr, lines))
         try:
-            async with await target.directory_put(target_path, owners, set_id) as opened:
+            async with target.files.put_tree_stream(target_path, owners=owners, set_id=set_id) as opened:
 
                 async def work() -> None:
-                    while piece := await in_time(source.timeout, origin.stream.read(), origin.stream.request):
+                    while piece := await in_time(source.timeout, origin.stream.read_chunk(), origin.stream.request):
                         await in_time(target.timeout, opened.stream.write(piece), opened.stream.request)
                         sent.add(len(piece))
-                    await _end_of(source, path, origin, telling, lines, 0)
+                    await _end_of(source, path, origin, report, lines, 0)
 
                 await _feed(target, target_path, opened, lines, sent, work())
         finally:
-            await _stop(telling)
+            await _stop(report)
     if lines.missing:
         lines.fail(path, "some of it is missing", origin.stream)
     return TransferredTree(sent.total, lines.notes)
 
 
 class _Counter:
-    """Counts bytes, and tells of them. total: how many so far."""
+    """Counts bytes and reports progress. total: bytes so far."""
 
     def __init__(self, progress: Progress | None) -> None:
         self._progress = progress
         self.total = 0
 
     def add(self, size: int) -> None:
-        """Count so many bytes."""
+        """Add `size` bytes."""
         self.total += size
         if self._progress is not None and size:
             self._progress(self.total, None)
 
 
 async def _feed(
-    guest: Guest,
+    guest: Commands,
     name: str,
     opened: DirectoryStream,
     lines: _Lines,
     sent: _Counter,
     work: Coroutine[Any, Any, None],
 ) -> None:
-    """Let `work` write to a stream that puts a directory; see it through to its end."""
-    telling = asyncio.ensure_future(_read_lines(opened.stderr, lines))
+    """Run `work`, which writes the stream of a directory to the guest, and wait for the guest's verdict."""
+    report = asyncio.ensure_future(_read_lines(opened.stderr, lines))
     try:
         try:
             await work
             await in_time(guest.timeout, opened.stream.end(), opened.stream.request)
-        except StreamBroken:
-            # The guest gave up before it had taken all, and says why.
+        except StreamError:
+            # The guest gave up early; its report has the reason.
             if not opened.stream.has_ended:
                 raise
-            await _end_of(guest, name, opened, telling, lines, 0)
-            lines.fail(name, "the guest ended it too early", opened.stream)
-        await _end_of(guest, name, opened, telling, lines, sent.total)
+            await _end_of(guest, name, opened, report, lines, 0)
+            lines.fail(name, "the guest ended the transfer early", opened.stream)
+        await _end_of(guest, name, opened, report, lines, sent.total)
     finally:
-        await _stop(telling)
+        await _stop(report)
 
 
 async def _end_of(
-    guest: Guest, name: str, opened: DirectoryStream, telling: asyncio.Future[None], lines: _Lines, size: int
+    guest: Commands, name: str, opened: DirectoryStream, report: asyncio.Future[None], lines: _Lines, size: int
 ) -> None:
-    """Read on to the guest's last words. size: what it brings to its disk now. Raises TransferIncomplete."""
+    """Read to the closing message. size: bytes that the guest flushes to its disk now."""
     limit = None if guest.timeout is None else guest.timeout + size / SLOW_DISK
-    while await in_time(limit, opened.stream.read(), opened.stream.request):
+    while await in_time(limit, opened.stream.read_chunk(), opened.stream.request):
         pass
-    await in_time(guest.timeout, asyncio.shield(telling), opened.stream.request)
-    returncode = read_returncode(opened.stream)
+    await in_time(guest.timeout, asyncio.shield(report), opened.stream.request)
+    returncode = stream_returncode(opened.stream)
     if returncode == _INCOMPLETE and not lines.missing:
-        lines.add(f"{MISSING}{name}: the guest does not say what")
+        lines.add(f"{MISSING}{name}: the guest did not report what")
     if returncode not in (0, _INCOMPLETE):
-        lines.fail(name, describe_returncode("its copying", returncode), opened.stream)
+        lines.fail(name, describe_returncode("the guest's helper process", returncode), opened.stream)
 
 
 async def _read_lines(stream: GuestStream, lines: _Lines) -> None:
-    """Take what the guest tells, of much only the beginning. Errors show on the other stream as well."""
+    """Read the report of the guest, at most _REPORT_MAX bytes. Errors show on the other stream as well."""
     text = bytearray()
     try:
-        while data := await stream.read():
+        while data := await stream.read_chunk():
             text += data[: _REPORT_MAX - len(text)]
-    except GuestError:
+    except PhoenixError:
         pass
     for line in text.decode("utf-8", "backslashreplace").rstrip("\n").split("\n") if text else ():
         lines.add("".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in line))
@@ -300,7 +300,7 @@ async def _stop(task: asyncio.Future[None]) -> None:
 
 
 async def _in_thread(work: Callable[[_Bridge], None]) -> None:
-    """Run `work` in a thread. Where this is cancelled, the thread cleans up before it returns."""
+    """Run `work` in a thread. If this is cancelled, it waits until the thread has cleaned up."""
     bridge = _Bridge()
     executor = ThreadPoolExecutor(1, "phoenix-tree")
     try:
@@ -309,7 +309,7 @@ async def _in_thread(work: Callable[[_Bridge], None]) -> None:
             await asyncio.shield(running)
         except asyncio.CancelledError:
             bridge.close()
-            await _outlast(running)
+            await _wait_uncancelled(running)
             raise
         except StreamFailed as error:
             raise error.__cause__ or error from None
@@ -317,8 +317,8 @@ async def _in_thread(work: Callable[[_Bridge], None]) -> None:
         executor.shutdown()
 
 
-async def _outlast(future: asyncio.Future[None]) -> None:
-    """Wait for the end of something, however often this is cancelled."""
+async def _wait_uncancelled(future: asyncio.Future[None]) -> None:
+    """Wait for the end of a future, however often this is cancelled."""
     while not future.done():
         try:
             await asyncio.wait({future})
@@ -329,7 +329,7 @@ async def _outlast(future: asyncio.Future[None]) -> None:
 
 
 def _judge(local: str) -> Callable[[Member], str]:
-    """Return what tells why a member is left out on this host, or nothing."""
+    """Return the function that says why a member is left out on the host, or nothing."""
     destination = os.path.abspath(local)
 
     def judge(member: Member) -> str:
@@ -338,7 +338,7 @@ def _judge(local: str) -> Callable[[Member], str]:
         if member.kind == SYMBOLIC_LINK and _leads_out(member):
             return f"a link that leads out of the directory, to {shown(member.link)}"
         information = member.information()
-        # As the locale has it, for tarfile looks at what is there.
+        # tarfile examines the existing files, so names are decoded with the locale.
         information.name = os.fsdecode(member.name) or "."
         information.linkname = os.fsdecode(member.link)
         try:
@@ -351,9 +351,9 @@ def _judge(local: str) -> Callable[[Member], str]:
 
 
 def _leads_out(member: Member) -> bool:
-    """Tell whether a symbolic link may lead out of the tree, through other links that may come as well.
+    """Return whether a symbolic link may lead out of the tree, also through links that may follow in the stream.
 
-    With `..` only in front, each of them goes up through real directories, and then down.
+    `..` is safe only at the beginning, where it goes up through real directories.
     """
     depth = member.name.count(b"/")
     down = False

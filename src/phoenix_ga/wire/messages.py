@@ -166,7 +166,11 @@ def _encode_tag(tag: Any) -> bytes:
 
 def decode_answer(line: bytes, elements_max: int = ANSWER_ELEMENTS_MAX) -> Answer:
     """Return the answer on a line. Raises MessageError if it is not an answer, or has too many elements."""
-    message = _decode(line, elements_max)
+    return make_answer(_decode(line, elements_max))
+
+
+def make_answer(message: Any) -> Answer:
+    """Return the answer in a JSON value. Raises MessageError."""
     if type(message) is not dict:
         raise MessageError("answer is not a JSON object")
     tag = message.get("tag", NO_TAG)

@@ -36,7 +36,7 @@ def command(options: Options, guest: str, pid: int, interactive: bool) -> int:
     from phoenix_ga.cli.interactive import interact
 
     async def work(connected: Guest) -> int:
-        async with await connected.exec_attach(pid) as process:
+        async with await connected.processes.attach(pid) as process:
             return await interact(process, interactive, with_terminal=process.stderr is None, ends_input=interactive)
 
     return ask(options, guest, work)

@@ -61,6 +61,6 @@ def command(options: Options, paths: tuple[str, ...]) -> int:
 async def _read(guest: Guest, path: str, write: Callable[[bytes], Awaitable[None]]) -> None:
     from phoenix_ga.cli.streams import read_in_time
 
-    async with (await guest.file_get(path, digest=False)).stream as stream:
-        while data := await read_in_time(guest, stream):
+    async with guest.files.get_stream(path, digest=False) as opened:
+        while data := await read_in_time(guest, opened.stream):
             await write(data)

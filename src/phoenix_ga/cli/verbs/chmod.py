@@ -45,9 +45,9 @@ def command(options: Options, mode: str, paths: tuple[str, ...], recursive: bool
         return run_on_each_path(options, ("chmod", "-R", "--", mode), paths, mode=mode)
 
     async def work(guest: Guest, path: str) -> int:
-        status = await guest.file_stat(path, follow=True)
+        status = await guest.files.stat(path, follow=True)
         permissions = change.apply(status.permissions, status.is_directory)
-        await guest.file_chmod(path, permissions)
+        await guest.files.chmod(path, permissions)
         return permissions
 
     return each_path(options, paths, work, lambda path, now: ({"path": path, "mode": f"{now:04o}"}, ""))

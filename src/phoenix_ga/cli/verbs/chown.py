@@ -44,6 +44,6 @@ def command(options: Options, owner: str, paths: tuple[str, ...], recursive: boo
         return run_on_each_path(options, ("chown", "-R", "--", owner), paths, user=user, group=group)
 
     async def work(guest: Guest, path: str) -> None:
-        await guest.file_chown(path, -1, -1, user, group)
+        await guest.files.chown(path, -1, -1, user, group)
 
     return each_path(options, paths, work, lambda path, _: ({"path": path, "user": user, "group": group}, ""))

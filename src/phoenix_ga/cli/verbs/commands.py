@@ -32,6 +32,6 @@ def command(options: Options, guest: str) -> int:
     """List the commands that the agent currently accepts, according to its policy."""
 
     async def work(connected: Guest) -> tuple[str, ...]:
-        return await connected.get_commands()
+        return await connected.commands()
 
     return each_guest(options, guest, work, lambda names: (list(names), "\n".join(map(escape, names))))

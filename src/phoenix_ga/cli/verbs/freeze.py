@@ -54,7 +54,7 @@ def command(options: Options, guest: str, auto_thaw: int | None, all_or_none: bo
     if is_plain(guest):
         return each_guest(options, guest, freeze, lambda _: ({"frozen": True}, "frozen"))
 
-    from phoenix_ga.client import GuestRefused
+    from phoenix_ga.client import CommandError
 
     # Those that are frozen, or may be.
     frozen: dict[str, KnownGuest] = {}
@@ -64,7 +64,7 @@ def command(options: Options, guest: str, auto_thaw: int | None, all_or_none: bo
             frozen[known.name] = known
             try:
                 await freeze(connected)
-            except GuestRefused:
+            except CommandError:
                 del frozen[known.name]
                 raise
         await printer.result({"frozen": True}, "frozen")
@@ -86,7 +86,7 @@ def command(options: Options, guest: str, auto_thaw: int | None, all_or_none: bo
 def _thaw(options: Options) -> Work:
     async def on_one(known: KnownGuest, printer: GuestPrinter) -> Outcome:
         async with options.connect_among(known) as connected:
-            await connected.fs_unfreeze()
+            await connected.filesystems.thaw()
         await printer.result({"frozen": False}, "thawed")
         return DONE
 
@@ -94,10 +94,10 @@ def _thaw(options: Options) -> Work:
 
 
 async def _freeze(guest: Guest, auto_thaw: int | None) -> None:
-    from phoenix_ga.client import GuestTimeout
+    from phoenix_ga.client import GuestTimeoutError
 
     try:
-        await guest.fs_freeze(auto_thaw)
-    except GuestTimeout as error:
+        await guest.filesystems.freeze(-1 if auto_thaw is None else auto_thaw)
+    except GuestTimeoutError as error:
         error.text += "; it may freeze nevertheless, so run phoenixctl thaw"
         raise

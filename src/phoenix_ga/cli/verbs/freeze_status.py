@@ -12,7 +12,7 @@ from phoenix_ga.cli.each_guest import each_guest
 from phoenix_ga.cli.verb import verb
 
 if TYPE_CHECKING:
-    from phoenix_ga.client import FreezeDetails, Guest
+    from phoenix_ga.client import FreezeStatus, Guest
 
 # Why a freeze ended without a thaw.
 _REASONS = {
@@ -37,13 +37,13 @@ def command(options: Options, guest: str) -> int:
     """Show whether the filesystems of the guest are frozen."""
     from dataclasses import asdict
 
-    async def work(connected: Guest) -> FreezeDetails:
-        return await connected.get_freeze_details()
+    async def work(connected: Guest) -> FreezeStatus:
+        return await connected.filesystems.status()
 
     return each_guest(options, guest, work, lambda details: (asdict(details), _describe(details)))
 
 
-def _describe(details: FreezeDetails) -> str:
+def _describe(details: FreezeStatus) -> str:
     if details.frozen:
         return "frozen" + ("" if details.remaining is None else f", automatic thaw in {details.remaining} s")
     return "thawed" + _REASONS.get(details.ended, "")

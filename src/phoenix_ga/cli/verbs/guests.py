@@ -31,11 +31,11 @@ More can be configured in ~/.config/phoenix/config.toml and /etc/phoenix/config.
 
 \b
 State of a guest:
-  answers  the agent answers; its dialect and version are shown
-  silent   no answer in time
-  busy     another client has the port, such as libvirt
-  gone     nothing listens on the endpoint
-  strange  what answers is not an agent
+  answers       the agent answers; its dialect and version are shown
+  silent        no answer in time
+  busy          another client has the port, such as libvirt
+  gone          nothing listens on the endpoint
+  not-an-agent  what answers is not an agent
 
 \b
 The exit status is 1 if a GUEST does not answer; without GUEST, if none was found.
@@ -71,9 +71,9 @@ def command(options: Options, words: tuple[str, ...], quiet: bool) -> int:
 
 
 async def _ask(known: list[KnownGuest], timeout: float | None) -> list[GuestState]:
-    from phoenix_ga.client.probe import PATIENCE, probe_guests
+    from phoenix_ga.client.probe import TIMEOUT, probe_guests
 
-    states = [state async for state in probe_guests(known, PATIENCE if timeout is None else timeout)]
+    states = [state async for state in probe_guests(known, TIMEOUT if timeout is None else timeout)]
     return sorted(states, key=lambda state: state.guest.name)
 
 

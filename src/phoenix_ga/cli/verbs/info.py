@@ -49,22 +49,22 @@ def command(options: Options, guest: str) -> int:
 
 
 async def _ask(guest: Guest) -> _Found:
-    from phoenix_ga.client import GuestRefused
+    from phoenix_ga.client import CommandError
 
-    commands = await guest.get_commands()
+    commands = await guest.commands()
     agent, system = await guest.ping(), await guest.sysinfo()
     frozen = None
     addresses: tuple[str, ...] = ()
     try:
-        frozen = await guest.get_freeze_status()
-        interfaces = await guest.get_netifaces()
+        frozen = (await guest.filesystems.status()).frozen
+        interfaces = await guest.network.interfaces()
         addresses = tuple(
             address
             for interface in interfaces
             if "loopback" not in interface.flags
             for address in interface.addresses
         )
-    except GuestRefused:
+    except CommandError:
         pass
     release = await _read(guest, "/etc/os-release")
     name = re.search(r'^PRETTY_NAME="?([^"\n]*)', release, re.MULTILINE)
@@ -84,14 +84,14 @@ async def _ask(guest: Guest) -> _Found:
 async def _read(guest: Guest, path: str) -> str:
     """Return the text of a small file, empty if it cannot be read."""
     from phoenix_ga.cli.streams import read_in_time
-    from phoenix_ga.client import GuestRefused, StreamBroken
+    from phoenix_ga.client import CommandError, StreamError
 
     data = b""
     try:
-        async with (await guest.file_get(path, digest=False)).stream as stream:
-            while len(data) < _FILE_MAX and (piece := await read_in_time(guest, stream)):
+        async with guest.files.get_stream(path, digest=False) as opened:
+            while len(data) < _FILE_MAX and (piece := await read_in_time(guest, opened.stream)):
                 data += piece
-    except (GuestRefused, StreamBroken):
+    except (CommandError, StreamError):
         return ""
     return data[:_FILE_MAX].decode("utf-8", "replace")
 

@@ -69,8 +69,8 @@ def command(options: Options, guest: str, words: tuple[str, ...], ipv4: bool, ip
             await _change(connected, request)
             return None, ""
         if request.thing == ROUTE:
-            return _shown_routes(_matching(await connected.get_route_list(request.family), request), request.family)
-        return _shown_interfaces(await connected.get_netifaces(), request)
+            return _shown_routes(_matching(await connected.network.routes(request.family), request), request.family)
+        return _shown_interfaces(await connected.network.interfaces(), request)
 
     return each_guest(options, guest, work, lambda found: found)
 
@@ -78,23 +78,24 @@ def command(options: Options, guest: str, words: tuple[str, ...], ipv4: bool, ip
 async def _change(guest: Guest, request: IpRequest) -> None:
     if request.thing == LINK:
         assert request.device is not None
-        await (guest.net_iface_up(request.device) if request.up else guest.net_iface_down(request.device))
+        network = guest.network
+        await (network.set_interface_up if request.up else network.set_interface_down)(request.device)
         return
     assert request.target is not None
     if request.thing == ADDRESS:
         assert request.device is not None
-        change = guest.ipaddr_add if request.command == ADD else guest.ipaddr_del
+        change = guest.network.add_address if request.command == ADD else guest.network.remove_address
         await change(request.target, request.device)
         return
     if request.command == ADD:
-        device = request.device or _next_hop(await guest.get_netifaces(), request.gateway)
-        await guest.route_add(device, request.target, request.source, request.gateway, request.scope)
+        device = request.device or _next_hop(await guest.network.interfaces(), request.gateway)
+        await guest.network.add_route(device, request.target, request.source, request.gateway, request.scope)
         return
     if request.device is None:
-        request = _route_to_delete(await guest.get_route_list(request.family), request)
+        request = _route_to_delete(await guest.network.routes(request.family), request)
     assert request.device is not None
     assert request.target is not None
-    await guest.route_del(request.device, request.target, request.source, request.gateway, request.scope)
+    await guest.network.delete_route(request.device, request.target, request.source, request.gateway, request.scope)
 
 
 def _next_hop(interfaces: tuple[NetworkInterface, ...], gateway: str) -> str:

@@ -101,9 +101,9 @@ def command(options: Options, /, paths: tuple[str, ...], order: str | None, long
 
 
 async def _list(guest: Guest, path: str, form: _Format, unreadable: list[str]) -> AsyncIterator[_Listed]:
-    from phoenix_ga.client import GuestRefused
+    from phoenix_ga.client import CommandError
 
-    status = await guest.file_stat(path, names=True)
+    status = await guest.files.stat(path, names=True)
     if form.itself or not await _leads_to_directory(guest, path, status):
         yield _listed(None, [(path, status)], form)
         return
@@ -113,8 +113,8 @@ async def _list(guest: Guest, path: str, form: _Format, unreadable: list[str]) -
         directory = waiting.pop()
         try:
             with about_guest(guest.name):
-                entries = await guest.directory_list(directory, names=True)
-        except GuestRefused as error:
+                entries = await guest.files.list(directory, names=True)
+        except CommandError as error:
             if directory is path:
                 raise
             unreadable.append(directory)
@@ -133,11 +133,11 @@ async def _list(guest: Guest, path: str, form: _Format, unreadable: list[str]) -
 async def _leads_to_directory(guest: Guest, path: str, status: FileStatus) -> bool:
     if not stat.S_ISLNK(mode_of(status)):
         return status.is_directory
-    from phoenix_ga.client import GuestRefused
+    from phoenix_ga.client import CommandError
 
     try:
-        return (await guest.file_stat(path, follow=True)).is_directory
-    except GuestRefused:
+        return (await guest.files.stat(path, follow=True)).is_directory
+    except CommandError:
         return False
 
 

@@ -31,6 +31,6 @@ def command(options: Options, paths: tuple[str, ...]) -> int:
     """Print MD5 digests of files of the guest, as md5sum(1) does."""
 
     async def compute(guest: Guest, path: str) -> str:
-        return await guest.get_file_md5sum(path)
+        return await guest.files.md5(path)
 
     return print_digests(options, paths, "md5", compute)

@@ -41,6 +41,6 @@ def command(options: Options, paths: tuple[str, ...], parents: bool, mode: str |
     permissions = _DEFAULT if mode is None else Mode.parse(mode).apply(_START, True)
 
     async def work(guest: Guest, path: str) -> None:
-        await guest.directory_create(path, permissions, parents)
+        await guest.files.mkdir(path, permissions, parents)
 
     return each_path(options, paths, work, lambda path, _: ({"path": path}, ""))

@@ -21,7 +21,7 @@ from phoenix_ga.cli.summary import DONE, Outcome, outcome_of
 from phoenix_ga.cli.verb import verb
 
 if TYPE_CHECKING:
-    from phoenix_ga.client import Guest, GuestTimeout
+    from phoenix_ga.client import Guest, GuestTimeoutError
     from phoenix_ga.client.discovery import KnownGuest
 
 # The latest times, for the percentile; bounded, because a ping may run for days.
@@ -153,11 +153,11 @@ async def _ping(
     count: int | None,
     interval: float,
     show: Callable[[dict[str, Any], str], Awaitable[None]],
-) -> GuestTimeout | None:
+) -> GuestTimeoutError | None:
     """Send `count` requests, or requests without end; return the last timeout."""
     import asyncio
 
-    from phoenix_ga.client import GuestTimeout
+    from phoenix_ga.client import GuestTimeoutError
 
     timeout = None
     while True:
@@ -166,7 +166,7 @@ async def _ping(
         start = time.perf_counter()
         try:
             version = await guest.ping()
-        except GuestTimeout as error:
+        except GuestTimeoutError as error:
             timeout = error
             await show({"number": number, "error": error.text}, f"number={number} {error.text}")
         else:

@@ -33,7 +33,7 @@ def command(options: Options, guest: str) -> int:
     """List the programs that exec started: those that run, and detached ones that have ended."""
 
     async def work(connected: Guest) -> tuple[ProcessInformation, ...]:
-        return await connected.exec_list()
+        return await connected.processes.list()
 
     def describe(found: tuple[ProcessInformation, ...]) -> tuple[Any, str]:
         from dataclasses import asdict

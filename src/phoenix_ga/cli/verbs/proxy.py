@@ -37,7 +37,7 @@ def command(options: Options, guest: str, target: str) -> None:
     async def work(connected: Guest) -> None:
         from phoenix_ga.cli.relay import join_stdio
 
-        async with await connected.connect_stream(address.host, address.port, address.path) as stream:
+        async with connected.connect_stream(address.host, address.port, address.path) as stream:
             await join_stdio(stream)
 
     ask(options, guest, work)

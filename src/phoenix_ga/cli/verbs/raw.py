@@ -87,7 +87,7 @@ def command(options: Options, guest: str, command: str, arguments: tuple[str, ..
     values = parse_arguments(command, arguments)
 
     async def work(connected: Guest) -> Any:
-        return await connected.execute(command, values)
+        return await connected.call(command, values)
 
     return each_guest(options, guest, work, lambda value: (value, to_json(value, 2)))
 
@@ -164,11 +164,11 @@ def _run_lines(guest: SyncGuest) -> int:
 
 
 def _answer(guest: SyncGuest, request: Request) -> dict[str, Any]:
-    from phoenix_ga.client import GuestRefused
+    from phoenix_ga.client import CommandError
 
     try:
-        answer = {"return": guest.execute(request.execute, request.arguments)}
-    except GuestRefused as error:
+        answer = {"return": guest.call(request.execute, request.arguments)}
+    except CommandError as error:
         answer = {"error": {"text": error.text, "code": error.code}}
     if request.tag is not NO_TAG:
         answer["tag"] = request.tag

@@ -31,6 +31,6 @@ def command(options: Options, paths: tuple[str, ...]) -> int:
     """Print SHA-256 digests of files of the guest, as sha256sum(1) does."""
 
     async def compute(guest: Guest, path: str) -> str:
-        return await guest.get_file_sha256sum(path)
+        return await guest.files.sha256(path)
 
     return print_digests(options, paths, "sha256", compute)

@@ -42,7 +42,7 @@ def command(options: Options, paths: tuple[str, ...], dereference: bool) -> int:
     """Show type, size, owners, permissions and times of files of the guest, as stat(1) does."""
 
     async def work(guest: Guest, path: str) -> FileStatus:
-        return await guest.file_stat(path, dereference, names=True)
+        return await guest.files.stat(path, dereference, names=True)
 
     return each_path(
         options, paths, work, lambda path, status: (status_to_json(path, status), _as_text(path, status))

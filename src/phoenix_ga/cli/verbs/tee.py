@@ -50,7 +50,7 @@ def command(options: Options, file: str, mode: str) -> int:
 
     async def work(guest: Guest) -> None:
         source, output = stdio.Input(), stdio.Output()
-        async with await guest.open(path, "wb", permissions) as target:
+        async with guest.open(path, "wb", permissions) as target:
             while data := await source.read():
                 await target.write(data)
                 await output.write(data)
@@ -76,7 +76,7 @@ def _write_to_several(options: Options, words: str, path: str, permissions: int)
 
         async def on_one(known: KnownGuest, printer: GuestPrinter) -> Outcome:
             async with options.connect_among(known) as guest:
-                await guest.put(file.name, path, mode=permissions)
+                await guest.put(file.name, path, permissions=permissions)
             await printer.result({"path": path}, "")
             return DONE
 

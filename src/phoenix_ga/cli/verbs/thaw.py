@@ -30,6 +30,6 @@ def command(options: Options, guest: str) -> int:
     """Thaw the filesystems of the guest."""
 
     async def work(connected: Guest) -> None:
-        await connected.fs_unfreeze()
+        await connected.filesystems.thaw()
 
     return each_guest(options, guest, work, lambda _: ({"frozen": False}, "thawed"))

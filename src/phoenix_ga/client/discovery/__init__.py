@@ -1,14 +1,14 @@
-"""The guests of this host by name, and the words that select several of them.
+"""The guests of this host by name, and the selection of several.
 
-    web1            the guest of this name
-    web*, db[12]    those whose names match, as in a shell
-    @group          those that the configuration puts under this name
-    unix:/run/a     an endpoint stands for itself, and so does a path
+    web1            the guest with this name
+    web*, db[12]    the guests whose names match a shell pattern
+    @group          the guests of a group in the configuration
+    unix:/run/a     an endpoint or a path
     web1,db*        several of these, each guest once, in this order
 
-Names come from the configuration, from libvirt, from Proxmox VE and from the QEMU processes that run, in
-this order: a guest that two of them know is named by the first. Of guests with one name, the second is
-called NAME@SOURCE, and the next ones NAME@SOURCE2 and so on.
+Guests are looked up in the configuration, libvirt, Proxmox VE and the running QEMU processes, in this order; the
+first source that knows a guest names it. If several guests have the same name, the second is called NAME@SOURCE,
+and the next ones NAME@SOURCE2 and so on.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from phoenix_ga.client.discovery.config import Config, read_config
 from phoenix_ga.client.discovery.libvirt import libvirt_guests
 from phoenix_ga.client.discovery.proxmox import proxmox_guests
 from phoenix_ga.client.discovery.qemu import qemu_guests
-from phoenix_ga.client.endpoints import EndpointError, is_name, is_pattern, split_endpoint
+from phoenix_ga.client.endpoints import is_name, is_pattern, split_endpoint
+from phoenix_ga.client.errors import EndpointError
 from phoenix_ga.client.inventory import KnownGuest
 
 __all__ = ["KnownGuest", "find_guest", "known_groups", "known_guests", "select_guests"]
@@ -32,9 +33,10 @@ _FINDERS = {"libvirt": libvirt_guests, "proxmox": proxmox_guests, "qemu": qemu_g
 
 
 def known_guests(root: Path = Path("/")) -> list[KnownGuest]:
-    """Return the guests that this host knows, each name once, sorted. Raises EndpointError.
+    """Return the guests of this host, sorted by name. Raises EndpointError.
 
-    root: where the directories of the host are.
+    Args:
+        root: the root directory of the host.
     """
     return _Host(root).guests
 
@@ -45,12 +47,12 @@ def known_groups() -> list[str]:
 
 
 def find_guest(name: str) -> KnownGuest:
-    """Return the guest of this name. Raises EndpointError where there is none."""
+    """Return the guest with this name. Raises EndpointError."""
     return _Host().find(name)
 
 
 def select_guests(words: str) -> list[KnownGuest]:
-    """Return the guests that `words` select. Raises EndpointError where a word selects none."""
+    """Return the guests that a comma-separated list selects. Raises EndpointError if an item selects none."""
     host = _Host()
     selected: dict[str, KnownGuest] = {}
     for word in words.split(","):
@@ -60,7 +62,7 @@ def select_guests(words: str) -> list[KnownGuest]:
 
 
 class _Host:
-    """What is known, looked for when somebody asks."""
+    """The guests of a host, looked up on first use."""
 
     def __init__(self, root: Path = Path("/")) -> None:
         self._root = root
@@ -93,16 +95,16 @@ class _Host:
         for guest in self.guests:
             if name == guest.name or name in guest.aliases:
                 return guest
-        raise EndpointError(f"no guest is called {name!r}; run phoenixctl guests to see which are known")
+        raise EndpointError(f"no guest is named {name!r}; list the guests with: phoenixctl guests")
 
     def select(self, word: str, inside: tuple[str, ...]) -> list[KnownGuest]:
-        """Return the guests that a word selects. inside: the groups that it was found in."""
+        """Return the guests that an item selects. inside: the groups that contain it."""
         if not is_name(word):
             return [KnownGuest(word, word, "command line")]
         if word.startswith("@"):
             members = self.config.groups.get(word[1:])
             if members is None:
-                raise EndpointError(f"there is no group {word!r}; groups are in the configuration")
+                raise EndpointError(f"no group is named {word!r}; groups are defined in the configuration")
             if word in inside:
                 raise EndpointError(f"group {word!r} is a member of itself")
             return [guest for member in members for guest in self.select(member, (*inside, word))]
@@ -110,11 +112,11 @@ class _Host:
             return [self.find(word)]
         found = [guest for guest in self.guests if fnmatch.fnmatchcase(guest.name, word)]
         if not found:
-            raise EndpointError(f"no guest matches {word!r}; run phoenixctl guests to see which are known")
+            raise EndpointError(f"no guest matches {word!r}; list the guests with: phoenixctl guests")
         return found
 
 
 def _real(endpoint: str) -> str:
-    """Return an endpoint in such a form that two ways to the same place are the same."""
+    """Return an endpoint in a canonical form."""
     kind, address = split_endpoint(endpoint)
     return f"{kind}:{os.path.realpath(address) if '/' in address else address}"

@@ -1,6 +1,6 @@
-"""The host's configuration: names and groups of guests.
+"""The configuration of the host: names and groups of guests.
 
-    sources = ["libvirt", "qemu"]    # where else to look for guests; all, where it is left out
+    sources = ["libvirt", "qemu"]    # other sources of guests; default: all
 
     [guests]
     web1 = "unix:/run/web1.sock"
@@ -9,7 +9,7 @@
     [groups]
     front = ["web*", "cache1"]
 
-The user's file, `~/.config/phoenix/config.toml`, comes before that of the host, `/etc/phoenix/config.toml`.
+`~/.config/phoenix/config.toml` takes precedence over `/etc/phoenix/config.toml`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from typing import Any, Final, NamedTuple
 
 import platformdirs
 
-from phoenix_ga.client.endpoints import EndpointError, split_endpoint
+from phoenix_ga.client.endpoints import split_endpoint
+from phoenix_ga.client.errors import EndpointError
 from phoenix_ga.client.inventory import KnownGuest
 
 if sys.version_info >= (3, 11):
@@ -30,14 +31,14 @@ else:
     import tomli as tomllib
 
 SOURCE: Final = "configuration"
-#: Where guests are looked for, in the order in which they are named.
+#: The other sources, in order of precedence.
 SOURCES: Final = ("libvirt", "proxmox", "qemu")
 _HOST_FILE: Final = Path("etc/phoenix/config.toml")
 
 
 @dataclass(frozen=True)
 class Config:
-    """What the files say. groups: the words of each, by name. sources: where else to look."""
+    """The content of the files. groups: the items of each, by name. sources: other sources of guests."""
 
     guests: tuple[KnownGuest, ...]
     groups: dict[str, tuple[str, ...]]
@@ -45,9 +46,10 @@ class Config:
 
 
 def read_config(root: Path = Path("/")) -> Config:
-    """Read the files that are there. Raises EndpointError where one is not as it should be.
+    """Read the files that exist. Raises EndpointError if one is invalid.
 
-    root: where the directories of the host are.
+    Args:
+        root: the root directory of the host.
     """
     guests: dict[str, KnownGuest] = {}
     groups: dict[str, tuple[str, ...]] = {}
@@ -76,10 +78,10 @@ class _File(NamedTuple):
 
 
 def _read(content: dict[str, Any]) -> _File:
-    """Return what is in a file. Raises ValueError."""
+    """Return the content of a file. Raises ValueError."""
     for name in content:
         if name not in ("guests", "groups", "sources"):
-            raise ValueError(f"{name!r} is not known here; there are [guests], [groups] and sources")
+            raise ValueError(f"unknown key {name!r}; valid are [guests], [groups] and sources")
     guests = {name: _guest(name, value) for name, value in _table(content, "guests").items()}
     groups = {name: _words(name, value) for name, value in _table(content, "groups").items()}
     return _File(guests, groups, _sources(content["sources"]) if "sources" in content else None)
@@ -87,7 +89,7 @@ def _read(content: dict[str, Any]) -> _File:
 
 def _sources(value: Any) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(source in SOURCES for source in value):
-        raise ValueError(f"sources is a list of some of {', '.join(SOURCES)}")
+        raise ValueError(f"sources must be a list of some of {', '.join(SOURCES)}")
     return tuple(value)
 
 
@@ -100,17 +102,17 @@ def _table(content: dict[str, Any], name: str) -> dict[str, Any]:
 
 def _guest(name: str, value: Any) -> KnownGuest:
     if not name or set("/:,@*?[]") & set(name) or not name.isprintable():
-        raise ValueError(f"guest {name!r}: a name has none of / : , @ * ? [ ] and no control characters")
+        raise ValueError(f"guest {name!r}: a name must not contain / : , @ * ? [ ] or control characters")
     if isinstance(value, str):
         value = {"endpoint": value}
     if not isinstance(value, dict) or not isinstance(value.get("endpoint"), str):
-        raise ValueError(f'guest {name!r} needs its endpoint, such as {name} = "unix:/run/{name}.sock"')
+        raise ValueError(f'guest {name!r} needs an endpoint, such as {name} = "unix:/run/{name}.sock"')
     unknown = sorted(set(value) - {"endpoint", "allow-tcp"})
     if unknown:
-        raise ValueError(f"guest {name!r}: there is no option {unknown[0]!r}")
+        raise ValueError(f"guest {name!r}: unknown option {unknown[0]!r}")
     allow_tcp = value.get("allow-tcp", False)
     if not isinstance(allow_tcp, bool):
-        raise ValueError(f"guest {name!r}: allow-tcp is true or false")
+        raise ValueError(f"guest {name!r}: allow-tcp must be true or false")
     try:
         split_endpoint(value["endpoint"])
     except EndpointError as error:
@@ -120,5 +122,5 @@ def _guest(name: str, value: Any) -> KnownGuest:
 
 def _words(name: str, value: Any) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(word, str) for word in value):
-        raise ValueError(f'group {name!r} is a list of words, such as {name} = ["web*", "cache1"]')
+        raise ValueError(f'group {name!r} must be a list of strings, such as {name} = ["web*", "cache1"]')
     return tuple(value)

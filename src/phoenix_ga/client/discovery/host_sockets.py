@@ -1,52 +1,105 @@
-"""Unix sockets of this host, whoever made them: where they are, and whether a client has them.
+"""The Unix sockets of this host: their paths, and whether a client is connected.
 
-Sources: proc(5), unix(7), net/unix/af_unix.c for the columns of /proc/net/unix.
+The kernel is asked by netlink, sock_diag(7) and <linux/unix_diag.h>. The table in /proc/net/unix is ambiguous: a
+socket whose path has a newline forges a row.
 """
 
 from __future__ import annotations
 
+import os
+import socket
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
-_CONNECTED: Final = "03"
+_NETLINK_SOCK_DIAG: Final = 4
+_SOCK_DIAG_BY_FAMILY: Final = 20
+_NLM_F_REQUEST_DUMP: Final = 0x301
+_NLMSG_ERROR: Final = 2
+_NLMSG_DONE: Final = 3
+_ESTABLISHED: Final = 1
+_SHOW_NAME: Final = 1
+_ATTRIBUTE_NAME: Final = 0
+_HEADER: Final = struct.Struct("=IHHII")
+_REQUEST: Final = struct.Struct("=BBHIIIII")
+_MESSAGE: Final = struct.Struct("=BBBBIII")
+_ATTRIBUTE: Final = struct.Struct("=HH")
+_ANSWER_MAX: Final = 1 << 16
 
 
 class _Socket(NamedTuple):
-    state: str
+    state: int
     inode: int
     path: str
 
 
-def path_by_inode(table: Path) -> dict[int, str]:
-    """Return the paths of the sockets in a table such as /proc/net/unix; none where it can't be read."""
-    return {found.inode: found.path for found in _read(table)}
-
-
-def held_paths(table: Path = Path("/proc/net/unix")) -> frozenset[str]:
-    """Return the paths of the sockets whose server has taken a client.
-
-    A client that waits to be taken does not count: its socket at the server's side has no inode yet.
-    """
-    return frozenset(found.path for found in _read(table) if found.state == _CONNECTED and found.inode)
-
-
-def _read(table: Path) -> Iterator[_Socket]:
+def path_of_inode(inode: int, process: Path) -> str:
+    """Return the path of the socket with this inode that a process has; empty if it has none or is ambiguous."""
+    for found in _sockets():
+        if found.inode == inode:
+            return found.path
+    # In another network namespace only the table is readable. Two rows with one inode: one of them is forged.
     try:
-        lines = table.read_text(errors="surrogateescape").splitlines()
+        rows = (process / "net" / "unix").read_text(errors="surrogateescape").splitlines()[1:]
+    except OSError:
+        return ""
+    # Num RefCount Protocol Flags Type St Inode Path
+    columns = [row.split(None, 7) for row in rows]
+    paths = [row[7] for row in columns if len(row) == 8 and row[6] == str(inode)]
+    return paths[0] if len(paths) == 1 and not paths[0].startswith("@") else ""
+
+
+def held_paths() -> frozenset[str]:
+    """Return the paths of the sockets whose server has accepted a client.
+
+    A client in the backlog does not count: its socket at the server's side has no inode yet.
+    """
+    return frozenset(found.path for found in _sockets() if found.state == _ESTABLISHED and found.inode)
+
+
+def _sockets() -> Iterator[_Socket]:
+    try:
+        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_SOCK_DIAG) as netlink:
+            body = _REQUEST.pack(socket.AF_UNIX, 0, 0, 0xFFFFFFFF, 0, _SHOW_NAME, 0, 0)
+            header = _HEADER.pack(_HEADER.size + len(body), _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST_DUMP, 1, 0)
+            netlink.send(header + body)
+            while True:
+                data = netlink.recv(_ANSWER_MAX)
+                while data:
+                    length, kind, _, _, _ = _HEADER.unpack_from(data)
+                    if kind in (_NLMSG_ERROR, _NLMSG_DONE):
+                        return
+                    yield from _parse(data[_HEADER.size : length])
+                    data = data[_aligned(length) :]
     except OSError:
         return
-    for line in lines[1:]:
-        # Num RefCount Protocol Flags Type St Inode Path; the path is left out where there is none.
-        columns = line.split(None, 7)
-        if len(columns) == 8 and columns[6].isdigit() and not columns[7].startswith("@"):
-            yield _Socket(columns[5], int(columns[6]), columns[7])
+
+
+def _parse(message: bytes) -> Iterator[_Socket]:
+    _, _, state, _, inode, _, _ = _MESSAGE.unpack_from(message)
+    offset = _MESSAGE.size
+    while offset + _ATTRIBUTE.size <= len(message):
+        length, kind = _ATTRIBUTE.unpack_from(message, offset)
+        if length < _ATTRIBUTE.size:
+            return
+        if kind == _ATTRIBUTE_NAME:
+            name = message[offset + _ATTRIBUTE.size : offset + length]
+            # An abstract name begins with a NUL.
+            if not name.startswith(b"\0"):
+                yield _Socket(state, inode, os.fsdecode(name.rstrip(b"\0")))
+        offset += _aligned(length)
+
+
+def _aligned(length: int) -> int:
+    return (length + 3) & ~3
 
 
 def visible_path(process: Path, path: str) -> str:
-    """Return how this process gets to a file that another one, with /proc directory `process`, calls `path`.
+    """Return a path for this process to a file that another process calls `path`.
 
-    The two may live in different mount namespaces, as in a container, or in different directories.
+    The other one, whose directory in /proc is `process`, may be in another mount namespace, such as a container's,
+    or in another directory.
     """
     if not path.startswith("/"):
         try:

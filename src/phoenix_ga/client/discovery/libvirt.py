@@ -1,12 +1,12 @@
-"""Guests of libvirt: its own list of running domains, and the directories with their channels.
+"""Guests of libvirt, from its status files and the directories of their channels.
 
-    /run/libvirt/qemu/NAME.xml                                        what runs, for root to read
+    /run/libvirt/qemu/NAME.xml                                        running domains, readable by root
     /run/libvirt/qemu/channel/ID-NAME/PORT                            channels, since libvirt 9.8
     /var/lib/libvirt/qemu/channel/target/domain-ID-NAME/PORT          channels, before
-    /var/lib/libvirt/qemu/channel/target/domain-NAME/PORT, NAME.PORT  and in very old releases
+    /var/lib/libvirt/qemu/channel/target/domain-NAME/PORT, NAME.PORT  channels, in very old releases
 
-A user's own libvirt has the same below $XDG_RUNTIME_DIR/libvirt/qemu/run and $XDG_CONFIG_HOME/libvirt/qemu.
-In the names of directories, the name of a domain is cut after 20 characters; its list has the whole.
+A user's session daemon has the same below $XDG_RUNTIME_DIR/libvirt/qemu/run and $XDG_CONFIG_HOME/libvirt/qemu.
+In directory names, the name of a domain is truncated to 20 characters.
 
 Sources: libvirt, src/qemu/qemu_conf.c and qemu_domain.c (channelTargetDir), virDomainDefGetShortName.
 """
@@ -32,12 +32,12 @@ _STATE: Final = "run/libvirt/qemu"
 _LIBRARY: Final = "var/lib/libvirt/qemu"
 _DIRECTORY: Final = re.compile(r"(?:domain-)?(?:\d+-)?(?P<name>.+)")
 _STATUS_MAX: Final = 4 * 1024 * 1024
-# A libvirtd that hangs must not keep anybody waiting: for all that it is asked, in seconds.
-_VIRSH_PATIENCE: Final = 2.0
+# Time limit for all calls of virsh, in seconds: libvirtd may hang.
+_VIRSH_TIMEOUT: Final = 2.0
 
 
 def libvirt_guests(root: Path = Path("/")) -> list[KnownGuest]:
-    """Return the running domains that have a socket for a port of the agent."""
+    """Return the running domains with a socket for a port of the agent."""
     state = [root / _STATE]
     library = [root / _LIBRARY]
     if root == Path("/"):
@@ -58,7 +58,7 @@ def libvirt_guests(root: Path = Path("/")) -> list[KnownGuest]:
 
 
 def _from_status(directory: Path) -> Iterator[tuple[str, str, str]]:
-    """Yield the name of each domain, its ports, and their sockets, as libvirt keeps them to find them again."""
+    """Yield name, port and socket path of each channel, from libvirt's status files."""
     try:
         files = sorted(directory.glob("*.xml"))
     except OSError:
@@ -72,17 +72,17 @@ def _from_status(directory: Path) -> Iterator[tuple[str, str, str]]:
 
 
 def from_virsh(socket: Path = Path("/run/libvirt/libvirt-sock-ro")) -> Iterator[tuple[str, str, str]]:
-    """Yield the same as libvirt tells whoever may only look, where it listens at `socket`."""
+    """Yield the same from the read-only connection of libvirt, if it listens on `socket`."""
     if shutil.which("virsh") is None or not socket.exists():
         return
-    deadline = time.monotonic() + _VIRSH_PATIENCE
+    deadline = time.monotonic() + _VIRSH_TIMEOUT
     for name in _virsh(deadline, "list", "--name").splitlines():
         if name.strip():
             yield from _channels(_virsh(deadline, "dumpxml", "--domain", name))
 
 
 def _virsh(deadline: float, *words: str) -> str:
-    """Return what virsh says; nothing where it fails, as for a domain that was stopped meanwhile, or is late."""
+    """Return the output of virsh; empty if it fails or takes too long."""
     command = ["virsh", "--readonly", "--connect", "qemu:///system", *words]
     patience = deadline - time.monotonic()
     if patience <= 0:

@@ -1,4 +1,4 @@
-"""Guests of Proxmox VE: a socket for each, /var/run/qemu-server/VMID.qga.
+"""Guests of Proxmox VE, by their sockets /var/run/qemu-server/VMID.qga.
 
 Source: PVE::QemuServer (qemu-server), and qm.conf(5) for the name.
 """
@@ -15,7 +15,7 @@ _CONFIG_MAX: Final = 256 * 1024
 
 
 def proxmox_guests(root: Path = Path("/")) -> list[KnownGuest]:
-    """Return the guests that have a socket, by the name in their configuration and by their number."""
+    """Return the guests with a socket; they have a name from their configuration, and their number as an alias."""
     guests = []
     for socket in (root / "var/run/qemu-server").glob("*.qga"):
         number = socket.stem
@@ -33,7 +33,7 @@ def _name(config: Path) -> str:
         return ""
     for line in text.splitlines():
         if line.startswith("["):
-            # What follows are snapshots.
+            # Sections are snapshots.
             break
         key, _, value = line.partition(":")
         if key.strip() == "name":

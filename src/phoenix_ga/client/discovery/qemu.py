@@ -1,33 +1,83 @@
-"""Guests by the command lines of the QEMU processes that run on this host.
+"""Guests found in the command lines of the QEMU processes on this host.
 
-Source: qemu(1), `-chardev`, `-device`, `-name`; options are separated by commas, a doubled one stands for itself.
+A command line is a claim: any local user can start a program whose arguments are those of QEMU. So the executable and
+the user of the process are checked, the owner of its socket, and, after connecting, the user that listens on it
+(`KnownGuest.owners`).
+
+Sources: qemu(1), `-chardev`, `-device`, `-name`: options are separated by commas, and a doubled comma is a literal
+one; proc(5).
 """
 
 from __future__ import annotations
 
 import json
+import os
+import pwd
 import re
 from pathlib import Path
 from typing import Any, Final
 
-from phoenix_ga.client.discovery.host_sockets import path_by_inode, visible_path
+from phoenix_ga.client.discovery.host_sockets import path_of_inode, visible_path
 from phoenix_ga.client.inventory import AGENT_PORTS, KnownGuest, best_port
 
 SOURCE: Final = "qemu"
-_PROGRAM: Final = re.compile(r"(?:qemu-system-.+|qemu-kvm|kvm)$")
+_PROGRAM: Final = re.compile(r"\.?(?:qemu-system-.+|qemu-kvm|kvm)(?: \(deleted\))?")
+# The users that libvirt and distributions run QEMU as.
+_USERS: Final = ("libvirt-qemu", "qemu")
 _COMMAND_LINE_MAX: Final = 1024 * 1024
 
 
 def qemu_guests(root: Path = Path("/")) -> list[KnownGuest]:
-    """Return the guests whose QEMU has a socket for a port of the agent, or else a vsock device."""
+    """Return the guests whose QEMU has a socket for a port of the agent, or else a vsock device.
+
+    QEMU must run as root, as libvirt's user or as the current user.
+    """
+    trusted = _trusted_users()
     guests = []
     for process in (root / "proc").glob("[0-9]*"):
         words = _command_line(process)
-        if words and _PROGRAM.match(words[0].rpartition("/")[2]):
-            guest = _guest(process, words[1:])
-            if guest is not None:
-                guests.append(guest)
+        if words and _PROGRAM.fullmatch(words[0].rpartition("/")[2]):
+            owner = _owner(process)
+            if owner in trusted and _is_qemu(process):
+                guest = _guest(process, words[1:], (0, os.geteuid(), owner))
+                if guest is not None:
+                    guests.append(guest)
     return guests
+
+
+def _trusted_users() -> set[int]:
+    users = {0, os.geteuid()}
+    for name in _USERS:
+        try:
+            users.add(pwd.getpwnam(name).pw_uid)
+        except KeyError:
+            pass
+    return users
+
+
+def _owner(process: Path) -> int:
+    """Return the effective user ID of a process, or -1.
+
+    Not the owner of its directory: that is root for any process that called prctl(PR_SET_DUMPABLE, 0).
+    """
+    try:
+        for line in (process / "status").read_text(errors="replace").splitlines():
+            if line.startswith("Uid:"):
+                return int(line.split()[2])
+    except (OSError, ValueError, IndexError):
+        pass
+    return -1
+
+
+def _is_qemu(process: Path) -> bool:
+    """Return whether the executable is a QEMU, as far as this user may know."""
+    try:
+        return _PROGRAM.fullmatch((process / "exe").readlink().name) is not None
+    except PermissionError:
+        # Another, trusted user's process.
+        return True
+    except OSError:
+        return False
 
 
 def _command_line(process: Path) -> list[str]:
@@ -39,7 +89,7 @@ def _command_line(process: Path) -> list[str]:
     return data.decode("utf-8", "surrogateescape").split("\0")
 
 
-def _guest(process: Path, words: list[str]) -> KnownGuest | None:
+def _guest(process: Path, words: list[str], owners: tuple[int, ...]) -> KnownGuest | None:
     name, cid = "", ""
     sockets: dict[str, str] = {}
     ports: dict[str, str] = {}
@@ -50,7 +100,7 @@ def _guest(process: Path, words: list[str]) -> KnownGuest | None:
         elif option in ("-chardev", "--chardev"):
             options = _options(value, "backend")
             if options.get("backend") == "socket" and _is_server(options):
-                sockets[options.get("id", "")] = _socket_path(process, options)
+                sockets[options.get("id", "")] = _socket_path(process, options, owners)
         elif option in ("-device", "--device"):
             options = _device(value)
             driver = str(options.get("driver", ""))
@@ -60,11 +110,11 @@ def _guest(process: Path, words: list[str]) -> KnownGuest | None:
                 cid = str(options["guest-cid"])
     endpoints = {port: f"unix:{sockets[chardev]}" for port, chardev in ports.items() if sockets.get(chardev)}
     endpoint = best_port(endpoints) or (f"vsock:{cid}" if cid.isdigit() else "")
-    return KnownGuest(name or f"qemu-{process.name}", endpoint, SOURCE) if endpoint else None
+    return KnownGuest(name or f"qemu-{process.name}", endpoint, SOURCE, owners=owners) if endpoint else None
 
 
 def _options(text: str, first: str) -> dict[str, str]:
-    """Return options by name. first: the name of the one that needs none. A flag is `on`."""
+    """Return options by name. first: the name of an option without one at the beginning. Flags are `on`."""
     options: dict[str, str] = {}
     for number, part in enumerate(text.replace(",,", "\0").split(",")):
         name, equals, value = part.replace("\0", ",").partition("=")
@@ -91,14 +141,20 @@ def _is_server(options: dict[str, str]) -> bool:
     return options.get("server") in ("on", "yes", "true", "y")
 
 
-def _socket_path(process: Path, options: dict[str, str]) -> str:
-    """Return the path of a socket, `` where there is none; libvirt hands QEMU the socket itself."""
+def _socket_path(process: Path, options: dict[str, str], owners: tuple[int, ...]) -> str:
+    """Return the path of a socket; empty if it has none, or belongs to another user."""
     path = options.get("path", "")
     if not path and options.get("fd", "").isdigit():
+        # libvirt passes a listening socket to QEMU.
         try:
             target = str((process / "fd" / options["fd"]).readlink())
         except OSError:
             return ""
         inode = target.removeprefix("socket:[").removesuffix("]")
-        path = path_by_inode(process / "net" / "unix").get(int(inode), "") if inode.isdigit() else ""
-    return visible_path(process, path) if path else ""
+        path = path_of_inode(int(inode), process) if inode.isdigit() else ""
+    path = visible_path(process, path) if path else ""
+    try:
+        return path if not path or os.stat(path).st_uid in owners else ""
+    except OSError:
+        # Connecting to it says what is wrong.
+        return path

@@ -1,4 +1,4 @@
-"""The link to a guest: one connection, or where that is asked for a new one for each that is lost."""
+"""The connection to a guest, reconnected on demand."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final
 
 from phoenix_ga.client import timeouts
 from phoenix_ga.client.connection import Connection
-from phoenix_ga.client.errors import ConnectFailed, GuestError, GuestTimeout, LinkLost
+from phoenix_ga.client.errors import ConnectError, ConnectionLostError, GuestTimeoutError, PhoenixError
 
 # Between two attempts, in seconds.
 _FIRST_PAUSE: Final = 0.1
@@ -18,10 +18,10 @@ _PAUSE_MAX: Final = 5.0
 Open = Callable[[], Awaitable[Connection]]
 
 
-class Link:
-    """Gives the connection that calls go over. Use `Link.open`.
+class Reconnector:
+    """Provides the connection for each call. Use `Reconnector.open`.
 
-    patience: how long one is tried for, in seconds, at first and when it was lost; None: once, at first.
+    patience: seconds to retry, at first and after the connection was lost; None: connect once.
     """
 
     def __init__(self, open_one: Open, connection: Connection, patience: float | None) -> None:
@@ -29,16 +29,16 @@ class Link:
         self._connection = connection
         self._patience = patience
         self._ended = False
-        self._turn = asyncio.Lock()
+        self._lock = asyncio.Lock()
         self._attempt: asyncio.Future[Connection] | None = None
 
     def __repr__(self) -> str:
         return repr(self._connection)
 
     @classmethod
-    async def open(cls, open_one: Open, patience: float | None) -> Link:
-        """Return the link with its first connection. Raises what `open_one` raises."""
-        connection = await (open_one() if patience is None else _patiently(open_one, patience))
+    async def open(cls, open_one: Open, patience: float | None) -> Reconnector:
+        """Connect for the first time. Raises what `open_one` raises."""
+        connection = await (open_one() if patience is None else _retry(open_one, patience))
         return cls(open_one, connection, patience)
 
     @property
@@ -48,25 +48,25 @@ class Link:
 
     @property
     def closed(self) -> bool:
-        """Whether calls fail from now on."""
+        """Whether all further calls fail."""
         return self._ended or (self._patience is None and self._connection.closed)
 
     async def connection(self) -> Connection:
-        """Return the connection, a new one where it was lost and that is asked for.
+        """Return the connection; reconnect first if it was lost and that is enabled.
 
-        Raises ConnectFailed, GuestTimeout and LinkLost.
+        Raises ConnectError, GuestTimeoutError and ConnectionLostError.
         """
         if self._patience is None or self._ended or not self._connection.closed:
             return self._connection
-        async with self._turn:
+        async with self._lock:
             if self._connection.closed and not self._ended:
                 await self._connection.close()
-                self._attempt = asyncio.ensure_future(_patiently(self._open_one, self._patience))
+                self._attempt = asyncio.ensure_future(_retry(self._open_one, self._patience))
                 try:
                     connection = await self._attempt
                 except asyncio.CancelledError:
                     if self.closed:
-                        raise LinkLost("the connection was closed") from None
+                        raise ConnectionLostError("the connection was closed") from None
                     raise
                 if self.closed:
                     await connection.close()
@@ -74,12 +74,12 @@ class Link:
                     self._connection = connection
         return self._connection
 
-    def keep(self, task: asyncio.Task[None]) -> None:
-        """Let a task end with the connection that there is now, at the latest."""
-        self._connection.keep(task)
+    def own_task(self, task: asyncio.Task[None]) -> None:
+        """Cancel a task when the current connection ends."""
+        self._connection.own_task(task)
 
     async def close(self) -> None:
-        """End the link for good. May be called twice."""
+        """Close the connection for good. May be called twice."""
         self._ended = True
         if self._attempt is not None:
             self._attempt.cancel()
@@ -87,23 +87,23 @@ class Link:
         await self._connection.close()
 
     async def wait_closed(self) -> None:
-        """Wait for the end of the connection that there is now. Raises what ended it, if that was not `close`."""
+        """Wait for the end of the current connection. Raises the error that ended it, unless it was closed."""
         await self._connection.wait_closed()
 
 
-async def _patiently(open_one: Open, patience: float) -> Connection:
-    """Try until it works. Raises the last error when `patience` seconds have passed."""
-    failed: GuestError | None = None
+async def _retry(open_one: Open, patience: float) -> Connection:
+    """Connect, with growing pauses, for up to `patience` seconds. Raises the last error."""
+    failed: PhoenixError | None = None
     pause = _FIRST_PAUSE
     try:
         async with timeouts.timeout(patience):
             while True:
                 try:
                     return await open_one()
-                except (ConnectFailed, GuestTimeout, LinkLost) as error:
+                except (ConnectError, GuestTimeoutError, ConnectionLostError) as error:
                     failed = error
-                # Many clients that lost one host do not come back all at once.
+                # Jitter: many clients may have lost the same host.
                 await asyncio.sleep(pause * random.uniform(0.5, 1))
                 pause = min(pause * 2, _PAUSE_MAX)
     except asyncio.TimeoutError:
-        raise failed or GuestTimeout(f"no connection within {patience:g} s") from None
+        raise failed or GuestTimeoutError(f"no connection within {patience:g} s") from None

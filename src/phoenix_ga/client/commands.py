@@ -1,0 +1,192 @@
+"""The plain commands: one request and one answer or stream each. Everything else is built on them."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from phoenix_ga.client.caller import UNSET, Caller, Unset, read_opened
+from phoenix_ga.client.connection import ExpectedStream
+from phoenix_ga.client.file_streams import DirectoryStream, FileStream
+from phoenix_ga.client.generated.commands import (
+    AgentCommands,
+    FilesCommands,
+    FilesystemsCommands,
+    NetworkCommands,
+    ProcessesCommands,
+)
+from phoenix_ga.client.models import FreezeStatus
+from phoenix_ga.client.opening import opens
+from phoenix_ga.client.reader import Reader
+from phoenix_ga.client.streams import GuestStream
+from phoenix_ga.wire.base64_text import encode_base64
+from phoenix_ga.wire.commands import WINDOW_DEFAULT
+from phoenix_ga.wire.declaration import INT64_MAX
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+
+class Files(FilesCommands):
+    """Files and directories of the guest. Paths are absolute paths in the guest."""
+
+    async def write_handle(self, handle: int, data: bytes, eof: bool = False) -> None:
+        """Write to a file that was opened with `open_handle`.
+
+        Args:
+            eof: this is the last piece: flush it to the disk, and close the handle.
+        """
+        text = encode_base64(data).decode("ascii")
+        await self._caller.read(Reader.true, "file-write", handle_id=handle, bufb64=text, eof=eof)
+
+    @opens
+    async def get_stream(
+        self,
+        path: str,
+        offset: int = 0,
+        length: int = INT64_MAX,
+        *,
+        window: int = WINDOW_DEFAULT,
+        digest: bool = True,
+        sparse: bool = False,
+    ) -> FileStream:
+        """Open a stream of the content of a file. `Guest.get` copies a whole file.
+
+        Args:
+            offset, length: the part to send, in bytes.
+            window: bytes that may be in flight.
+            digest: the closing message has the SHA-256.
+            sparse: leave out holes; `FileStream.read_piece` returns them as Skip.
+        """
+        expected = ExpectedStream("stream", window, sends=False, skips=sparse)
+        value, streams = await self._caller.open(
+            (expected,),
+            "file-get",
+            path=path,
+            offset=offset,
+            length=length,
+            window=window,
+            digest=digest,
+            sparse=sparse,
+        )
+        return await read_opened(lambda reader: FileStream.read_from(reader, streams["stream"]), value, streams)
+
+    @opens
+    async def put_stream(
+        self,
+        path: str,
+        permissions: int = 0o644,
+        *,
+        uid: int = -1,
+        gid: int = -1,
+        digest: bool = True,
+        part: str = "",
+        offset: int = 0,
+    ) -> GuestStream:
+        """Open a stream to a file, which appears when all data has arrived. `Guest.put` copies a whole file.
+
+        Args:
+            uid, gid: of the file; -1: those of the file that it replaces.
+            digest: the closing message has the SHA-256.
+            part: a name under which the guest keeps the data of an incomplete transfer.
+            offset: bytes of the kept data to continue after.
+        """
+        _, streams = await self._caller.open(
+            (ExpectedStream("stream"),),
+            "file-put",
+            path=path,
+            perm=permissions,
+            uid=uid,
+            gid=gid,
+            digest=digest,
+            part=part,
+            offset=offset,
+        )
+        return streams["stream"]
+
+    @opens
+    async def get_tree_stream(self, path: str, *, window: int = WINDOW_DEFAULT) -> DirectoryStream:
+        """Open a tar stream of a directory. `Guest.get_tree` unpacks one.
+
+        Args:
+            window: bytes that may be in flight.
+        """
+        expected = [ExpectedStream(name, window, sends=False) for name in ("stream", "stderr")]
+        _, streams = await self._caller.open(expected, "directory-get", path=path, window=window)
+        return DirectoryStream(streams["stream"], streams["stderr"])
+
+    @opens
+    async def put_tree_stream(
+        self, path: str, *, owners: bool = False, set_id: bool = False, window: int = WINDOW_DEFAULT
+    ) -> DirectoryStream:
+        """Open a tar stream that the guest unpacks below a directory. `Guest.put_tree` makes one.
+
+        Args:
+            owners: apply the numeric owners.
+            set_id: apply set-user-ID and set-group-ID bits.
+            window: bytes of the report that may be in flight.
+        """
+        expected = [ExpectedStream("stream", window, ends_both=True), ExpectedStream("stderr", window, sends=False)]
+        _, streams = await self._caller.open(
+            expected, "directory-put", path=path, owners=owners, set_id=set_id, window=window
+        )
+        return DirectoryStream(streams["stream"], streams["stderr"])
+
+
+class Filesystems(FilesystemsCommands):
+    """Freezing filesystems."""
+
+    async def status(self) -> FreezeStatus:
+        """Return whether filesystems are frozen, for how long, and how the last freeze ended."""
+        return await self._caller.read(FreezeStatus.read, "get-freeze-status", details=True)
+
+
+class Commands(AgentCommands):
+    """The plain commands of a guest, in groups."""
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} over {self._caller.reconnector!r}>"
+
+    @property
+    def timeout(self) -> float | None:
+        """The timeout of each call, in seconds; None: no limit."""
+        return self._caller.timeout
+
+    def with_timeout(self, timeout: float | None) -> Self:
+        """Return the same guest, over the same connection, with another timeout.
+
+        Args:
+            timeout: of each call, in seconds; None: no limit.
+        """
+        return type(self)(Caller(self._caller.reconnector, timeout))
+
+    async def call(
+        self, command: str, arguments: dict[str, Any] | None = None, timeout: float | Unset | None = UNSET
+    ) -> Any:
+        """Run any command, also one of the QEMU dialect (`guest-...`), and return its JSON result, unchecked.
+
+        Args:
+            arguments: by their names on the wire.
+            timeout: in seconds; None: no limit; by default that of the guest.
+        """
+        return await self._caller.call(command, arguments, timeout)
+
+    @cached_property
+    def files(self) -> Files:
+        """Files and directories."""
+        return Files(self._caller)
+
+    @cached_property
+    def filesystems(self) -> Filesystems:
+        """Freezing filesystems."""
+        return Filesystems(self._caller)
+
+    @cached_property
+    def network(self) -> NetworkCommands:
+        """Interfaces, addresses and routes."""
+        return NetworkCommands(self._caller)
+
+    @cached_property
+    def processes(self) -> ProcessesCommands:
+        """Programs that `exec` started."""
+        return ProcessesCommands(self._caller)
