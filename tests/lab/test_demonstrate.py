@@ -10,7 +10,9 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,11 +27,16 @@ pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture
-def environment(tmp_path: Path) -> dict[str, str]:
+def temporary() -> Iterator[Path]:
+    """A directory whose path is short enough for that of a socket below it."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as directory:
+        yield Path(directory)
+
+
+@pytest.fixture
+def environment(temporary: Path, tmp_path: Path) -> dict[str, str]:
     """A temporary directory of its own, which must be empty afterwards, and a PATH without socat."""
-    (tmp_path / "tmp").mkdir()
-    (tmp_path / "bin").mkdir()
-    return {**os.environ, "TMPDIR": str(tmp_path / "tmp"), "PATH": str(tmp_path / "bin")}
+    return {**os.environ, "TMPDIR": str(temporary), "PATH": str(tmp_path)}
 
 
 class Terminal:
@@ -59,7 +66,7 @@ class Terminal:
         return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
 
-def test_it_works_without_a_terminal_and_without_socat(environment: dict[str, str], tmp_path: Path) -> None:
+def test_it_works_without_a_terminal_and_without_socat(environment: dict[str, str], temporary: Path) -> None:
     done = subprocess.run(
         LOOPBACK, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
     )
@@ -67,10 +74,10 @@ def test_it_works_without_a_terminal_and_without_socat(environment: dict[str, st
     assert "a socket of Python does what this command does" in done.stdout
     assert '"tag": "def"' in done.stdout
     assert not re.search(r"^<\d>", done.stderr, re.MULTILINE)
-    assert list((tmp_path / "tmp").iterdir()) == []
+    assert list(temporary.iterdir()) == []
 
 
-def test_on_a_terminal_it_suggests_commands_and_waits_for_enter(environment: dict[str, str], tmp_path: Path) -> None:
+def test_on_a_terminal_it_suggests_commands_and_waits_for_enter(environment: dict[str, str], temporary: Path) -> None:
     terminal = Terminal(LOOPBACK, environment)
     terminal.read_until("    socat - UNIX-CONNECT:")
     for verb in ("shell", "exec", "ls", "cp"):
@@ -78,17 +85,17 @@ def test_on_a_terminal_it_suggests_commands_and_waits_for_enter(environment: dic
     terminal.type(b"\n")
     assert terminal.wait() == 0
     assert b"Everything worked." in terminal.output
-    assert list((tmp_path / "tmp").iterdir()) == []
+    assert list(temporary.iterdir()) == []
 
 
 @pytest.mark.parametrize("moment", ["the agent starts", "round trip", "lines of JSON", "a program runs"])
-def test_ctrl_c_ends_it_and_leaves_nothing(environment: dict[str, str], tmp_path: Path, moment: str) -> None:
+def test_ctrl_c_ends_it_and_leaves_nothing(environment: dict[str, str], temporary: Path, moment: str) -> None:
     terminal = Terminal(LOOPBACK, environment)
     terminal.read_until(moment)
     terminal.type(b"\x03")
     assert terminal.wait() == 128 + signal.SIGINT
     assert b"Traceback" not in terminal.output
-    assert list((tmp_path / "tmp").iterdir()) == []
+    assert list(temporary.iterdir()) == []
 
 
 def test_the_requirements_are_those_of_pyproject() -> None:
