@@ -559,6 +559,19 @@ class SyncFiles(SyncObject):
         """
         self._thread.run(self._inner.chmod(path, permissions))
 
+    def remove(self, path: str, recursive: bool = False) -> None:
+        """Remove a file, a symbolic link or an empty directory.
+
+        Args:
+            path: Absolute path in the guest.
+            recursive: Remove a directory with its contents. Symbolic links in it are removed, not followed.
+
+        Raises:
+            CommandError: `ENOENT` if the path does not exist; `ENOTEMPTY` if the directory is not empty;
+                `EBUSY` if the path is the root directory or a mount point.
+        """
+        self._thread.run(self._inner.remove(path, recursive))
+
     def stat(self, path: str, follow: bool = False, names: bool = False) -> FileStatus:
         """Return the status of a path, as lstat(2) does: a symbolic link is not followed.
 

@@ -244,6 +244,29 @@ COMMANDS = (
         changes=True,
     ),
     Command(
+        "file-remove",
+        "Remove a file, a symbolic link or an empty directory.",
+        operation="removal:remove",
+        method="files.remove",
+        result="None",
+        arguments=(
+            PATH,
+            Argument(
+                "recursive",
+                bool,
+                "Remove a directory with its contents. Symbolic links in it are removed, not followed.",
+                default=False,
+            ),
+        ),
+        errors=(
+            NO_FILE,
+            ("ENOTEMPTY", "the directory is not empty"),
+            ("EBUSY", "the path is the root directory or a mount point"),
+        ),
+        examples=(Example({"path": "/tmp/phoenix/site/new"}, True),),
+        changes=True,
+    ),
+    Command(
         "file-stat",
         "Return the status of a path, as lstat(2) does: a symbolic link is not followed.",
         handler="files:file_stat",
