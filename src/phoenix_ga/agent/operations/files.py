@@ -266,3 +266,13 @@ def _unknown_status(entry: os.DirEntry[bytes]) -> os.stat_result:
     times = {f"st_{name}time_ns": 0 for name in "amc"}
     rest = {"st_blksize": 0, "st_blocks": 0, "st_rdev": 0}
     return os.stat_result((mode, entry.inode(), *[0] * 8), {**times, **rest})
+
+
+def rename(path: str, target: str) -> None:
+    """Rename a file or directory, replacing `target` as rename(2) does.
+
+    Raises:
+        OSError: EXDEV if the paths are on different filesystems; EISDIR, ENOTDIR, ENOTEMPTY if `target` cannot
+            be replaced.
+    """
+    os.rename(encode_path(path), encode_path(target))

@@ -199,6 +199,23 @@ class FilesCommands(CommandGroup):
         """
         await self._caller.read(Reader.true, "file-remove", path=path, recursive=recursive)
 
+    async def rename(self, path: str, target: str) -> None:
+        """Rename a file or directory, in one step.
+
+        An existing target is replaced, as rename(2) does.
+
+        Args:
+            path: Absolute path in the guest.
+            target: The new path, on the same filesystem.
+
+        Raises:
+            CommandError: `ENOENT` if the path does not exist; `EXDEV` if the paths are on different
+                filesystems; `EISDIR` if the target is a directory, and the path is not; `ENOTDIR` if the path
+                is a directory, and the target is not; `ENOTEMPTY` if the target is a directory that is not
+                empty.
+        """
+        await self._caller.read(Reader.true, "file-rename", path=path, target=target)
+
     async def stat(self, path: str, follow: bool = False, names: bool = False) -> FileStatus:
         """Return the status of a path, as lstat(2) does: a symbolic link is not followed.
 

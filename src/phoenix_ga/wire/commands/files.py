@@ -267,6 +267,23 @@ COMMANDS = (
         changes=True,
     ),
     Command(
+        "file-rename",
+        "Rename a file or directory, in one step. An existing target is replaced, as rename(2) does.",
+        operation="files:rename",
+        method="files.rename",
+        result="None",
+        arguments=(PATH, Argument("target", str, "The new path, on the same filesystem.")),
+        errors=(
+            NO_FILE,
+            ("EXDEV", "the paths are on different filesystems"),
+            ("EISDIR", "the target is a directory, and the path is not"),
+            ("ENOTDIR", "the path is a directory, and the target is not"),
+            ("ENOTEMPTY", "the target is a directory that is not empty"),
+        ),
+        examples=(Example({"path": "/tmp/phoenix/site", "target": "/tmp/phoenix/site.old"}, True),),
+        changes=True,
+    ),
+    Command(
         "file-stat",
         "Return the status of a path, as lstat(2) does: a symbolic link is not followed.",
         handler="files:file_stat",
