@@ -276,3 +276,8 @@ def rename(path: str, target: str) -> None:
             be replaced.
     """
     os.rename(encode_path(path), encode_path(target))
+
+
+def truncate(path: str, size: int) -> None:
+    """Set the size of an existing file in bytes, following symbolic links; what is added is a hole."""
+    os.truncate(encode_path(path), size)

@@ -589,6 +589,21 @@ class SyncFiles(SyncObject):
         """
         self._thread.run(self._inner.rename(path, target))
 
+    def truncate(self, path: str, size: int) -> None:
+        """Set the size of an existing file.
+
+        Data beyond it is lost; a file that grows gets a hole.
+
+        Args:
+            path: Absolute path in the guest.
+            size: The new size, in bytes.
+
+        Raises:
+            CommandError: `ENOENT` if the path does not exist; `EISDIR` if the path is a directory; `EINVAL` if
+                the path is not a regular file; `EFBIG` if the size is too large.
+        """
+        self._thread.run(self._inner.truncate(path, size))
+
     def stat(self, path: str, follow: bool = False, names: bool = False) -> FileStatus:
         """Return the status of a path, as lstat(2) does: a symbolic link is not followed.
 

@@ -284,6 +284,22 @@ COMMANDS = (
         changes=True,
     ),
     Command(
+        "file-truncate",
+        "Set the size of an existing file. Data beyond it is lost; a file that grows gets a hole.",
+        operation="files:truncate",
+        method="files.truncate",
+        result="None",
+        arguments=(PATH, Argument("size", int, "The new size, in bytes.")),
+        errors=(
+            NO_FILE,
+            _DIRECTORY,
+            ("EINVAL", "the path is not a regular file"),
+            ("EFBIG", "the size is too large"),
+        ),
+        examples=(Example({"path": "/tmp/phoenix/hello.txt", "size": 13}, True),),
+        changes=True,
+    ),
+    Command(
         "file-stat",
         "Return the status of a path, as lstat(2) does: a symbolic link is not followed.",
         handler="files:file_stat",
