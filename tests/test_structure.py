@@ -13,6 +13,7 @@ from phoenix_ga.agent.dialects.native.dialect import NATIVE
 from phoenix_ga.agent.dialects.qga.commands import COMMANDS as GUEST_COMMANDS
 from phoenix_ga.agent.dialects.qga.dialect import QGA
 from phoenix_ga.wire.commands import BY_NAME, COMMANDS
+from phoenix_ga.wire.declaration import Command
 from tools import manual, reference
 
 ROOT = Path(__file__).parent.parent
@@ -138,6 +139,11 @@ def test_the_wire_has_neither_sockets_nor_a_clock(path: Path) -> None:
     assert not imports(path) & {"socket", "_socket", "select", "time", "os", "asyncio", "threading", "_thread"}
 
 
+def _offered(command: Command) -> set[str]:
+    """Return what the dispatcher passes to a handler besides the arguments."""
+    return {"revoked"} if command.revocable else set()
+
+
 def taken_by(package: str, function: str) -> tuple[str, ...]:
     """Return the names of the parameters of a function."""
     module, _, name = function.partition(":")
@@ -154,10 +160,10 @@ def test_every_declared_command_has_its_handler_or_its_operation() -> None:
             assert set(taken_by("phoenix_ga.agent.operations.", command.operation)) == names, command.name
         else:
             names = {argument.name for argument in command.arguments}
-            assert set(taken_by(NATIVE.handlers, command.handler)[1:]) == names, command.name
+            assert set(taken_by(NATIVE.handlers, command.handler)[1:]) == names | _offered(command), command.name
     for guest_command in GUEST_COMMANDS:
         names = {parameter.name.replace("-", "_") for parameter in guest_command.parameters}
-        assert set(taken_by(QGA.handlers, guest_command.handler)[1:]) == names, guest_command.name
+        assert set(taken_by(QGA.handlers, guest_command.handler)[1:]) == names | _offered(guest_command)
         assert all(name in BY_NAME for name in guest_command.governed_by), guest_command.name
 
 

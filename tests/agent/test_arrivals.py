@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from base64 import b64decode
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from phoenix_ga.agent.protocol.conversation import Conversation
 from phoenix_ga.agent.protocol.dispatch import Dispatcher
 from phoenix_ga.agent.protocol.policy import Policy
 from phoenix_ga.agent.protocol.scheduler import Scheduler
+from tests.support import wait_for
 
 PING = b'{"execute": "guest-ping"}'
 
@@ -148,3 +150,80 @@ def test_modules_that_cannot_be_imported_become_an_error_of_the_request(tmp_path
     loop.call_later(20, loop.stop)
     loop.run()
     assert b"the disk is gone" in b64decode(json.loads(wire.sent)["error"]["bufb64"])
+
+
+class Freezing:
+    """A freeze that is under way until `proceed` is set, and then returns whether it was called off."""
+
+    def __init__(self, dispatcher: Dispatcher, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.started, self.proceed = threading.Event(), threading.Event()
+        self.revoked: list[bool] = []
+        load = dispatcher.load
+
+        def load_one(dialect: Any, command: Any) -> Any:
+            if command.name == "fs-unfreeze":
+                return lambda context: True
+            return self.freeze if command.name == "fs-freeze" else load(dialect, command)
+
+        monkeypatch.setattr(dispatcher, "load", load_one)
+        monkeypatch.setattr(dispatcher, "_handlers", {})
+
+    def freeze(self, context: Context, revoked: Callable[[], bool], timeout: int) -> bool:
+        self.started.set()
+        assert self.proceed.wait(20)
+        self.revoked.append(revoked())
+        return True
+
+    def result(self) -> bool:
+        self.proceed.set()
+        wait_for(lambda: bool(self.revoked))
+        return self.revoked[0]
+
+
+FREEZE = b'{"execute": "fs-freeze"}\n'
+
+
+def test_a_freeze_whose_client_stays_is_not_called_off(
+    conversation: Conversation, dispatcher: Dispatcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    freezing = Freezing(dispatcher, monkeypatch)
+    conversation.received(memoryview(FREEZE))
+    assert freezing.started.wait(20)
+    assert freezing.result() is False
+
+
+def test_a_freeze_whose_client_leaves_is_called_off(
+    conversation: Conversation, dispatcher: Dispatcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    freezing = Freezing(dispatcher, monkeypatch)
+    conversation.received(memoryview(FREEZE))
+    assert freezing.started.wait(20)
+    conversation.leave()
+    assert freezing.result() is True
+
+
+@pytest.mark.parametrize("by", ["the same client", "another client"])
+def test_a_thaw_calls_off_a_freeze_that_came_before_it(
+    conversation: Conversation, dispatcher: Dispatcher, monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    freezing = Freezing(dispatcher, monkeypatch)
+    conversation.received(memoryview(FREEZE.replace(b"}", b', "tag": 1}')))
+    assert freezing.started.wait(20)
+    if by == "another client":
+        channel: Any = Wire()
+        conversation = Conversation(conversation._scheduler, channel, "port", lambda: None)
+    conversation.received(memoryview(b'{"execute": "fs-unfreeze"}\n'))
+    assert freezing.result() is True
+
+
+def test_a_freeze_is_not_delayed_by_busy_workers(
+    conversation: Conversation, dispatcher: Dispatcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    freezing, stuck = Freezing(dispatcher, monkeypatch), threading.Event()
+    workers = conversation._scheduler.workers
+    for _ in range(2 * workers.limit):
+        workers.submit(lambda: (stuck.wait(20), None)[1])
+    conversation.received(memoryview(FREEZE))
+    assert freezing.started.wait(20)
+    freezing.proceed.set()
+    stuck.set()

@@ -40,7 +40,7 @@ class Daemon:
         self._dispatcher = Dispatcher(self._context, NATIVE, _load_qga)
         self._scheduler = Scheduler(self._dispatcher, self._loop, self._workers)
         self._scheduler.settled = self._settled
-        self._context.prepare_to_freeze = self._dispatcher.load_qga
+        self._context.prepare_to_freeze = self._prepare_to_freeze
         self._ports: dict[str, Port] = {}
         self._stopping = False
         self._ending = False
@@ -84,6 +84,14 @@ class Daemon:
         self._log.write(INFO, "stopping")
         self._loop.call_later(self._context.config.stop_timeout, self._end)
         self._settled()
+
+    def _prepare_to_freeze(self) -> None:
+        """Have the modules and a thread for a thaw, in whichever dialect it comes and whatever is exhausted then."""
+        self._dispatcher.load_qga()
+        try:
+            self._workers.reserve()
+        except OSError as error:
+            self._log.write(WARNING, f"no thread for a thaw can be kept: {error.strerror}")
 
     def _stop_soon(self) -> None:
         # After the answer that says so.

@@ -131,6 +131,8 @@ class Command:
         nowait: Function in the handler's module that the event loop runs instead, see the agent's core/nowait.py.
         urgent: It gets a thread of its own, however many commands are stuck.
         handle: Argument that holds a file handle; requests on one handle run in order.
+        revocable: It is called off if its client leaves, or if a command that `revokes` arrives, before it has
+            finished. The handler gets `revoked`, which returns whether that has happened.
     """
 
     __slots__ = (
@@ -149,15 +151,14 @@ class Command:
         "operation",
         "result",
         "returns",
+        "revocable",
+        "revokes",
         "takes_arguments",
         "urgent",
         "while_frozen",
     )
     # Whether success is answered.
     answers = True
-    # A client that leaves, or a thaw that comes later, revokes the call: its handler gets `revoked`, to ask.
-    revocable = False
-    revokes = False
 
     def __init__(
         self,
@@ -179,6 +180,8 @@ class Command:
         nowait: str = "",
         urgent: bool = False,
         handle: str = "",
+        revocable: bool = False,
+        revokes: bool = False,
     ) -> None:
         self.name = name
         self.help = help
@@ -198,6 +201,8 @@ class Command:
         self.nowait = nowait
         self.urgent = urgent
         self.handle = handle
+        self.revocable = revocable
+        self.revokes = revokes
 
     @property
     def policy_names(self) -> tuple[str, ...]:

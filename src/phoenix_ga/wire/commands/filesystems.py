@@ -37,6 +37,8 @@ COMMANDS = (
         ),
         examples=(Example({}, True),),
         changes=True,
+        urgent=True,
+        revocable=True,
     ),
     Command(
         "get-freeze-status",
@@ -70,5 +72,6 @@ COMMANDS = (
         changes=True,
         while_frozen=True,
         urgent=True,
+        revokes=True,
     ),
 )

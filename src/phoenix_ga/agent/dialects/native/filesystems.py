@@ -4,13 +4,14 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from phoenix_ga.agent.context import Context
 
 
-def fs_freeze(context: Context, timeout: int) -> bool:
-    context.freezer.freeze(time_limit=None if timeout < 0 else timeout)
+def fs_freeze(context: Context, revoked: Callable[[], bool], timeout: int) -> bool:
+    context.freezer.freeze(time_limit=None if timeout < 0 else timeout, revoked=revoked)
     return True
 
 

@@ -8,6 +8,8 @@ from phoenix_ga.wire.messages import NO_CODE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from phoenix_ga.agent.context import Context
 
 
@@ -16,14 +18,14 @@ def guest_fsfreeze_status(context: Context) -> str:
     return "frozen" if context.frozen else "thawed"
 
 
-def guest_fsfreeze_freeze(context: Context) -> int:
+def guest_fsfreeze_freeze(context: Context, revoked: Callable[[], bool]) -> int:
     """Freeze every local filesystem; return their number. Raises OSError as `Freezer.freeze` does."""
-    return _freeze(context, None)
+    return _freeze(context, revoked, None)
 
 
-def guest_fsfreeze_freeze_list(context: Context, mountpoints: list[str] | None) -> int:
+def guest_fsfreeze_freeze_list(context: Context, revoked: Callable[[], bool], mountpoints: list[str] | None) -> int:
     """Freeze the filesystems at some mount points; return their number. Raises OSError as `Freezer.freeze` does."""
-    return _freeze(context, mountpoints)
+    return _freeze(context, revoked, mountpoints)
 
 
 def guest_fsfreeze_thaw(context: Context) -> int:
@@ -34,9 +36,9 @@ def guest_fsfreeze_thaw(context: Context) -> int:
         raise _as_qemu_says(error) from None
 
 
-def _freeze(context: Context, points: list[str] | None) -> int:
+def _freeze(context: Context, revoked: Callable[[], bool], points: list[str] | None) -> int:
     try:
-        return len(context.freezer.freeze(points))
+        return len(context.freezer.freeze(points, revoked=revoked))
     except HookError as error:
         raise _as_qemu_says(error) from None
 

@@ -181,6 +181,8 @@ class GuestCommand(Command):
         nowait: str = "",
         urgent: bool = False,
         handle: str = "",
+        revocable: bool = False,
+        revokes: bool = False,
     ) -> None:
         super().__init__(
             name,
@@ -192,6 +194,8 @@ class GuestCommand(Command):
             nowait=nowait,
             urgent=urgent,
             handle=handle,
+            revocable=revocable,
+            revokes=revokes,
         )
         self.parameters = parameters
         self.takes_arguments = bool(parameters)

@@ -58,7 +58,6 @@ class Freezer:
         time_limit: default deadline of a freeze in seconds; 0 for none.
         hooks: what runs before and after.
         ended: how the last freeze ended; empty if there was none, or while one lasts.
-        thaw_count: how many thaws have been requested, see `freeze`.
     """
 
     def __init__(
@@ -82,13 +81,13 @@ class Freezer:
         self.time_limit = 0.0
         self.hooks = Hooks(lambda text: self._log(text), self._save_hooks)
         self.ended = ""
-        self.thaw_count = 0
         self._deadline: Deadline | None = None
         self._watchdog: Watchdog | None = None
         self._frozen = False
         # Numbers freezes, so that none is cancelled or thawed in place of another.
         self._freeze_number = 0
         self._cancelled = 0
+        self._revoked: Callable[[], bool] = lambda: False
         # Log lines for after the thaw.
         self._notes: list[str] = []
         self._thaw_list = ThawList(self._backend, self._note)
@@ -114,7 +113,7 @@ class Freezer:
         self,
         points: Collection[str] | None = None,
         time_limit: float | None = None,
-        thaw_count: int | None = None,
+        revoked: Callable[[], bool] = lambda: False,
     ) -> list[str]:
         """Freeze every local filesystem that can be frozen; return the mount points, in that order.
 
@@ -124,13 +123,13 @@ class Freezer:
         Args:
             points: freeze only the filesystems mounted at these paths; other paths are ignored.
             time_limit: the deadline in seconds, in place of the default; 0 for none.
-            thaw_count: the attribute of this name when the request arrived. A thaw that was requested since
-                then cancels the freeze.
+            revoked: returns whether nobody wants the freeze any more; asked until all is frozen.
 
         Raises:
             OSError: nothing stays frozen, unless the text says so. EBUSY: a freeze or thaw is in progress, or
-                filesystems are frozen; ECANCELED: a thaw cancelled the freeze; EINVAL: the run directory would
-                be frozen; ENOENT: another mount hides a filesystem; EAGAIN: no thread or process is left.
+                filesystems are frozen; ECANCELED: a thaw cancelled the freeze, or it was revoked; EINVAL: the run
+                directory would be frozen; ENOENT: another mount hides a filesystem; EAGAIN: no thread or process is
+                left.
             HookError: a hook cannot run, or failed.
         """
         if not self._operation.acquire(False):
@@ -139,8 +138,7 @@ class Freezer:
             if self._frozen:
                 raise OSError(errno.EBUSY, "filesystems are already frozen")
             self._freeze_number += 1
-            if thaw_count is not None and thaw_count != self.thaw_count:
-                self._cancelled = self._freeze_number
+            self._revoked = revoked
             self._raise_if_cancelled()
             self.ended = ""
             programs = self.hooks.programs()
@@ -168,7 +166,6 @@ class Freezer:
                 filesystem in which it is stuck will be as soon as the kernel returns.
             HookError: everything is thawed, and a hook failed.
         """
-        self.thaw_count += 1
         return self._thaw(self._freeze_number)
 
     def _thaw(self, freeze_number: int, expired: str = "") -> int:
@@ -356,6 +353,8 @@ class Freezer:
     def _raise_if_cancelled(self) -> None:
         if self._cancelled == self._freeze_number:
             raise OSError(errno.ECANCELED, "the freeze was cancelled by a thaw")
+        if self._revoked():
+            raise OSError(errno.ECANCELED, "the freeze was called off: its client has left, or sent a thaw since")
 
     def _finish_thaw(self) -> None:
         """End the frozen state. Raises OSError if something is still frozen, and keeps that on the list."""

@@ -23,6 +23,8 @@ COMMANDS: Final[tuple[GuestCommand, ...]] = (
         "Sync and freeze every local filesystem, and return how many.",
         governed_by=("fs-freeze",),
         changes=True,
+        urgent=True,
+        revocable=True,
     ),
     GuestCommand(
         "guest-fsfreeze-freeze-list",
@@ -31,6 +33,8 @@ COMMANDS: Final[tuple[GuestCommand, ...]] = (
         parameters=(Parameter("mountpoints", ListOf(STRING), optional=True),),
         governed_by=("fs-freeze",),
         changes=True,
+        urgent=True,
+        revocable=True,
     ),
     GuestCommand(
         "guest-fsfreeze-thaw",
@@ -40,6 +44,7 @@ COMMANDS: Final[tuple[GuestCommand, ...]] = (
         changes=True,
         while_frozen=True,
         urgent=True,
+        revokes=True,
     ),
     GuestCommand(
         "guest-get-fsinfo",
