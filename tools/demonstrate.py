@@ -64,7 +64,8 @@ class Demonstration:
         """Show a command of phoenixctl and its output, and return the output. Raises DemonstrationError."""
         print(f"$ phoenixctl {shlex.join(words)}", flush=True)
         command = [sys.executable, "-m", "phoenix_ga.cli", "--timeout", str(ANSWER_TIMEOUT), *words]
-        result = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+        # In a session of its own: Ctrl-C ends this program, which ends the command.
+        result = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, start_new_session=True)
         print(result.stdout, end="", flush=True)
         if result.returncode != 0:
             raise DemonstrationError(f"phoenixctl {words[0]} ended with status {result.returncode}")
@@ -88,7 +89,12 @@ class Demonstration:
             return
         print(f"$ {shlex.join(command)}", flush=True)
         ours, theirs = socket.socketpair()
-        with ours, subprocess.Popen(command, stdin=theirs.fileno(), stdout=theirs.fileno()) as process:
+        with (
+            ours,
+            subprocess.Popen(
+                command, stdin=theirs.fileno(), stdout=theirs.fileno(), start_new_session=True
+            ) as process,
+        ):
             theirs.close()
             try:
                 self._dialogue(ours)
@@ -221,7 +227,8 @@ def loopback_agent(directory: Path) -> Iterator[Path]:
     """Run the agent as a process of this machine; yield its socket."""
     path = directory / "agent.sock"
     command = [sys.executable, "-m", "phoenix_ga.agent", "-p", f"unix:{path}", "--block", LOOPBACK_BLOCK]
-    process = subprocess.Popen([*command, "-c", os.devnull, "--run-directory", str(directory / "run")])
+    command += ["-c", os.devnull, "--run-directory", str(directory / "run")]
+    process = subprocess.Popen(command, start_new_session=True)
     try:
         deadline = time.monotonic() + START_TIMEOUT
         while not path.exists():

@@ -209,7 +209,7 @@ def test_time_outs_in_all_their_forms(talk: Talk) -> None:
             talk(MockTransport({"ping": SILENCE}), "call", "ping", options=options, **named)
     with connect_sync(MockTransport({"ping": SILENCE})) as guest, pytest.raises(GuestTimeoutError):
         guest.with_timeout(0.05).ping()
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 30
 
 
 def test_a_link_that_dies_under_a_call(talk: Talk) -> None:

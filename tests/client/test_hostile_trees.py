@@ -210,7 +210,7 @@ def test_a_tar_that_is_made_to_do_harm(
         if isinstance(caught.value, PhoenixError):
             assert caught.value.request is not None
             assert caught.value.request.execute == "directory-get"
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 30
     assert_untouched(target)
     assert set(os.listdir(target)) == there
     for name in there:
