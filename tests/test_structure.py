@@ -202,3 +202,8 @@ def test_the_linters_are_content(command: list[str]) -> None:
         [sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True, timeout=180, check=False
     )
     assert result.returncode == 0, result.stdout + result.stderr
+
+
+@pytest.mark.parametrize("path", modules("agent"), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_file_of_the_agent_can_be_read_in_a_sitting(path: Path) -> None:
+    assert len(path.read_text().splitlines()) < 400
