@@ -16,7 +16,7 @@ from rich.table import Table
 from bench.goals import GOALS, PHOENIX, Verdict, judge
 from bench.measures import Measure
 
-_FIGURE_COLUMNS = ("what", "by", "median", "phoenix to it", "smallest", "largest")
+_FIGURE_COLUMNS = ("what", "by", "median", "phoenix / it", "smallest", "largest")
 _GOAL_COLUMNS = ("goal", "bound", "measured", "verdict")
 
 
