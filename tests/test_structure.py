@@ -184,11 +184,11 @@ def test_every_command_of_the_original_agent_is_there() -> None:
 
 
 def test_the_reference_is_what_the_declarations_say() -> None:
-    assert reference.TARGET.read_text() == reference.render(), "docs/commands.md is out of date: run `make docs`"
+    assert reference.TARGET.read_text() == reference.render(), "docs/commands.md is out of date: run `make generate`"
 
 
 def test_the_man_page_of_phoenixctl_is_what_its_declarations_say() -> None:
-    assert manual.TARGET.read_text() == manual.render(), "packaging/phoenixctl.1 is out of date: run `make docs`"
+    assert manual.TARGET.read_text() == manual.render(), "packaging/phoenixctl.1 is out of date: run `make generate`"
 
 
 @pytest.mark.parametrize(

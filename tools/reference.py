@@ -28,13 +28,13 @@ $ echo '{"execute": "ping"}' | socat - UNIX-CONNECT:SOCKET,shut-none
 [protocol.md](protocol.md) describes requests, answers and streams.
 
 - Each example is a request and its answer. The tests run them against the agent in a real guest, in the order of
-  this page. Values that depend on the guest are those of one guest. A handle is whatever `file-open` returned.
+  this page. Some values depend on the guest. Use the handle that `file-open` returned.
 - Every command can fail with `EINVAL` (an argument is missing, unknown, or of the wrong type or value), `EPERM` (the
-  guest's policy forbids it), `EBUSY` (filesystems are frozen, and the command is not served then), `EAGAIN` (too many
+  guest's policy forbids it), `EBUSY` (filesystems are frozen, and the command could touch them), `EAGAIN` (too many
   commands are running) or -1 (the line is not a request, or the command does not exist). "Errors" lists the others.
 - "Python" is the method of the [client library](client.md), on the object `guest`.
 
-`make docs` generates this page from `src/phoenix_ga/wire/commands/`.
+`make generate` writes this page from `src/phoenix_ga/wire/commands/`.
 """
 
 # The methods that are not generated from the declarations.

@@ -1,1 +1,1 @@
-"""What both sides agree on: bytes in, units out; units in, bytes out. No sockets and no clock."""
+"""The protocol, for both sides, without sockets, clock and threads."""

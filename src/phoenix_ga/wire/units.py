@@ -103,9 +103,9 @@ class Parser:
         self.spans_lines = False
         self._object = ObjectScanner()
         self._buffer = bytearray()
-        # Bytes after the buffer that were not copied yet. They begin with a frame.
+        # Bytes that follow the buffer and were not copied yet. They begin with a frame.
         self._view: memoryview | None = None
-        # Index of the next of each, or up to which there is none, so that no byte is searched twice.
+        # For each byte, its next index, or the index before which it does not occur: no byte is searched twice.
         self._next = {b"\n": 0, RESET_BYTE: 0, _MAGIC_BYTE: 0}
         self._dropping = False
         self._exhausted = False

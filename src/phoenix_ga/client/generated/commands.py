@@ -42,8 +42,8 @@ class AgentCommands(CommandGroup):
     async def shutdown_agent(self) -> None:
         """Stop the agent.
 
-        It finishes what it acknowledged, thaws frozen filesystems and exits with status 0; a service manager
-        then starts it again.
+        It finishes the running commands, for at most `stop-timeout` seconds, thaws frozen filesystems and
+        exits with status 0; a service manager then starts it again.
         """
         await self._caller.read(Reader.true, "agent-shutdown")
 
@@ -256,8 +256,7 @@ class FilesCommands(CommandGroup):
 
         Raises:
             CommandError: `ENOENT` if the path does not exist; `ENOTDIR` if the path is not a directory;
-                `E2BIG` if more entries than the agent's `listing-limit`, or than fit into one answer, were
-                asked for.
+                `E2BIG` if the list would exceed the agent's `listing-limit`, or the size of one answer.
         """
         return await self._caller.read(
             lambda reader: reader.items(FileStatus.read), "directory-list", path=path, n=limit, names=names

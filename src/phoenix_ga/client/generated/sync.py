@@ -630,8 +630,7 @@ class SyncFiles(SyncObject):
 
         Raises:
             CommandError: `ENOENT` if the path does not exist; `ENOTDIR` if the path is not a directory;
-                `E2BIG` if more entries than the agent's `listing-limit`, or than fit into one answer, were
-                asked for.
+                `E2BIG` if the list would exceed the agent's `listing-limit`, or the size of one answer.
         """
         value: tuple[FileStatus, ...] = self._thread.run(self._inner.list(path, limit, names))
         return value
@@ -1176,8 +1175,8 @@ class SyncGuest(SyncObject):
     def shutdown_agent(self) -> None:
         """Stop the agent.
 
-        It finishes what it acknowledged, thaws frozen filesystems and exits with status 0; a service manager
-        then starts it again.
+        It finishes the running commands, for at most `stop-timeout` seconds, thaws frozen filesystems and
+        exits with status 0; a service manager then starts it again.
         """
         self._thread.run(self._inner.shutdown_agent())
 

@@ -20,7 +20,7 @@ COMMANDS = (
         "sync",
         "Start a session on a port that may still hold data of an earlier client.\n\n"
         "The byte 0xFF, which no JSON text contains, precedes the answer: discard everything up to it. Answers to "
-        "requests of earlier clients are not sent any more.",
+        "requests of earlier clients are no longer sent.",
         handler="agent:sync",
         arguments=(Argument("id", int, "Any number; a random one identifies this answer."),),
         returns="The given `id`.",
@@ -41,8 +41,8 @@ COMMANDS = (
     ),
     Command(
         "agent-shutdown",
-        "Stop the agent. It finishes what it acknowledged, thaws frozen filesystems and exits with status 0; a "
-        "service manager then starts it again.",
+        "Stop the agent. It finishes the running commands, for at most `stop-timeout` seconds, thaws frozen "
+        "filesystems and exits with status 0; a service manager then starts it again.",
         handler="agent:agent_shutdown",
         method="shutdown_agent",
         result="None",

@@ -344,7 +344,7 @@ COMMANDS = (
         errors=(
             NO_FILE,
             ("ENOTDIR", "the path is not a directory"),
-            ("E2BIG", "more entries than the agent's `listing-limit`, or than fit into one answer, were asked for"),
+            ("E2BIG", "the list would exceed the agent's `listing-limit`, or the size of one answer"),
         ),
         examples=(Example({"path": "/tmp/phoenix", "n": 1}, [_EXAMPLE_STAT], exact=False),),
     ),

@@ -48,7 +48,7 @@ COMMANDS = (
         returns="`true` if filesystems are frozen, else `false`. With `details`, an object: `frozen`; `remaining`, "
         "the seconds until the agent thaws automatically, -1 for never; and `ended`, how the last freeze ended: "
         "`thawed` by `fs-unfreeze`, `deadline` if the agent thawed automatically, `died` if the agent was killed and "
-        "its watchdog or the next agent thawed. It is empty while filesystems are frozen, or if they never were.",
+        "its watchdog or the next agent thawed. `ended` is empty while frozen, or if there was no freeze.",
         examples=(
             Example({}, True),
             Example({"details": True}, {"frozen": True, "remaining": 599, "ended": ""}, exact=False),

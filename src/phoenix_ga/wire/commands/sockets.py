@@ -18,11 +18,11 @@ COMMANDS = (
             _SOCKET_PATH,
             WINDOW,
         ),
-        returns="`stream`: the number of a stream that carries a line of JSON for each connection: `stream`, its "
-        "number; `window`, the number of bytes that the client may send on it at first; with TCP `host` and `port` "
-        "of the peer. For a connection that the agent had to refuse, the line has only `refused`, the reason. "
-        "Resetting the first stream stops listening; open connections continue. With TCP also `host` and `port`, the "
-        "address that the agent listens on.",
+        returns="`stream`: its number; with TCP also `host` and `port`, the address that the agent listens on. The "
+        "stream carries a line of JSON for each connection: `stream`, the number of its stream; `window`, the number "
+        "of bytes that the client may send on it at first; with TCP also `host` and `port` of the peer. If the agent "
+        "refuses a connection, the line has only `refused`, the reason. Reset the stream to stop listening; open "
+        "connections continue.",
         errors=(
             ("EADDRINUSE", "the address is in use"),
             ("EACCES", "the agent may not listen on this address"),

@@ -72,8 +72,8 @@ COMMANDS = (
             Argument(
                 "part",
                 str,
-                "If the transfer fails, keep what has arrived as `.NAME.PART.phoenix-part` in the same directory: at "
-                "most 32 letters, digits and hyphens. Empty: keep nothing.",
+                "A name of at most 32 letters, digits and hyphens: if the transfer fails, keep the received data as "
+                "`.NAME.PART.phoenix-part` in the same directory. Empty: keep nothing.",
                 default="",
             ),
             Argument("offset", int, "Continue the kept part after this many bytes.", default=0),
