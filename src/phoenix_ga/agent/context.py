@@ -27,14 +27,14 @@ _STREAM_MAX: Final = 2**32 - 1
 
 
 class Context:
-    """What handlers may use of the running agent, whichever port the request came by.
+    """The state of the running agent that handlers may use.
 
     Attributes:
         config: The options in force.
         policy: Which commands may run.
         log: The log.
         handles: The files opened by `file-open`.
-        throttle: Tells bulk work when to pause.
+        throttle: Decides when bulk work pauses.
         loop: The loop, for its own thread and for `call_from_thread`.
         stop: Asks the agent to end.
         prepare_to_freeze: Imports what must not be imported while filesystems are frozen.
@@ -68,7 +68,7 @@ class Context:
         self.stop = stop
         self.prepare_to_freeze: Callable[[], object] = lambda: None
         self._freezer: Freezer | None = None
-        # Apart from the lock of the parts: making one of these may wait for a disk, and thawing must not.
+        # Not the lock of the parts: making a part may wait for a disk, and thawing must not.
         self._freezer_lock = allocate_lock()
         self._parts: dict[object, Any] = {}
         self._parts_lock = allocate_lock()
@@ -76,7 +76,7 @@ class Context:
         self._last_stream = int.from_bytes(os.urandom(3), "big")
 
     def part(self, make: Callable[[Context], Part]) -> Part:
-        """Return what `make` returned when it was first asked for: state that few agents need. For workers."""
+        """Return the result of `make`, which is called once: state that few agents need. For workers."""
         part: Part | None = self._parts.get(make)
         if part is None:
             with self._parts_lock:
@@ -101,7 +101,7 @@ class Context:
 
     @property
     def freezer(self) -> Freezer:
-        """The freezer, imported on first use: that must not be while filesystems are frozen."""
+        """The freezer, imported on first use, which must not be while filesystems are frozen."""
         with self._freezer_lock:
             if self._freezer is None:
                 from phoenix_ga.agent.operations.freeze.freezer import Freezer

@@ -51,10 +51,10 @@ class Channel:
     """Reads when bytes arrive, writes when there is room, and never waits.
 
     Attributes:
-        output_size: Bytes that wait to be written.
-        exhausted: How often everything that had arrived was read.
-        connected: The peer is there, as far as is known.
-        paused: Nothing is read.
+        output_size: Number of bytes that wait to be written.
+        exhausted: How many times the input was read until it was empty.
+        connected: Whether the peer is connected, as far as is known.
+        paused: Whether reading is paused.
     """
 
     _received: Callable[[memoryview], None]
@@ -91,8 +91,8 @@ class Channel:
         Args:
             received: Called with bytes, which are valid during the call only.
             drained: Called when all output has been written.
-            ended: Called at the end of the input: the peer sends no more, or has left.
-            left: Called when the peer is seen to have left. What is read later may be the next peer's.
+            ended: Called at the end of the input: the peer sends no more, or has disconnected.
+            left: Called when the peer has disconnected. Bytes that are read later may be the next peer's.
             lost: Called with the error that makes the file descriptor unusable.
         """
         self._received, self._drained = received, drained
@@ -137,17 +137,17 @@ class Channel:
             self._pull_soon()
 
     def poll_connected(self) -> None:
-        """Ask the kernel whether the peer is there: its arrival is reported only with its first bytes."""
+        """Ask the kernel whether the peer is connected, which it reports only with the first bytes."""
         poll = select.poll()
         poll.register(self.fd, 0)
         self.set_connected(not poll.poll(0))
         if self.connected:
-            # The driver's poll fetches a buffer as its interrupt does, which then wakes nobody: there is no edge.
+            # The driver's poll may have fetched a buffer in place of its interrupt: then there is no edge.
             self._readable = True
             self._pull_soon()
 
     def set_connected(self, connected: bool) -> None:
-        """Record whether the peer is there."""
+        """Record whether the peer is connected."""
         left = self.connected and not connected
         self.connected = connected
         if left:
@@ -178,7 +178,7 @@ class Channel:
                 if self.paused or self._closed or not self._read():
                     break
                 if self._output and not self._blocked:
-                    # A client that asks one thing at a time gets its answer before the next read.
+                    # A client that waits for each answer gets it before the next read.
                     self._flush()
         finally:
             self._pulling = False
@@ -242,7 +242,7 @@ class Channel:
         writes = 0
         while self._output:
             if writes == _WRITES_PER_TURN:
-                # A peer that reads this fast may have sent something meanwhile, even that this is not for it.
+                # Read first: a peer that reads this fast may have sent a `sync`, which drops this output.
                 if not self._continuing:
                     self._continuing = True
                     self._loop.call_soon(self._continue)
@@ -254,12 +254,12 @@ class Channel:
                 self._block(True)
                 return
             except (BrokenPipeError, ConnectionResetError):
-                # No more output is taken; what the peer sent before can still be read.
+                # The peer takes no more output, but what it sent before can still be read.
                 self.drop_output()
                 self._block(False)
                 self.set_connected(connected=False)
                 if not self._closed:
-                    # Let those continue that waited for room.
+                    # Streams and calls may wait for room.
                     self._drained()
                 return
             except OSError as error:

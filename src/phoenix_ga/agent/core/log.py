@@ -1,7 +1,6 @@
 """The agent's log: lines on standard error or in a file.
 
-A pipe, a socket or a terminal never makes the writer wait, and neither does `log-file`, which has a
-thread of its own. Only where standard error is a file on a slow disk does a line take its time.
+Writing does not block, unless standard error is a file on a slow disk. The `log-file` has its own thread.
 """
 
 from __future__ import annotations
@@ -24,18 +23,20 @@ INFO: Final = 6
 DEBUG: Final = 7
 
 _STDERR: Final = 2
-# A pipe that is writable takes so much at once (PIPE_BUF), so writing never blocks.
+# A writable pipe takes this many bytes without blocking (PIPE_BUF).
 _LINE_MAX: Final = 4096
-# Lines that wait for the end of a freeze, or for a slow disk.
+# Maximum number of lines that wait for the end of a freeze, or for a slow disk.
 _HELD_MAX: Final = 1000
 
 
 class Log:
     """Writes lines with a priority.
 
-    path: a file to append to; empty: standard error. Lines begin with the time, or with the priority
-    if journald reads them (sd-daemon(3)). debug: write DEBUG lines.
-    While the log is held, lines are kept in memory: the disk that takes them may be frozen.
+    They begin with the time, or with the priority if journald reads them (sd-daemon(3)).
+
+    Args:
+        path: A file to append to; empty: standard error.
+        debug: Write DEBUG lines.
     """
 
     def __init__(self, path: str = "", debug: bool = False) -> None:
@@ -51,19 +52,16 @@ class Log:
             self._lines = SimpleQueue()
 
     def start(self) -> None:
-        """Begin to write to the file, where there is one: to be called once, when its disk is not frozen any more.
-
-        Raises OSError where it can't be opened; nothing is tried while the log is held.
-        """
+        """Start the thread that writes the file, if there is one. Raises OSError if it cannot be opened."""
         if self._lines is not None:
             if self._held is None:
-                # Fail now, where somebody sees it.
+                # Fail here, not in the thread. While the log is held, the file may be frozen.
                 os.close(self._open())
             self._written.acquire()
             start_new_thread(self._write_file, (self._lines,))
 
     def write(self, priority: int, text: str) -> None:
-        """Write a line; DEBUG lines only where they are wanted."""
+        """Write a line; a DEBUG line only if `debug` is set."""
         if priority == DEBUG and not self.debug:
             return
         start = self._prefix(priority)
@@ -82,7 +80,7 @@ class Log:
             self._lose(1)
 
     def write_alone(self, priority: int, text: str) -> None:
-        """Write a line from a forked process, where no other thread is and locks may be held for ever."""
+        """Write a line in a forked process, which has no other thread and may have inherited held locks."""
         line = _line(self._prefix(priority), text)
         try:
             if not self.path:
@@ -92,17 +90,16 @@ class Log:
             os.write(fd, line)
             os.close(fd)
         except OSError:
-            # There is nobody to tell.
-            return
+            pass
 
     def hold(self) -> None:
-        """Keep lines in memory until `release`."""
+        """Keep lines in memory until `release`, because a freeze may block writing."""
         with self._guard:
             if self._held is None:
                 self._held = []
 
     def release(self) -> None:
-        """Write what was kept."""
+        """Write the lines that were kept."""
         with self._guard:
             held, self._held = self._held, None
         for line in held or ():
@@ -110,14 +107,14 @@ class Log:
                 self._lose(1)
 
     def close(self) -> None:
-        """Write what was kept, and see that a file has it, unless that takes more than a second."""
+        """Write the lines that were kept, and wait at most a second until they are in the file."""
         self.release()
         if self._lines is not None:
             self._lines.put(None)
             self._written.acquire(True, 1.0)
 
     def reopen(self) -> None:
-        """Go on in a new file, where the old one was renamed or removed."""
+        """Open the file again, because it may have been renamed or removed."""
         if self._lines is not None:
             self._lines.put(b"")
 
@@ -129,14 +126,13 @@ class Log:
             self._lost += count
 
     def _put(self, line: bytes) -> bool:
-        """Write a line where that does not wait; tell whether it was written."""
+        """Write a line if that does not block; return whether it was written."""
         if self._lines is not None:
             if self._lines.qsize() >= _HELD_MAX:
                 return False
             self._lines.put(line)
             return True
-        # Who reads standard error may be stuck; losing a line is better than being stuck as well.
-        # A poll object of its own for each call: threads may write at once, and none may be shared by them.
+        # If the reader of standard error is stuck, lose the line. Threads cannot share a poll object.
         room = select.poll()
         room.register(_STDERR, select.POLLOUT)
         if not room.poll(0):
@@ -167,7 +163,7 @@ class Log:
 
 
 def _journald_reads_stderr() -> bool:
-    # The variable (systemd.exec(5)) is inherited by children that have another standard error.
+    # Children inherit the variable, see systemd.exec(5), even if they have another standard error.
     journal = os.environ.get("JOURNAL_STREAM")
     try:
         status = os.fstat(_STDERR)

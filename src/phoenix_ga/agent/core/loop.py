@@ -1,4 +1,4 @@
-"""The loop: the one thread that waits for all ports, and for nothing else."""
+"""The event loop, on one thread, which never blocks but in epoll_wait(2)."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ SIGCHLD: Final[int] = _signal.SIGCHLD
 
 # Events fetched at once. Each takes memory, and there is seldom more than one.
 _EVENTS_MAX: Final = 64
-# Events of a file descriptor that are reported when they begin. A hang-up always is.
+# Edge-triggered events. A hang-up is always reported.
 READABLE: Final = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET
 WRITABLE: Final = select.EPOLLOUT | select.EPOLLET
 
 
 class Timer:
-    """A call that is due at a time, unless it is cancelled."""
+    """A call at a certain time, unless it is cancelled."""
 
     __slots__ = ("call", "due")
 
@@ -68,7 +68,7 @@ class Loop:
         self.watch(self._wake_read, self._woken)
 
     def watch(self, fd: int, callback: Callable[[int], None], events: int = READABLE) -> None:
-        """Call `callback` with the epoll events of `fd` whenever one of `events` begins, or is already there."""
+        """Call `callback` with the epoll events of `fd` whenever one of `events` begins, or is pending already."""
         self._epoll.register(fd, events)
         self._watched[fd] = callback
 
@@ -77,7 +77,7 @@ class Loop:
         self._epoll.modify(fd, events)
 
     def unwatch(self, fd: int) -> None:
-        """Watch `fd` no longer. Call it before closing `fd`."""
+        """Stop watching `fd`. Call this before closing it."""
         del self._watched[fd]
         self._stale.add(fd)
         self._epoll.unregister(fd)

@@ -1,11 +1,10 @@
-"""Work that the loop does itself because it takes no disk and no waiting.
+"""Work that the loop does itself, because it does not block.
 
 The rule: a function that the loop may call instead of a worker raises WouldBlock before it has had any
 effect. Then a worker does the work. Every other exception is the result, and nothing is done twice.
 
-The kernel tells which part of a file it has in memory: preadv2(2) with RWF_NOWAIT fails instead of waiting
-for a disk. A read of 48 KiB by `file-read` is 1.5 times faster so than on a worker, since no thread has to
-be woken (measured under TCG).
+preadv2(2) with RWF_NOWAIT reads only what the kernel has in memory. `file-read` of 48 KiB is 1.5 times as fast as
+on a worker, because no thread is woken (measured under TCG).
 """
 
 from __future__ import annotations

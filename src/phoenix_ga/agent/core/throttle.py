@@ -1,4 +1,4 @@
-"""Bulk work leaves the processors to requests while requests come.
+"""Throttling: bulk work leaves the processors to requests.
 
 On a small machine an answer is late not because of a queue, but because every processor is busy. So while
 one answer follows another, transfers and digests work in short pieces, and pause for longer than they worked.
@@ -22,10 +22,10 @@ _PAUSE_MAX: Final = 0.005
 
 
 class Throttle:
-    """Tells bulk work when to pause. May be used from any thread.
+    """Decides when bulk work pauses. May be used from any thread.
 
     Attributes:
-        turns: Holds one item for each digest that may be computed at once: one processor less than there are.
+        turns: Has one item for each digest that may be computed at once: one fewer than there are processors.
     """
 
     def __init__(self) -> None:

@@ -28,7 +28,7 @@ class Workers:
     Idle threads wait without waking up; all but `_IDLE_MAX` end when their work is done. Jobs must not raise.
 
     Args:
-        limit: The largest number of threads, urgent jobs aside.
+        limit: Maximum number of threads, apart from those for urgent jobs.
     """
 
     _IDLE_MAX: Final = 2
@@ -42,7 +42,7 @@ class Workers:
         self._waiting = 0
         self._queued = 0
         self._urgent = 0
-        # For a thread that is there when no other can be started.
+        # The jobs of the thread that `reserve` started.
         self._reserved: SimpleQueue[Job] | None = None
         stack_size(_STACK_SIZE)
         setswitchinterval(_SWITCH_INTERVAL)
@@ -105,7 +105,7 @@ class Workers:
         self.submit(job)
 
     def reserve(self) -> None:
-        """Keep a thread for an urgent job, should the system be unable to start one then.
+        """Start a thread for urgent jobs now, because the system may be unable to start one later.
 
         Raises:
             OSError: EAGAIN; the system cannot start a thread now.
@@ -145,7 +145,7 @@ class Workers:
                 self._waiting -= 1
                 self._queued -= 1
             job()
-            # Or an idle thread would keep the data of its last job.
+            # An idle thread must not keep the data of its last job.
             del job
 
 

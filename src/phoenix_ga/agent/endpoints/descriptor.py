@@ -59,7 +59,7 @@ class DescriptorEndpoint(Endpoint):
                 return b""
             data = b""
         except OSError as error:
-            # EIO is how a pseudo-terminal reports that nobody has its other side open.
+            # A pseudo-terminal reports EIO if no process has its other side open.
             data = b""
             self.read_failed(error)
         if not data:
@@ -71,7 +71,7 @@ class DescriptorEndpoint(Endpoint):
         assert isinstance(piece, Data)
         data = memoryview(piece.payload)
         written = 0 if self._pending else self._write(data)
-        # The payload is in a buffer that is used again.
+        # The payload is in a buffer that will be reused.
         self._pending += data[written:]
         self._on_written(written)
 

@@ -1,4 +1,4 @@
-"""What every endpoint is: the guest's end of a stream."""
+"""The base class of endpoints."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     Piece = Union[bytes, memoryview, Skip]
 
-# Payload of a full frame, in bytes. An answer waits for one frame at most, but each frame costs as much Python
-# as any other. With its header, it fills the pieces that the kernel takes.
+# Payload of a full frame, in bytes. A larger frame delays answers, a smaller one has the same overhead. With its
+# header, it fills the pieces that the kernel takes.
 FRAME_SIZE: Final = 4 * WRITE_PIECE - HEADER_SIZE
 
 
@@ -25,9 +25,9 @@ class Endpoint:
     """The guest's end of a stream. All methods are called on the loop and never wait.
 
     Attributes:
-        window: Bytes from the host that it has room for; 0 if it takes none.
-        sends: It has bytes for the host.
-        skips: It understands a Skip.
+        window: Number of bytes from the host that it has room for; 0 if it takes none.
+        sends: Whether it sends bytes to the host.
+        skips: Whether it accepts a Skip.
     """
 
     window = 0
@@ -42,13 +42,10 @@ class Endpoint:
         return b""
 
     def received(self, piece: Data | Skip) -> None:
-        """Take what arrived, and call `stream.consumed` when it takes no memory any more."""
+        """Take received bytes, and call `stream.consumed` when they no longer take memory."""
 
     def ended(self, message: dict[str, Any]) -> None:
         """The host sends no more."""
 
     def closed(self, loop: Loop, workers: Workers) -> None:
-        """The stream is over, or the client has left: release everything.
-
-        Called once, and without `start` before if the client left too early.
-        """
+        """The stream is over, or the client has left: release everything. Called once, possibly without `start`."""

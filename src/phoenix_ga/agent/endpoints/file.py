@@ -1,4 +1,4 @@
-"""What file endpoints have in common: all that may wait for a disk runs on a worker."""
+"""The base class of file endpoints: everything that may wait for a disk runs on a worker."""
 
 from __future__ import annotations
 

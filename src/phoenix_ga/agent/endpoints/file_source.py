@@ -58,10 +58,10 @@ class FileSource(FileEndpoint):
         self._throttle = throttle
         self._digest = ThrottledDigest("sha256", throttle) if digest else None
         self._sparse = sparse and S_ISREG(os.fstat(fd).st_mode)
-        # There is no hole up to here.
+        # There is no hole before this position.
         self._data_end = offset if self._sparse else self._end
         self._skipped = False
-        # Everything so far was in the page cache.
+        # Whether everything so far was in the page cache.
         self._in_memory = bool(NOWAIT)
         self._ready: deque[Read] = deque()
         self._free: deque[memoryview] = deque()

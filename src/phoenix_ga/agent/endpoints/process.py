@@ -33,8 +33,8 @@ class Process:
     """A process with its streams: `main` for stdin and stdout, or a terminal, and `error` for stderr.
 
     Args:
-        argv, user: as it was started, for lists.
-        detached: it goes on after its client has left, and waits for another one.
+        argv, user: as given when it was started, for lists.
+        detached: it continues after its client has left, and waits for another one.
 
     Attributes:
         outcome: its exit status or signal; None while it runs.
@@ -101,7 +101,7 @@ class Process:
         set_terminal_size(self.main.source, rows, columns)
 
     def watch(self) -> None:
-        """Notice its end from now on. For the loop's thread."""
+        """Watch for its end. For the loop's thread."""
         self.table.watch()
         self.check_exit()
 

@@ -1,4 +1,4 @@
-"""The processes that were started with streams, until they are gone."""
+"""The processes that were started with streams."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class ProcessTable:
         oldest.close()
 
     def watch(self) -> None:
-        """Notice the end of processes from now on. For the loop's thread."""
+        """Watch for the end of processes. For the loop's thread."""
         self.loop.on_signal(SIGCHLD, self.check_exits)
 
     def check_exits(self) -> None:

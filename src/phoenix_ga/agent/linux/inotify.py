@@ -46,5 +46,5 @@ def inotify_init() -> int:
 
 
 def inotify_add_watch(fd: int, path: bytes, mask: int) -> bool:
-    """Watch `path`, symbolic links followed, for the events of `mask`; tell whether that was possible."""
+    """Watch `path`, following symbolic links, for the events of `mask`; return whether that was possible."""
     return call_cdeclfunction(_inotify_add_watch, (fd, path, mask)) >= 0

@@ -1,9 +1,8 @@
-"""The keys that let somebody log in over SSH: `.ssh/authorized_keys` in a home, see sshd(8).
+"""The SSH keys that may log in as a user: `.ssh/authorized_keys` in the home directory, see sshd(8).
 
-The home belongs to a user who may put anything there, symbolic links and other people's files
-included, while this works as root. So no link in it is followed, each step starts from an open
-directory, the new file is made beside the old one and takes its place at once, and a file that its
-user could not read is not read for him either.
+The user can put anything there, such as symbolic links and hard links to files of others, and the agent is root. So
+no link is followed, each step starts from an open directory, the new file replaces the old one atomically, and a file
+that the user could not read is not read.
 """
 
 from __future__ import annotations
@@ -20,13 +19,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
     from typing import Final
 
-# Bytes; more keys than anybody has.
+# Maximum size of the file, in bytes; no user has so many keys.
 SIZE_MAX: Final = 1024 * 1024
 _PIECE_SIZE: Final = 64 * 1024
 _DIRECTORY: Final = ".ssh"
 _NAME: Final = "authorized_keys"
 _OPEN_DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-# A FIFO must not hold this up.
+# Opening a FIFO must not block.
 _OPEN_FILE: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _MAKE_FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _LABEL: Final = "security.selinux"
@@ -133,7 +132,7 @@ class AuthorizedKeys:
             finally:
                 os.close(home)
         except NotADirectoryError as error:
-            # That is in the way of the new one.
+            # Something else has the name of the directory.
             raise _failure("create directory", self._directory_path, errno.EEXIST) from error
         except OSError as error:
             raise _failure("create directory", self._directory_path, error.errno or 0) from error

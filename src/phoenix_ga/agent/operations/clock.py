@@ -23,10 +23,10 @@ _DEVICES: Final = ("/dev/rtc", "/dev/rtc0", "/dev/misc/rtc")
 # hwclock(8): the third line is the time zone of the hardware clock.
 _ADJTIME: Final = "/etc/adjtime"
 _HWCLOCK: Final = "/sbin/hwclock"
-# The clock of a PC begins a second half a second after it was set; others begin one at once.
+# A PC's clock begins its next second half a second after it is set; others begin one immediately.
 _PC_CLOCK: Final = "rtc_cmos"
 _PC_DELAY: Final = 500_000_000
-# Seconds: how often to look whether the next second has begun, and how long at most.
+# Interval and time limit of checks whether the next second has begun, in seconds.
 _LOOK_EVERY: Final = 0.005
 _LOOK_FOR: Final = 1.5
 
@@ -37,12 +37,12 @@ def get_time() -> int:
 
 
 def set_time(nanoseconds: int) -> None:
-    """Set the clock of the system. Raises OSError."""
+    """Set the system clock. Raises OSError."""
     time.clock_settime_ns(time.CLOCK_REALTIME, nanoseconds)
 
 
 def write_hardware_clock() -> None:
-    """Set the clock of the hardware from that of the system, so that their seconds begin together.
+    """Set the hardware clock from the system clock, so that their seconds begin together.
 
     Takes up to a second. Raises OSError (ENODEV if there is none).
     """
@@ -114,7 +114,7 @@ def _open() -> int:
 
 
 def _second_begins() -> int:
-    """Return how many nanoseconds after it was set a second of the clock begins."""
+    """Return how many nanoseconds after it is set the clock begins its next second."""
     for path in _DEVICES:
         device = os.path.basename(os.path.realpath(path))
         try:

@@ -1,8 +1,7 @@
 """Files and directories.
 
-Paths are text in which bytes that are not UTF-8 stand as lone surrogates (PEP 383); they are
-turned into bytes here, whatever the locale. All functions raise OSError with the errno of the
-system call that failed.
+Paths are text, in any locale; bytes that are not UTF-8 are lone surrogates (PEP 383). All functions raise OSError
+with the errno of the system call that failed.
 """
 
 from __future__ import annotations
@@ -49,8 +48,8 @@ def open_to_read(path: str) -> OpenFile:
 def open_to_write(path: str, mode: int, replace_running: bool) -> OpenFile:
     """Create a file with permissions `mode`, or empty it, and open it for writing.
 
-    replace_running: remove a running program (ETXTBSY) and make the file anew. Raises OSError
-    (ENXIO) on a FIFO that nobody reads.
+    replace_running: remove a running program (ETXTBSY) and create a new file. Raises OSError (ENXIO) if a FIFO has no
+    reader.
     """
     name = encode_path(path)
     flags = os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC

@@ -60,7 +60,7 @@ def host_name() -> str:
 
 def time_zone() -> tuple[str, int]:
     """Return the abbreviation of the time zone, and its current offset east of UTC in seconds."""
-    # It may have been changed since the agent was started.
+    # The time zone may have changed since the agent was started.
     time.tzset()
     now = time.localtime()
     return now.tm_zone, now.tm_gmtoff

@@ -1,7 +1,7 @@
 """The network configuration: interfaces, their addresses, and the main routing table.
 
-Every function raises OSError with the errno of the kernel and a text that names what it was about;
-EINVAL for text that is no address and ENODEV for an interface that is not there.
+Every function raises OSError with the kernel's errno and a text that names the object; EINVAL if a text is not an
+address, and ENODEV if an interface does not exist.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _FLAGS: Final = (
 )
 
 _IPV4_LOOPBACK: Final = 127
-# Of a network of two addresses or one, none is left for broadcast (RFC 3021).
+# A network of one or two addresses has no broadcast address (RFC 3021).
 _IPV4_BROADCAST_PREFIX_MAX: Final = 30
 _PREFIX_DIGITS_MAX: Final = 3
 _SHOWN_MAX: Final = 100
@@ -104,7 +104,7 @@ class Route:
 def interfaces() -> list[Interface]:
     """Return all interfaces by index, each with its addresses, IPv4 first, in the kernel's order.
 
-    Of a point-to-point address, it is this end's.
+    The address of a point-to-point link is the local one.
     """
     found = {
         link.index: Interface(
@@ -116,7 +116,7 @@ def interfaces() -> list[Interface]:
         for link in rtnetlink.links()
     }
     for address in rtnetlink.addresses():
-        # An interface may have come after the links were listed.
+        # The interface may be newer than the list of links.
         if address.index in found:
             interface = found[address.index]
             text = _address_text(address.local)
@@ -127,8 +127,8 @@ def interfaces() -> list[Interface]:
 def add_address(ip: str, interface: str) -> None:
     """Add an address with its prefix length, such as `192.0.2.10/24`, as `ip address add` does.
 
-    IPv4 gets the broadcast address of its network if that has one. Raises EEXIST if the
-    interface has the address.
+    An IPv4 address gets the broadcast address of its network, if there is one. Raises EEXIST if the interface has the
+    address.
     """
     try:
         address = _interface_address(ip, interface)
@@ -256,7 +256,7 @@ def parse_prefix(text: str) -> tuple[int, bytes, int]:
     width = _width(family)
     if not slash:
         return family, raw, width
-    # int() takes signs, spaces and other scripts' digits as well.
+    # int() also accepts signs, spaces and digits of other scripts.
     if not (length.isascii() and length.isdigit() and len(length) <= _PREFIX_DIGITS_MAX) or int(length) > width:
         raise OSError(EINVAL, f"{_shown(length)} is no prefix length from 0 to {width}")
     return family, raw, int(length)
@@ -319,7 +319,7 @@ def _interface_name(index: int) -> str:
     try:
         return if_indextoname(index)
     except OSError:
-        # It went away, and its routes with it.
+        # The interface was removed, and its routes with it.
         return ""
 
 

@@ -46,7 +46,7 @@ class Names:
 def change_owner(path: str, uid: int, gid: int, user: str, group: str) -> None:
     """Set owner and group of a file, following symbolic links.
 
-    uid, gid: -1 leaves it as it is. user, group: a name in place of the number, unless empty.
+    uid, gid: -1: unchanged. user, group: names that replace the numbers, unless empty.
     """
     os.chown(encode_path(path), user_id(user) if user else uid, group_id(group) if group else gid)
 
@@ -68,7 +68,7 @@ def group_id(name: str) -> int:
 
 
 def _number(text: str, what: str) -> int:
-    # int() takes signs, spaces and other scripts' digits as well.
+    # int() also accepts signs, spaces and digits of other scripts.
     if text.isascii() and text.isdigit() and len(text) <= _ID_DIGITS_MAX and int(text) <= _ID_MAX:
         return int(text)
     raise OSError(EINVAL, f"there is no {what} {text[:100]!r}")

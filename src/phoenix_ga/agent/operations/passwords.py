@@ -11,7 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
-# Bytes; PAM takes no longer ones (PAM_MAX_RESP_SIZE).
+# PAM accepts no longer ones (PAM_MAX_RESP_SIZE), in bytes.
 LENGTH_MAX: Final = 512
 # Searched after PATH, which may lack the directories for root.
 SEARCH_PATH: Final = "/usr/sbin:/sbin:/usr/bin:/bin"

@@ -1,4 +1,4 @@
-"""Switching the machine off, starting it anew, and letting it sleep, by the programs that the system has for it."""
+"""Shutting down, rebooting and suspending the machine, by the system's own programs."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Processors and memory that can be taken out and put in, as sysfs has them, and how busy processors were.
+"""Processors and memory blocks that can be set offline, see sysfs(5), and how busy processors were.
 
-Each function takes `root`, what is put before the paths (for tests).
+Each function takes `root`, a prefix of all paths (for tests).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _STATISTICS: Final = ("user", "nice", "system", "idle", "iowait", "irq", "softir
 
 
 class Part:
-    """A processor or memory block. online: in use. removable: that can be changed."""
+    """A processor or memory block. online: in use. removable: `online` can be changed."""
 
     __slots__ = ("number", "online", "removable")
 
@@ -35,7 +35,7 @@ def processors(root: str = "") -> list[Part]:
 
 def _processor(number: int, root: str) -> Part:
     state = _read(f"{root}{_PROCESSORS}/cpu{number}/online")
-    # One that is always there, such as the first, has no such file.
+    # A processor that cannot be set offline, such as the first, has no such file.
     return Part(number, state != "0", state is not None)
 
 
@@ -82,7 +82,7 @@ def memory_block_size(root: str = "") -> int:
 
 
 def processor_statistics(root: str = "") -> list[dict[str, int]]:
-    """Return how many milliseconds each processor spent with what, and its number as `cpu`. Raises OSError."""
+    """Return the number of each processor, as `cpu`, and its milliseconds in each state. Raises OSError."""
     milliseconds = 1000 // os.sysconf("SC_CLK_TCK")
     found = []
     with open(f"{root}/proc/stat", encoding="ascii") as file:
@@ -95,7 +95,7 @@ def processor_statistics(root: str = "") -> list[dict[str, int]]:
 
 
 def _numbers(directory: str, prefix: str) -> list[int]:
-    """Return the numbers of the entries that are a prefix and a number, in order."""
+    """Return the numbers of the entries named by a prefix and a number, sorted."""
     try:
         names = os.listdir(directory)
     except FileNotFoundError:

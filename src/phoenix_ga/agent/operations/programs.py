@@ -1,4 +1,4 @@
-"""Running a program of the system to its end, without its output."""
+"""Running a program of the system until it ends, without its output."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Routes and interface counters from /proc/net, see proc(5).
 
-Each function takes `root`, what is put before the paths (for tests).
+Each function takes `root`, a prefix of all paths (for tests).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Final
 
-# Columns of /proc/net/dev, behind the name: received, then sent.
+# Columns of /proc/net/dev, after the name: received, then sent.
 _RECEIVED: Final = {"bytes": 0, "packets": 1, "errs": 2, "dropped": 3}
 _SENT_OFFSET: Final = 8
 
@@ -106,7 +106,7 @@ def _lines(path: str) -> Iterator[list[str]]:
 
 
 def _address4(word: str) -> str:
-    # In the byte order of the machine, as the kernel has it in memory.
+    # In the byte order of the machine.
     return inet_ntop(AF_INET, int(word, 16).to_bytes(4, sys.byteorder))
 
 

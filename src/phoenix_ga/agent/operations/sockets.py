@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _TYPE: Final = socket.SOCK_STREAM | socket.SOCK_CLOEXEC
 _BACKLOG: Final = 64
-# Before Python 3.10, the timeout of a socket is no TimeoutError.
+# Before Python 3.10, socket.timeout is not a TimeoutError.
 _TIMEOUTS: Final = (TimeoutError, socket.timeout)
 
 

@@ -1,6 +1,6 @@
 """Disks and filesystems: listing, statistics, health, and trimming.
 
-Each function takes `root`, what is put before the paths that it reads (for tests).
+Each function takes `root`, a prefix of the paths that it reads (for tests).
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ class DiskStatistics:
 class Trimmed:
     """The result of trimming the filesystem at a mount point. error: empty on success.
 
-    trimmed: bytes. minimum: free runs that are shorter, in bytes, may have been left out.
+    trimmed: in bytes. minimum: free extents shorter than this, in bytes, may have been left out.
     """
 
     __slots__ = ("error", "minimum", "point", "trimmed")
@@ -120,7 +120,7 @@ class Trimmed:
 
 
 def mounted_filesystems(root: str = "") -> Iterator[MountedFilesystem]:
-    """Return the filesystems that are kept on disks, once for each mount point, the last mounted first.
+    """Return the filesystems on disks, once for each mount point, the last mounted first.
 
     Raises OSError if there is no /proc or no /sys.
     """
@@ -173,10 +173,10 @@ def disk_statistics(root: str = "") -> list[DiskStatistics]:
 
 
 def trim_filesystems(minimum: int) -> Iterator[Trimmed]:
-    """Trim every mounted filesystem that is on disks, each once, the last mounted first, one at each step.
+    """Trim every mounted filesystem that is on disks, one at each step, the last mounted first.
 
-    minimum: free runs that are shorter, in bytes, may be left out. Raises OSError if there is no
-    /proc or no /sys.
+    minimum: free extents shorter than this, in bytes, may be left out. Raises OSError if there is no /proc or
+    no /sys.
     """
     tree = MountTree(read_mounts())
     for filesystem in reversed(local_filesystems(tree.mounts, read_topology())):

@@ -1,6 +1,6 @@
 """The state of the system: kernel, load, memory, users and disks.
 
-Each function takes `root`, what is put before the paths that it reads (for tests).
+Each function takes `root`, a prefix of the paths that it reads (for tests).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ USER_PROCESS: Final = 7
 _UTMP_32: Final = struct.Struct("=h2xi32s4s32s256shhiIi16s20x")
 _UTMP_64: Final = struct.Struct("=h2xi32s4s32s256shhqqq16s20x4x")
 _MACHINES_WITH_64: Final = ("aarch64", "alpha", "ia64", "loongarch64")
-# The size, in sectors, that the kernel gives to a CD drive before there was ever a disc in it.
+# The size, in sectors, that the kernel reports for a CD drive that never had a disc.
 _NO_DISC: Final = 0x1FFFFF
 
 
@@ -76,7 +76,7 @@ def uname(root: str = "") -> dict[str, str]:
 
 
 def long_bit() -> int:
-    """Return how many bits a `long` of this process has."""
+    """Return the number of bits of a `long` of this process."""
     return struct.calcsize("l") * 8
 
 
@@ -114,13 +114,12 @@ def users(root: str = "") -> list[User]:
 
 
 def disks(root: str = "") -> list[Disk]:
-    """Return the disks, each followed by its partitions, then what is mapped onto them.
+    """Return the disks, each followed by its partitions, then the devices that are mapped onto them.
 
-    Those without a size or a medium are left out, and loop devices without a file; floppy and zram
-    devices unless they carry a mounted filesystem. A device that carries several filesystems
-    through others (partitions, LVM, LUKS, RAID) is given the one that is mounted at `/`, else the
-    one at the shortest path. Only mount points of filesystems on block devices are looked at, so
-    that no network filesystem can hold this up.
+    Devices without a size or a medium are left out, and so are loop devices without a file, and floppy and zram
+    devices without a mounted filesystem. A device that carries several filesystems, through partitions, LVM, LUKS or
+    RAID, gets the one that is mounted at `/`, else the one at the shortest path. Only filesystems on block devices
+    are examined, because a network filesystem could hang.
     """
     topology = read_topology(root)
     tree = MountTree(read_mounts(root))

@@ -1,1 +1,1 @@
-"""Where clients come from."""
+"""Ports: the places where clients connect."""

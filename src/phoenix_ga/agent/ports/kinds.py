@@ -1,4 +1,4 @@
-"""The kinds of ports, and the one that a name means."""
+"""Make a port from its name."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def make_port(name: str, scheduler: Scheduler, settled: Callable[[], None]) -> Port:
-    """Return the port that `name` means, as the option `port` describes it. Raises ValueError."""
+    """Return the port for a value of the option `port`. Raises ValueError."""
     kind, colon, address = name.partition(":")
     if colon and kind == "tty":
         return DevicePort(name, scheduler, settled, raw=True)

@@ -1,4 +1,4 @@
-"""Ports that listen on a socket; each connection is a conversation of its own."""
+"""Ports that listen on a socket. Each connection is a conversation."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from phoenix_ga.agent.core.loop import Timer
     from phoenix_ga.agent.protocol.scheduler import Scheduler
 
-# Refused clients that retry in a loop get one line in the log in this time, in seconds.
+# Interval of log lines about refused clients, which may retry in a loop, in seconds.
 _REFUSALS_PAUSE: Final = 10.0
 
 
@@ -45,7 +45,7 @@ class Listener:
 
 
 class ListeningPort(Port):
-    """A socket that is listened on; each connection is a conversation of its own."""
+    """A listening socket. Each connection is a conversation."""
 
     def __init__(
         self,
@@ -179,8 +179,8 @@ class Connection:
             self.close()
 
     def _left(self) -> None:
-        # Its requests are still read and done; the end of the input closes the connection. An agent that is
-        # stopping reads no more.
+        # Its requests are still read and run; the end of the input closes the connection. An agent that is stopping
+        # reads no more.
         if self._scheduler.stopping:
             self._no_more = True
         self._conversation.leave()

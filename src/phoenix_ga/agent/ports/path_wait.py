@@ -1,4 +1,4 @@
-"""Waiting, asleep, for a path that cannot be opened now."""
+"""Wait, without polling, for a path that cannot be opened now."""
 
 from __future__ import annotations
 

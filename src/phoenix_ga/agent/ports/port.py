@@ -1,4 +1,4 @@
-"""A port: a place where clients come from."""
+"""The base class of ports."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ if TYPE_CHECKING:
 
     from phoenix_ga.agent.protocol.scheduler import Scheduler
 
-# How long to wait before a retry if the kernel cannot tell when to retry, in seconds.
+# How long to wait before a retry if the kernel cannot report when to retry, in seconds.
 RETRY_PAUSE = 1.0
 
 
 class Port:
-    """A place where clients come from.
+    """A place where clients connect.
 
     Args:
         name: As the option `port` gives it.
-        settled: Called when no answers are due any more.
+        settled: Called when no answers are pending.
     """
 
     def __init__(self, name: str, scheduler: Scheduler, settled: Callable[[], None]) -> None:
@@ -30,7 +30,7 @@ class Port:
 
     @property
     def busy(self) -> bool:
-        """Whether answers are due or on their way."""
+        """Whether answers are pending."""
         raise NotImplementedError
 
     def start(self) -> None:

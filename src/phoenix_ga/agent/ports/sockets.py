@@ -1,4 +1,4 @@
-"""Unix and vsock sockets to listen on. Local users other than the agent's own are refused."""
+"""Listening Unix sockets, for root and the agent's own user, and vsock sockets, for the host."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _UCRED: Final = Struct("iII")  # struct ucred of unix(7): pid, uid, gid
 
 
 class SocketListener(Listener):
-    """A socket that is listening already.
+    """A listening socket.
 
     Args:
-        rejection: Returns who the peer of a connection is if it may not talk to the agent, else an empty text.
+        rejection: Returns the name of the peer if it may not talk to the agent, else an empty string.
     """
 
     def __init__(self, listening: socket.socket, rejection: Callable[[socket.socket, Any], str]) -> None:

@@ -1,4 +1,4 @@
-"""A call: one request on its way to its answer."""
+"""Calls, and the results of handlers that open streams."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from phoenix_ga.agent.protocol.dialect import Dialect
     from phoenix_ga.wire.declaration import Command
     from phoenix_ga.wire.messages import Request
-
 
 # Memory that the shortest request takes, in bytes.
 _CALL_COST: Final = 1024
@@ -33,13 +32,13 @@ class CommandError(ValueError):
 
 
 class Call:
-    """A request, the command that it names, and how far it has come.
+    """A request on its way to its answer.
 
     Args:
-        request: The request; None if a line held none.
+        request: The request; None if the line held none.
         size: Length of the line, in bytes.
         dialect: The dialect in which it is answered.
-        error: What was wrong with it before it could run.
+        error: Why it cannot run, if that is known already.
     """
 
     __slots__ = ("bound", "command", "dialect", "error", "error_text", "request", "revoked", "run_at_head", "size")
@@ -49,11 +48,11 @@ class Call:
         self.size = size
         self.dialect = dialect
         self.error = error
-        # What the client was told, for the audit log.
+        # The text of the error answer, for the audit log.
         self.error_text = ""
         self.command: Command | None = None
         self.bound: dict[str, Any] = {}
-        # Nobody wants its effect any more; see `Command.revocable`.
+        # Its client has left, or a thaw revoked it; see `Command.revocable`.
         self.revoked = False
         # Called when the call is first in the queue of its file handle.
         self.run_at_head: Callable[[], None] | None = None
@@ -69,7 +68,7 @@ class Call:
 
     @property
     def ordered(self) -> bool:
-        """Whether answers must come in the order of requests, because no tag tells them apart."""
+        """Whether answers must come in the order of requests, because no tag identifies them."""
         return self.request is None or self.dialect.ordered or self.request.ordered
 
     @property
@@ -79,11 +78,11 @@ class Call:
 
 
 class Opened:
-    """What a handler returns that opens streams.
+    """The result of a handler that opens streams.
 
     Args:
         answer: Members of the answer, without the stream numbers.
-        endpoints: The guest's end of each stream, by the member that names the stream.
+        endpoints: The guest's end of each stream, by the member of the answer that has the stream's number.
         credit: Bytes that each stream may send at first.
     """
 

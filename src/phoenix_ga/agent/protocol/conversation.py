@@ -1,4 +1,4 @@
-"""A conversation: the bytes of one channel become calls, for the session of whichever client sends them."""
+"""A conversation: turns the bytes of one channel into calls of its current client."""
 
 from __future__ import annotations
 
@@ -25,25 +25,23 @@ if TYPE_CHECKING:
 _QGA_PORT: Final = "org.qemu.guest_agent"
 _DELIMITED_SYNC: Final = "guest-sync-delimited"
 _GUEST_SYNCS: Final = ("guest-sync", _DELIMITED_SYNC)
-# A client's first bytes may arrive this much earlier than the kernel's notice that it is there, in seconds.
+# A client's first bytes may arrive this long before the kernel reports its connection, in seconds.
 ARRIVAL_TIME: Final = 0.25
-# A client that asks for too much has to wait. If nothing was answered for this long, the excess is refused instead,
-# so that the requests behind it are seen, above all `sync`. In seconds.
+# If nothing was answered for this long, in seconds, requests beyond the limits are refused instead of left unread, so
+# that a `sync` behind them is seen.
 _STUCK_TIME: Final = 2.0
 
 
 class Conversation:
-    """What arrives on one channel, and the session of the client that sends it.
+    """The input of one channel, and the session of its current client.
 
-    A port outlives its clients, and their coming and going is seen late: the kernel hands out bytes at once, but
-    reports connections from a work queue. The first bytes of a client may be read while the previous one
-    still seems to be there, or nobody. `sync` and `leave` start a new session; `hang_up` also drops half
-    a request. What can be read at once after a client has left is its own, up to a `sync`: it is done, but
-    not answered.
+    A port outlives its clients. Bytes may arrive before the kernel reports the connection, see docs/architecture.md.
+    `sync` and `leave` start a new session; `hang_up` also drops half a request. Requests that can be read immediately
+    after a client has left are run but not answered, up to a `sync`.
 
     Args:
         peer: The name of the port, for the log.
-        settled: Called when no answers are due or on their way.
+        settled: Called when no answers are pending.
     """
 
     def __init__(self, scheduler: Scheduler, channel: Channel, peer: str, settled: Callable[[], None]) -> None:
@@ -69,12 +67,12 @@ class Conversation:
 
     @property
     def busy(self) -> bool:
-        """Whether answers are due or on their way."""
+        """Whether answers are pending."""
         return self._session.queue.busy or self._channel.output_size > 0 or self._loading is not None
 
     @property
     def unfinished(self) -> bool:
-        """Whether answers are due, or half a request has arrived."""
+        """Whether answers are pending, or half a request has arrived."""
         return self.busy or self._parser.pending > 0
 
     def received(self, data: memoryview) -> None:
@@ -92,8 +90,8 @@ class Conversation:
         self._parser_idle = self._parser.idle
 
     def drained(self) -> None:
-        """The channel has written all output: go on."""
-        # A frame that was written at once has changed nothing.
+        """The channel has written all output: continue."""
+        # A frame was written immediately: nothing has changed.
         if self._session.pumping:
             return
         self._session.queue.release()
@@ -103,7 +101,7 @@ class Conversation:
         self._check_settled()
 
     def leave(self) -> None:
-        """The client has left: drop its answers, those to what can still be read from it included."""
+        """The client has left: drop its answers, including those to requests that can still be read."""
         if monotonic() - self._synced_at <= ARRIVAL_TIME:
             # Probably the client before the one that sent `sync`.
             self._hand_over()
@@ -118,7 +116,7 @@ class Conversation:
         self._check_settled()
 
     def hang_up(self) -> None:
-        """No client is there: drop the answers, and half a request."""
+        """No client is connected: drop the answers, and half a request."""
         for timer in (self._stuck, self._late_check):
             if timer is not None:
                 timer.cancel()
@@ -130,7 +128,7 @@ class Conversation:
         self._check_settled()
 
     def _hand_over(self) -> None:
-        """Move what was asked since the last `guest-sync` to a new session, if it waits for earlier commands."""
+        """Move the requests since the last `guest-sync` to a new session, if they wait for earlier commands."""
         calls = self._session.queue.take_back(self._guest_sync) if self._guest_sync is not None else []
         if calls:
             self._renew()
@@ -175,7 +173,7 @@ class Conversation:
             self._watch_progress()
 
     def _watch_progress(self) -> None:
-        """After a while, check whether calls still finish: those of the session, or of all if all are too many."""
+        """After _STUCK_TIME, check whether calls still finish: this session's, or all if the total is too much."""
         if self._stuck is not None:
             return
         scheduler, queue = self._scheduler, self._session.queue

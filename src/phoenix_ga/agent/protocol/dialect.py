@@ -1,4 +1,4 @@
-"""What a dialect is: how requests name commands, and how answers look."""
+"""The base class of dialects."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _OPERATIONS: Final = "phoenix_ga.agent.operations."
 
 
 class Dialect:
-    """One language in which clients talk to the agent.
+    """A set of commands, and the form of requests and answers.
 
     Attributes:
         handlers: The package that holds the handlers of its commands, with a trailing dot.

@@ -19,15 +19,15 @@ if TYPE_CHECKING:
     from phoenix_ga.agent.protocol.dialect import Dialect, Pieces
     from phoenix_ga.wire.declaration import Command
 
-# More of an error's text is not kept for the audit log.
+# Maximum length of an error's text in the audit log, in characters.
 _ERROR_SHOWN: Final = 200
 
 
 class Dispatcher:
-    """Runs the handlers of commands, on whichever thread it is called.
+    """Runs the handlers of commands, on the calling thread.
 
     Args:
-        context: What handlers may use of the running agent.
+        context: The state of the running agent that handlers may use.
         native: The Phoenix dialect.
         load_qga: Imports and returns the dialect of the QEMU Guest Agent.
     """
@@ -60,7 +60,7 @@ class Dispatcher:
         call.command = command
 
     def check(self, call: Call) -> None:
-        """Raise what is wrong with the call, if anything: a malformed request, or one that the policy forbids."""
+        """Raise an exception if the call is malformed, or the policy forbids it."""
         if call.error is not None:
             raise call.error
         command, policy = call.command, self.context.policy
@@ -85,7 +85,7 @@ class Dispatcher:
             return self.refuse(call, error)
 
     def answer(self, call: Call) -> Pieces:
-        """Do what `run` does, for a command that opens no streams."""
+        """Run a command that opens no streams, as `run` does."""
         pieces = self.run(call)
         assert not isinstance(pieces, Opened)
         return pieces
@@ -94,7 +94,7 @@ class Dispatcher:
         """Run the handler's variant for the loop, as `core.nowait` describes it.
 
         Returns:
-            The answer, or None if the call has to go to a worker; nothing was done then.
+            The answer, or None if a worker must run the call, because nothing was done.
         """
         assert call.command is not None
         handler = self._nowait_handlers.get(call.command)
@@ -137,7 +137,7 @@ class Dispatcher:
         return handler
 
     def load_needed(self, dialect: Dialect) -> None:
-        """Import what runs on the loop or while filesystems are frozen, when no disk may be read."""
+        """Import the handlers that run on the loop or while filesystems are frozen."""
         for command in dialect.commands.values():
             if command.inline or command.while_frozen:
                 self.load(dialect, command)

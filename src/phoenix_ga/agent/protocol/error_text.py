@@ -1,4 +1,4 @@
-"""What clients are told about an exception."""
+"""The text and the errno that error answers have for an exception."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""JSON as QEMU reads it: single quotes too, and a message of its own for each kind of garbage.
+"""A JSON reader that accepts what QEMU accepts, such as single quotes, and reports the same errors.
 
-For what is no plain JSON only, for this is much slower than the usual decoder. It follows QEMU's
-qobject/json-lexer.c, json-streamer.c and json-parser.c.
+It is used only after the usual decoder has failed, because it is much slower. Source: QEMU, qobject/json-lexer.c,
+json-streamer.c and json-parser.c.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _WHITE: Final = b" \t\r\n"
 _PUNCTUATION: Final = b"{}[],:"
 _LETTERS: Final = b"abcdefghijklmnopqrstuvwxyz"
 _DIGITS: Final = b"0123456789"
-# What ends the rest of something that is no token: control characters, 0xFE, 0xFF and punctuation.
+# Bytes that end an invalid token: control characters, 0xFE, 0xFF and punctuation.
 _RECOVERED: Final = bytes(range(0x20)) + b"\xfe\xff" + _PUNCTUATION
 _LOST: Final = bytes(byte for byte in range(256) if byte not in _RECOVERED)
 _ESCAPES: Final = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", '"': '"', "'": "'", "\\": "\\", "/": "/"}
@@ -36,14 +36,14 @@ _ERROR: Final = "error"
 
 
 class ReadError(ValueError):
-    """A text is no JSON; what is wrong with it, in QEMU's words."""
+    """A text is not JSON; the message is QEMU's."""
 
     def __init__(self, text: str) -> None:
         super().__init__(f"JSON parse error, {text}")
 
 
 def read_values(line: bytes) -> Iterator[Any]:
-    """Yield each JSON value of a line, and a ReadError for each piece that is none.
+    """Yield each JSON value of a line, and a ReadError for each piece that is not one.
 
     Raises:
         JsonError: after OBJECTS_MAX of them.
@@ -111,7 +111,7 @@ def _tokens(line: bytes) -> Iterator[tuple[str, str]]:
 
 
 def _skip(line: bytes, position: int, characters: bytes) -> int:
-    """Return the index of the first byte that is none of `characters`."""
+    """Return the index of the first byte that is not one of `characters`."""
     while True:
         piece = line[position : position + _PIECE]
         rest = len(piece.lstrip(characters))
@@ -121,7 +121,7 @@ def _skip(line: bytes, position: int, characters: bytes) -> int:
 
 
 def _string_end(line: bytes, position: int, quote: int) -> tuple[int, bool]:
-    """Return the index behind a string, and whether it is a whole one."""
+    """Return the index after a string, and whether the string is complete."""
     while position < len(line):
         end = line.find(quote, position, position + _PIECE)
         piece = line[position : position + _PIECE if end < 0 else end + 1]
@@ -141,7 +141,7 @@ def _string_end(line: bytes, position: int, quote: int) -> tuple[int, bool]:
 
 
 def _number_end(line: bytes, start: int) -> tuple[int, bool]:
-    """Return the index behind a number, and whether it is a whole one."""
+    """Return the index after a number, and whether the number is complete."""
     position = start + (line[start] == 0x2D)
     end = _skip(line, position, _DIGITS)
     if end == position or (line[position] == 0x30 and end > position + 1):
@@ -158,7 +158,7 @@ def _number_end(line: bytes, start: int) -> tuple[int, bool]:
 
 
 class _Values:
-    """Makes a value of tokens."""
+    """Converts tokens to a value."""
 
     def __init__(self, tokens: list[tuple[str, str]]) -> None:
         self._tokens = iter(tokens)
@@ -235,7 +235,7 @@ def _number(text: str) -> Any:
 
 
 def _unescape(text: str) -> str:
-    """Return what a string with its quotes stands for. Raises ReadError."""
+    """Return the value of a string in quotes. Raises ReadError."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
@@ -262,7 +262,7 @@ def _unescape(text: str) -> str:
 
 
 def _unicode(text: str, start: int) -> str:
-    """Return the character that the escape at `start` stands for; beyond U+FFFF it is two. Raises ReadError."""
+    """Return the character of the escape at `start`, or of two escapes above U+FFFF. Raises ReadError."""
     number = _hexadecimal(text, start)
     if 0xD800 <= number <= 0xDBFF:
         low = _hexadecimal(text, start + 6)
@@ -274,7 +274,7 @@ def _unicode(text: str, start: int) -> str:
 
 
 def _hexadecimal(text: str, start: int) -> int:
-    """Return the number of an escape, or -1 where it is none."""
+    """Return the number of an escape, or -1 if it is not an escape."""
     digits = text[start + 2 : start + 6]
     if text[start : start + 2] != "\\u" or len(digits) < 4 or set(digits) - _HEXADECIMAL:
         return -1

@@ -1,4 +1,4 @@
-"""Lines to calls: each request is read in the dialect that its own form shows."""
+"""Read calls from lines. The form of each request shows its dialect."""
 
 from __future__ import annotations
 
@@ -17,10 +17,8 @@ if TYPE_CHECKING:
     from phoenix_ga.agent.protocol.dialect import Dialect
     from phoenix_ga.agent.protocol.dispatch import Dispatcher
 
-# All names of the QEMU Guest Agent's commands begin so, and no native one.
+# All names of the QEMU Guest Agent's commands begin with this, and no native name does.
 _GUEST_PREFIX: Final = "guest-"
-
-
 # Imported when a line first needs it.
 _LENIENT: Final = "phoenix_ga.agent.protocol.json_reader"
 _BRACE: Final = ord("{")
@@ -40,10 +38,7 @@ class NotLoadedError(Exception):
 
 
 def whole_line(data: memoryview, limit: int) -> bytes | None:
-    """Return the bytes of `data` if they are one line that may hold an object, as most clients send it.
-
-    Such a line need not go through the parser, which copies and searches: a valid object means the same to it.
-    """
+    """Return the bytes of `data` if they are one line that may hold an object, so that it can skip the parser."""
     size = len(data)
     if size > limit or data[0] != _BRACE or data[-1] != _NEWLINE:
         return None
@@ -56,7 +51,7 @@ class LineReader:
 
     Args:
         dispatcher: Has the dialects.
-        qga_first: A client that has sent nothing intelligible is assumed to speak the QEMU Guest Agent's dialect.
+        qga_first: Before its first valid request, a client is assumed to speak the QEMU Guest Agent's dialect.
     """
 
     def __init__(self, dispatcher: Dispatcher, qga_first: bool) -> None:
@@ -67,7 +62,7 @@ class LineReader:
 
     @property
     def dialect(self) -> Dialect:
-        """The dialect of the last intelligible request, in which unintelligible ones are answered."""
+        """The dialect of the last valid request, in which invalid ones are answered."""
         if self._dialect is None:
             self._dialect = self._qga
         return self._dialect
@@ -99,7 +94,7 @@ class LineReader:
         except JsonError as error:
             return self._read_lenient(line, error)
         except Exception as error:
-            # No line, whatever is on it, may end the agent.
+            # No line may end the agent, whatever it contains.
             return [Call(None, len(line), self.dialect, error)]
         return [self._call(message, len(line))]
 
@@ -122,7 +117,7 @@ class LineReader:
             return Call(None, size, self.dialect, error)
 
     def _failed(self, text: str, tag: Any, size: int) -> Call:
-        # The tag, if it could be read, tells the client which request was wrong.
+        # The tag, if it could be read, identifies the request for the client.
         return Call(Request("", {}, tag), size, self.dialect, CommandError(text, NO_CODE))
 
     def _read_lenient(self, line: bytes, error: JsonError) -> list[Call]:

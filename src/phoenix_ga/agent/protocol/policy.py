@@ -11,7 +11,6 @@ if TYPE_CHECKING:
 
     from phoenix_ga.wire.declaration import Command
 
-
 _ALWAYS: Final = frozenset(("sync", "guest-sync", "guest-sync-delimited"))
 
 
@@ -28,7 +27,7 @@ class Policy:
         read_only: Refuse every command that changes the guest.
 
     Attributes:
-        restricts: It refuses something.
+        restricts: Whether it can refuse anything.
     """
 
     __slots__ = ("allow", "block", "read_only", "restricts")
@@ -39,12 +38,12 @@ class Policy:
         self.read_only = read_only
         self.restricts = bool(allow or block or read_only)
         if allow or block:
-            # Now, and not when a request is checked on the loop. Agents without lists need no `re`.
+            # Now, because the loop must not import. Agents without lists do not need `re`.
             import fnmatch  # noqa: F401
 
     def permits(self, command: Command) -> bool:
         """Return whether the command may run, at least with arguments that do not change the guest."""
-        # Without these, a client could not tell its own answers from those for another.
+        # Without these, a client could not recognize its own answers.
         if command.name in _ALWAYS:
             return True
         if self.block or self.allow:

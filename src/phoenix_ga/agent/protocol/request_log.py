@@ -1,4 +1,4 @@
-"""The log lines about requests: each one if debugging, and the audit of those that change the guest."""
+"""Log lines about requests: all for debugging, and an audit of those that change the guest."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     from phoenix_ga.agent.core.log import Log
     from phoenix_ga.agent.protocol.call import Call
 
-# More of a value is not shown, in characters.
+# Maximum length of a value, in characters.
 _SHOWN_MAX: Final = 200
 
 
 def log_request(log: Log, peer: str, call: Call) -> None:
-    """Log a request as it came. For agents that debug."""
+    """Log a request as it was received, for debugging."""
     request = call.request
     shown: object = call.error
     if request is not None and request.execute:

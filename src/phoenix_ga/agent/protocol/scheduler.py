@@ -1,7 +1,7 @@
-"""Which call runs when: order, limits, and a queue for each file handle.
+"""The scheduler decides when calls run: order, limits, and a queue for each file handle.
 
 Calls with a tag run in parallel. Calls without one run one after the other, for each client. Calls on one
-file handle run in the order of their arrival, whichever clients made them.
+file handle run in the order of their arrival, even if they come from different clients.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ OUTPUT_HIGH: Final = 1024 * 1024
 
 
 class Scheduler:
-    """What the calls of all clients share: the count of running commands, memory, and handle queues.
+    """State that the calls of all clients share: number of running commands, memory, and handle queues.
 
     Attributes:
         running: Number of admitted calls that are not finished.
@@ -62,7 +62,7 @@ class Scheduler:
         self.settled: Callable[[], None] = lambda: None
 
     def exceeds(self, times: float) -> bool:
-        """Return whether unanswered requests take `times` the memory that they may."""
+        """Return whether unanswered requests take `times` their memory limit."""
         return self._unanswered >= times * _TOTAL_COST_MAX
 
     def count(self, cost: int) -> None:
@@ -76,7 +76,7 @@ class Scheduler:
                     self.loop.call_soon(proceed)
 
     def wait_for_room(self, proceed: Callable[[], None]) -> None:
-        """Call `proceed` once unanswered requests take less memory than they may."""
+        """Call `proceed` once unanswered requests take less memory than their limit."""
         if proceed not in self._waiting_for_room:
             self._waiting_for_room.append(proceed)
 
@@ -85,7 +85,7 @@ class Scheduler:
         return call.handle in self._handle_queues
 
     def enqueue(self, call: Call) -> None:
-        """Give a call its place in the queue of its handle, until `dequeue`."""
+        """Append a call to the queue of its handle, until `dequeue`."""
         if call.handle is not None:
             self._handle_queues.setdefault(call.handle, deque()).append(call)
 
@@ -165,7 +165,7 @@ class Scheduler:
         try:
             submit(job)
         except OSError as error:
-            # Not at once: the session expects answers from the loop only.
+            # Later: the session does not expect the outcome before this returns.
             loop.call_soon(done, dispatcher.refuse(call, error))
 
     def _check_settled(self) -> None:
@@ -199,7 +199,7 @@ class ClientQueue:
 
     @property
     def busy(self) -> bool:
-        """Whether answers are due."""
+        """Whether answers are pending."""
         return bool(self._cost)
 
     @property
@@ -215,8 +215,8 @@ class ClientQueue:
     @property
     def has_room(self) -> bool:
         """Whether another request can be kept or refused."""
-        # If commands are stuck, further requests are refused instead of left unread. A refusal that waits
-        # for its turn takes memory too, unless nobody is answered.
+        # If commands are stuck, further requests are refused instead of left unread. A refusal that waits for its
+        # turn takes memory too, unless answers are muted.
         refusing = self.stuck or self._scheduler.stuck
         return self._session.muted or not self.full or (refusing and not self._exceeds(2))
 
@@ -254,7 +254,7 @@ class ClientQueue:
         return calls
 
     def detach(self) -> None:
-        """The client has left: what it asked for is still done, unless clients that left asked for too much."""
+        """The client has left: its requests are still run, unless all requests take too much memory."""
         self._scheduler.revoke_all_of(self)
         if self._scheduler.exceeds(0.5):
             self._drop_all()

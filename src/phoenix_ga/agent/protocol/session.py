@@ -1,4 +1,4 @@
-"""A session: the calls and streams of one client, and where its answers go."""
+"""A session: the calls and streams of one client."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _AHEAD_MAX: Final = 64 * 1024
 
 
 class Session:
-    """One client. Answers go to `channel` until `detach`; calls go on after that, unanswered.
+    """One client. Until `detach`, answers go to `channel`; after that, calls are run but not answered.
 
     Args:
         peer: The name of the port, for the log.
@@ -44,14 +44,14 @@ class Session:
         self._peer = peer
         self._proceed = proceed
         self._streams: Streams | None = None
-        # Bytes of requests read since the unread output became too much.
+        # Bytes of requests read since the unread output reached its limit.
         self._ahead = 0
         self.muted = False
         self.queue = ClientQueue(scheduler, self)
 
     @property
     def attached(self) -> bool:
-        """Whether the client is still there."""
+        """Whether the client has not left."""
         return self._channel is not None
 
     @property

@@ -1,7 +1,6 @@
-"""The streams of one client: frames to and from endpoints, and which stream sends when.
+"""The streams of one client: frames to and from endpoints.
 
-Answers go before bulk data: the channel gets a frame only when nothing else waits there, and streams that
-have something to send take turns.
+Answers go before bulk data: the channel gets a frame only if its output is empty. Streams take turns.
 """
 
 from __future__ import annotations
@@ -30,8 +29,8 @@ else:
     # The module `collections` would load much that is not needed here.
     from _collections import deque
 
-# The payload that goes out in one piece with the header, which alone would cost as much as a piece. While
-# requests are active, a frame holds no more: an answer also waits until the client has read the frame.
+# The payload that is sent in one piece with the header. While requests are active, a frame has no more payload,
+# because an answer waits until the client has read the frame before it.
 _HEAD: Final = WRITE_PIECE - HEADER_SIZE
 # While requests are active, streams send for this long, and then pause, in seconds.
 _BURST: Final = 0.0004
@@ -62,7 +61,7 @@ class OpenStream:
         return self._streams.workers
 
     def start(self) -> None:
-        """Start the endpoint. Call it once the answer that names the stream was sent."""
+        """Start the endpoint. Call this after sending the answer that names the stream."""
         self._streams.guarded(self, self.endpoint.start, self)
 
     def watch(self, fd: int, callback: Callable[[int], None], events: int) -> None:
@@ -74,7 +73,7 @@ class OpenStream:
         self._streams.ready(self)
 
     def consumed(self, size: int) -> None:
-        """`size` received bytes take no memory any more."""
+        """`size` received bytes no longer take memory."""
         self._streams.send(self.stream.consumed(size))
 
     def open_another(self, endpoint: Endpoint, credit: int) -> OpenStream:
@@ -102,7 +101,7 @@ class Streams:
     """All streams of one client.
 
     Args:
-        limit: The largest number of open streams.
+        limit: Maximum number of open streams.
         next_number: Returns an unused stream number.
 
     Attributes:
@@ -258,7 +257,7 @@ class Streams:
             self._close(opened)
 
     def close(self) -> None:
-        """The client has left: close all streams without telling it."""
+        """The client has left: close all streams without sending frames."""
         self._ready.clear()
         for opened in list(self._open.values()):
             self._close(opened)

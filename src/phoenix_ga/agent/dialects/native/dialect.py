@@ -18,7 +18,7 @@ class NativeDialect(Dialect):
     handlers = "phoenix_ga.agent.dialects.native."
     commands = BY_NAME
     hidden = frozenset(("bufb64",))
-    # The functions of the wire themselves: each call between them and the client costs.
+    # Without wrappers, because each call takes time.
     request = staticmethod(make_request)
     encode_return = staticmethod(encode_return)
 

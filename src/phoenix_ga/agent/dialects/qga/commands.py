@@ -1,7 +1,7 @@
 """The commands of the QEMU Guest Agent that exist on Linux, each declared once.
 
-The argument checks, `guest-info`, the policy's names and docs/qga.md come from this table. Add a
-command by adding a row in `declarations` and its handler in the module of the same name beside this one.
+Argument checks, `guest-info`, policy names and the client's methods are derived from this table. To add a command,
+add a row in `declarations`, and a handler to the module of the same name in this package.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """How the commands of the QEMU Guest Agent are declared, and the argument checks that follow from it.
 
-The errors are those of QEMU's own input visitor (qapi/qobject-input-visitor.c), to the letter, for
-clients match them.
+The error texts are exactly those of QEMU's input visitor (qapi/qobject-input-visitor.c), because clients match them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Freezing every local filesystem, and thawing them whatever happens.
+"""Freezing every local filesystem, and thawing all of them in every case.
 
 After the first filesystem is frozen, nothing is read from a disk until all are thawed: the modules are imported,
 the mount points are open, the state is on a tmpfs, and log lines wait (whoever writes the log may be blocked
@@ -325,7 +325,7 @@ class Freezer:
             self._watchdog = None
 
     def _rescue(self, thawed: int | None) -> None:
-        """In the watchdog of a dead agent: finish what the agent cannot, after the thaw."""
+        """In the watchdog of a dead agent, after the thaw: finish the agent's work."""
         self._log = self._child_log
         if thawed is not None:
             self._state.note_rescue()

@@ -13,14 +13,12 @@ if TYPE_CHECKING:
 def freeze_order(filesystems: Sequence[Filesystem], topology: Topology) -> list[Filesystem]:
     """Sort filesystems: one on a loop file comes before the one that holds the file.
 
-    Freezing writes what is dirty, through the loop device into the file: the filesystem that holds
-    the file must still take it. Devices between (LVM, LUKS, RAID on a loop device) are looked
-    through, and loop files on filesystems on loop files followed.
+    Freezing writes dirty data through the loop device into the file, so the filesystem that holds the file must not
+    be frozen yet. Devices between (LVM, LUKS, RAID on a loop device) and nested loop files are followed.
 
-    Where it is not known who holds a loop file (a filesystem mounted in another namespace only, an
-    overlay, a btrfs subvolume that is not mounted), what is on it comes before every filesystem
-    that is not on such a file. Otherwise the latest mount comes first, since what a filesystem
-    depends on was mounted before it.
+    If the holder of a loop file is unknown (a filesystem that is mounted only in another namespace, an overlay, a
+    btrfs subvolume that is not mounted), the filesystem on it "floats": it comes before all that do not float.
+    Otherwise the latest mount comes first, because a filesystem's dependencies were mounted before it.
     """
     holders: dict[int, set[int]] = {}
     floating: set[int] = set()
@@ -35,7 +33,7 @@ def freeze_order(filesystems: Sequence[Filesystem], topology: Topology) -> list[
             if not known:
                 floating.add(filesystem.device)
         held_by.discard(filesystem.device)
-    # What is on a file of a floating filesystem floats with it.
+    # A filesystem on a file of a floating filesystem floats too.
     grown = True
     while grown:
         above = {device for device, held_by in holders.items() if held_by & floating} - floating
@@ -49,7 +47,7 @@ def freeze_order(filesystems: Sequence[Filesystem], topology: Topology) -> list[
     waiting = sorted(filesystems, key=_position, reverse=True)
     while waiting:
         still_held = set().union(*(holders[filesystem.device] for filesystem in waiting))
-        # The default is for a circle, which cannot be: better some order than none.
+        # The default is for a circle, which should not exist.
         following = next((each for each in waiting if each.device not in still_held), waiting[0])
         waiting.remove(following)
         order.append(following)

@@ -88,7 +88,7 @@ class FreezeState:
         self._unlink(FILE_NAME)
 
     def note_rescue(self) -> None:
-        """In the watchdog of a dead agent: tell the next agent that everything was thawed. Raises OSError."""
+        """In the watchdog of a dead agent: record for the next agent that everything was thawed. Raises OSError."""
         try:
             os.rename(FILE_NAME, THAWED_NAME, src_dir_fd=self._descriptor, dst_dir_fd=self._descriptor)
         except FileNotFoundError:

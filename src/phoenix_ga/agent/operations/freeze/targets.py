@@ -56,7 +56,7 @@ def open_targets(backend: FreezeBackend, state: FreezeState, points: Collection[
             return targets
         except BaseException as error:
             close_targets(targets)
-            # A mount that vanished since it was read is no reason to fail.
+            # If a mount has vanished since it was read, read all again.
             if not isinstance(error, FileNotFoundError) or attempt == ATTEMPTS - 1:
                 raise
     raise AssertionError("not reached")
