@@ -22,13 +22,18 @@ class VerbGroup(click.Group):
     """The verbs: each is a module of `verbs/` with a click command called `command`, loaded when it is named."""
 
     def __init__(self, *args: Any, **attributes: Any) -> None:
-        super().__init__(*args, **{"no_args_is_help": False, **attributes})
+        super().__init__(*args, **{"no_args_is_help": False, "subcommand_metavar": "VERB [ARG]...", **attributes})
         self.params[:0] = global_options()
 
     def list_commands(self, context: click.Context) -> list[str]:
         files = os.listdir(os.path.dirname(verbs.__file__))
         names = (name.removesuffix(".py") for name in files if name.endswith(".py") and name[0] != "_")
         return sorted(name.replace("_", "-") for name in names)
+
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        # Like click, but with our word: "commands" are those of the agent.
+        with formatter.section("Verbs"):
+            formatter.write_dl([(name, verb.get_short_help_str(80)) for name, verb in self.load_all().items()])
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         if name not in self.list_commands(context):
@@ -110,9 +115,10 @@ GUEST is one of:
   vsock:CID[:PORT]  an agent that listens on vsock; the default port is 8383
   pty:PATH          the pseudo-terminal of the guest's port
   tcp:HOST:PORT     TCP; requires --allow-tcp
+GUEST:/PATH is a file in the guest; the path must be absolute.
 
 \b
-Most verbs accept several guests and print the guest's name before each line:
+Most verbs accept several guests and prefix each line of output with the guest's name:
   A,B               a list
   'web*'            a pattern; quote it, or the shell expands it to file names
   @GROUP            a group of the configuration
@@ -125,20 +131,26 @@ Exit status:
   124        no answer within the time limit
   125        no connection, connection lost, or protocol violation
   126, 127   exec: the program cannot be executed, or was not found
-  128+N      exec, shell: signal N ended the program; phoenixctl: signal N ended it
-  130        interrupted by Ctrl-C
-  any        exec, shell and attach: the exit status of the program
+  129, 143   SIGHUP or SIGTERM ended phoenixctl
+  130        interrupted by Ctrl-C, or disconnected with ~.
+  any        exec, shell, attach: the exit status of the program; 128+N if signal N ended it
 With several guests, the exit status is the highest of all.
 
 \b
-With --json, an error is a JSON object on stderr:
+With --json, an error is a JSON object on stderr; that of one of several guests, on stdout:
   {"guest": NAME, "error": {"text": TEXT, "status": EXIT STATUS}}
 
 \b
-Example:
+Examples:
+  $ phoenixctl guests
+  $ phoenixctl shell web1
+  $ phoenixctl cp site.conf web1:/etc/nginx/
   $ phoenixctl ping -c 1 unix:/run/web1.sock
 """,
 )
 @click.version_option(__version__, prog_name="phoenixctl", message="%(prog)s %(version)s")
 def program() -> None:
-    """Control virtual machines through the Phoenix guest agent in them."""
+    """Control virtual machines through the Phoenix guest agent.
+
+    `phoenixctl VERB --help` describes a verb.
+    """

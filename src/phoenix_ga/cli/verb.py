@@ -72,7 +72,7 @@ class Verb(click.Command):
         with formatter.section("Options"):
             formatter.write_dl([record for record in records if record])
         formatter.write_paragraph()
-        formatter.write_text("Global options such as --json and --timeout are accepted here too.")
+        formatter.write_text("GUEST and global options such as --json: see phoenixctl --help.")
 
 
 class ProgramVerb(Verb):

@@ -26,7 +26,7 @@ def usage() -> str:
             "-c, --config PATH",
             f"Read options from this file; the command line takes precedence. [{CONFIG_PATH}]",
         ),
-        ("--install", "Install the agent as a service of systemd, start it, and exit."),
+        ("--install", "Install the agent as a systemd service, start it, and exit."),
         (f"--{REPLACE}", "With --install: replace qemu-guest-agent.service too."),
         ("--uninstall", "Undo --install, start qemu-guest-agent.service if it was replaced, and exit."),
         ("-D, --dump-config", "Print the options in effect as a config file, and exit."),
@@ -34,9 +34,10 @@ def usage() -> str:
         ("-h, --help", "Print this text, and exit."),
     ]
     return (
-        "Usage: phoenix-ga [-p PORT]... [OPTION]...\n\nAnswer the host's requests on virtio-serial ports.\n\n"
+        "Usage: phoenix-ga [-p PORT]... [OPTION]...\n\nCarry out the host's requests from virtio-serial ports.\n\n"
         + format_rows(rows)
         + "\nSIGHUP reloads the config file. SIGTERM completes commands in progress, thaws, and exits.\n"
+        "See also phoenix-ga(8).\n"
     )
 
 
@@ -45,7 +46,7 @@ def format_rows(rows: Iterable[tuple[str, str]]) -> str:
     text = ""
     for flag, help in rows:
         line = f"  {flag:<{_INDENT - 2}}"
-        if len(line) > _INDENT:
+        if line[-1] != " ":
             text += line + "\n"
             line = " " * _INDENT
         for word in help.split():

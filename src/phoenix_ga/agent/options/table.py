@@ -19,8 +19,8 @@ OPTIONS: Final = (
         DEFAULT_PORTS,
         "PORT",
         "Port to serve; may be given several times: the path of a virtio-serial port, unix:PATH (listens, for "
-        "root and the agent's own user), vsock:PORT (listens, for the host) or tty:PATH. A missing device is "
-        "waited for.",
+        "root and the agent's own user), vsock:PORT (listens, for the host) or tty:PATH. The agent waits for a "
+        "missing device.",
         short="p",
         repeated=True,
     ),
@@ -37,8 +37,8 @@ OPTIONS: Final = (
     Option("max-handles", 256, "COUNT", "Maximum number of files opened by file-open."),
     Option("max-commands", 1024, "COUNT", "Maximum number of commands in progress."),
     Option("max-streams", 1024, "COUNT", "Maximum number of open streams of one client."),
-    Option("max-workers", 16, "COUNT", "Maximum number of commands that may block at once; further ones wait."),
-    Option("max-clients", 64, "COUNT", "Maximum number of clients of a listening port."),
+    Option("max-workers", 16, "COUNT", "Maximum number of blocking commands that run at once; others wait."),
+    Option("max-clients", 64, "COUNT", "Maximum number of clients of each unix: or vsock: port."),
     Option("line-limit", 64 * 1024 * 1024, "BYTES", "Maximum length of a request.", minimum=1024),
     Option("listing-limit", 100_000, "COUNT", "Maximum number of entries that directory-list returns."),
     Option(
@@ -52,7 +52,7 @@ OPTIONS: Final = (
         "freeze-timeout",
         600,
         "SECONDS",
-        "Default time after which a freeze is thawed automatically; 0 for never.",
+        "Default time after which frozen filesystems are thawed automatically; 0 for never.",
         minimum=0,
     ),
     Option(
@@ -74,7 +74,7 @@ OPTIONS: Final = (
         "qga-version",
         "11.1.0",
         "VERSION",
-        "QEMU Guest Agent version that guest-info reports; management software compares it.",
+        "QEMU Guest Agent version that guest-info reports to management software.",
     ),
     Option(
         "run-directory",

@@ -19,12 +19,16 @@ if TYPE_CHECKING:
 @verb(
     short_help="Attach to a detached program.",
     epilog="""\b
-Output that the program wrote in the meantime is printed first. Exit status and Ctrl-C are as
-with exec, but a second Ctrl-C within a second leaves the program running.
+PID is the number that exec --detach printed; `phoenixctl processes` lists it, too. Output that
+the program wrote in the meantime is printed first. The exit status is that of the program.
+
+\b
+Ctrl-C is sent to the program. A second Ctrl-C within a second ends phoenixctl and leaves the
+program running.
 
 \b
 Example:
-  $ phoenixctl attach unix:/run/web1.sock 4711
+  $ phoenixctl attach web1 4711
 """,
 )
 @GUEST

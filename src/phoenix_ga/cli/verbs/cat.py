@@ -22,21 +22,21 @@ if TYPE_CHECKING:
 
 
 @verb(
-    short_help="Print files of the guest.",
+    short_help="Print files in the guest.",
     epilog="""\b
-The content is written as it is. With several guests, each line gets the guest's name, and
-control characters are escaped.
+The content is printed unchanged. With several guests, each line is prefixed with the guest's
+name, and control characters are escaped.
 
 \b
 Examples:
-  $ phoenixctl cat unix:/run/web1.sock:/etc/hosts unix:/run/web2.sock:/etc/hosts
+  $ phoenixctl cat web1:/etc/hosts db1:/etc/hosts
   $ phoenixctl cat 'web*:/etc/hostname'
 """,
 )
 @PATHS
 @click.pass_obj
 def command(options: Options, paths: tuple[str, ...]) -> int:
-    """Print files of the guest to stdout."""
+    """Print files in the guest to stdout."""
     places = [guest_path(word) for word in paths]
     if all(is_plain(guests) for guests, _ in places):
         output = stdio.Output()

@@ -18,28 +18,28 @@ if TYPE_CHECKING:
 
 
 @verb(
-    short_help="Change permissions of files of the guest.",
+    short_help="Change permissions of files in the guest.",
     context_settings={"ignore_unknown_options": True},
     epilog="""\b
 MODE is octal, such as 644, or symbolic as with chmod(1): clauses such as u=rw, go-w, a+X or
-g=u, separated by commas. Without u, g, o or a, a clause such as +w respects a umask of 022.
+g=u, separated by commas. A clause without u, g, o or a, such as +w, respects a umask of 022.
 Symbolic links are followed.
 
 \b
-With -R, chmod(1) of the guest is run, so the agent must allow exec.
+-R runs chmod(1) in the guest, so the agent must allow exec.
 
 \b
 Examples:
-  $ phoenixctl chmod 640 unix:/run/web1.sock:/etc/motd
-  $ phoenixctl chmod u=rw,go=r unix:/run/web1.sock:/etc/motd unix:/run/web1.sock:/etc/issue
+  $ phoenixctl chmod 640 web1:/etc/motd
+  $ phoenixctl chmod u=rw,go=r web1:/etc/motd web1:/etc/issue
 """,
 )
 @click.argument("mode", metavar="MODE")
 @PATHS
-@click.option("-R", "--recursive", is_flag=True, help="Change everything below a directory as well.")
+@click.option("-R", "--recursive", is_flag=True, help="Change directories and their contents recursively.")
 @click.pass_obj
 def command(options: Options, mode: str, paths: tuple[str, ...], recursive: bool) -> int:
-    """Change the permissions of files and directories of the guest, as chmod(1) does."""
+    """Change the permissions of files and directories in the guest, as chmod(1) does."""
     change = Mode.parse(mode)
     if recursive:
         return run_on_each_path(options, ("chmod", "-R", "--", mode), paths, mode=mode)

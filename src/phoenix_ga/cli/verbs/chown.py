@@ -17,26 +17,26 @@ if TYPE_CHECKING:
 
 
 @verb(
-    short_help="Change owners of files of the guest.",
+    short_help="Change owners of files in the guest.",
     epilog="""\b
 OWNER and GROUP are names that the guest knows, or numbers. Symbolic links are followed.
 
 \b
-With -R, chown(1) of the guest is run, so the agent must allow exec; symbolic links below the
-directory are changed themselves.
+-R runs chown(1) in the guest, so the agent must allow exec. It changes symbolic links inside the
+directory, not their targets.
 
 \b
 Examples:
-  $ phoenixctl chown root:adm unix:/run/web1.sock:/etc/motd
-  $ phoenixctl chown :adm unix:/run/web1.sock:/etc/motd
+  $ phoenixctl chown root:adm web1:/etc/motd
+  $ phoenixctl chown :adm web1:/etc/motd
 """,
 )
 @click.argument("owner", metavar="[OWNER][:GROUP]")
 @PATHS
-@click.option("-R", "--recursive", is_flag=True, help="Change everything below a directory as well.")
+@click.option("-R", "--recursive", is_flag=True, help="Change directories and their contents recursively.")
 @click.pass_obj
 def command(options: Options, owner: str, paths: tuple[str, ...], recursive: bool) -> int:
-    """Change owner and group of files and directories of the guest, as chown(1) does."""
+    """Change owner and group of files and directories in the guest, as chown(1) does."""
     user, colon, group = owner.partition(":")
     if "/" in owner or not (user or group) or (colon and not group):
         raise click.UsageError(f"{owner!r} is not of the form OWNER, OWNER:GROUP or :GROUP.")

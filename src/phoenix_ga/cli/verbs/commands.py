@@ -23,7 +23,7 @@ Run a command with `raw`.
 
 \b
 Example:
-  $ phoenixctl commands unix:/run/web1.sock
+  $ phoenixctl commands web1
 """,
 )
 @GUEST

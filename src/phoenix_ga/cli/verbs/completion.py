@@ -20,7 +20,7 @@ Add the line for your shell to ~/.bashrc, ~/.zshrc or ~/.config/fish/config.fish
 
 \b
 Files, users and interfaces of a guest are looked up in the guest, within one second. Names
-with characters that a shell interprets, such as spaces, are never offered.
+with characters that are special to a shell, such as spaces, are never offered.
 
 \b
 Example:

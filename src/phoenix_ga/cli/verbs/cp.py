@@ -23,25 +23,25 @@ if TYPE_CHECKING:
 
 
 @verb(
-    short_help="Copy files and directories from and to guests.",
+    short_help="Copy files and directories to, from and between guests.",
     epilog="""\b
 SRC and DST are GUEST:/PATH or local paths; at least one is in a guest. If DST is an existing
-directory, the copy gets the name of SRC in it. Each file appears whole or not at all, with the
-permission bits of SRC. Holes of single files are kept.
+directory, SRC is copied into it. Each file is replaced atomically and gets the permission bits
+of SRC. Holes in single files are kept.
 
 \b
-With --resume, an interrupted copy is kept as .NAME.PART.phoenix-part beside DST, and the next
-copy of the same unchanged file continues it.
+With --resume, an interrupted copy is kept as .NAME.PART.phoenix-part beside DST. PART is a hash.
+The next copy with --resume continues it if the source has not changed.
 
 \b
-With -r, times and links are kept as well. Nothing is written outside DST: links that lead out
-of it, devices and FIFOs from a guest are skipped, and listed on stderr.
+With -r, times and links are kept, too. Nothing is written outside DST: devices, FIFOs, sockets and
+links out of DST that a guest sends are skipped and listed on stderr.
 
 \b
 Examples:
-  $ phoenixctl cp unix:/run/web1.sock:/etc/hosts ./hosts-of-web1
-  $ phoenixctl cp index.html style.css /run/web1.sock:/srv/www/
-  $ phoenixctl cp -r /run/web1.sock:/srv/www /run/web2.sock:/srv/
+  $ phoenixctl cp web1:/etc/hosts ./hosts-of-web1
+  $ phoenixctl cp index.html style.css web1:/srv/www/
+  $ phoenixctl cp -r web1:/srv/www db1:/srv/
   $ phoenixctl cp site.conf 'web*:/etc/nginx/'
 """,
 )
@@ -50,8 +50,8 @@ Examples:
 @click.option("-r", "-R", "--recursive", is_flag=True, help="Copy directories recursively.")
 @click.option("--owners", is_flag=True, help="With -r: keep numeric owners if the receiver is root.")
 @click.option("--set-id", is_flag=True, help="With -r: keep set-user-ID and set-group-ID bits.")
-@click.option("--resume", is_flag=True, help="Continue an interrupted copy; keep the part if interrupted.")
-@click.option("--no-verify", is_flag=True, help="Do not verify the SHA-256 of single files.")
+@click.option("--resume", is_flag=True, help="Continue an interrupted copy, and keep the data if interrupted.")
+@click.option("--no-verify", is_flag=True, help="Do not compare the SHA-256 of both sides of single files.")
 @click.pass_obj
 def command(
     options: Options,
@@ -63,7 +63,7 @@ def command(
     resume: bool,
     no_verify: bool,
 ) -> int:
-    """Copy files and directories from guests, to guests, or between guests, as scp(1) does."""
+    """Copy files and directories to, from and between guests, as scp(1) does."""
     origins = [CopyPlace.parse(word) for word in sources]
     target = CopyPlace.parse(destination)
     # Check all names before anything is copied.

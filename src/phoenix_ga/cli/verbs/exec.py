@@ -28,28 +28,27 @@ The first word after GUEST is the program; options for exec go before it. No she
 the arguments.
 
 \b
-Ctrl-C is sent to the program. A second Ctrl-C within a second ends phoenixctl, and also the
-program unless it was detached. With -it, all keys go to the program; ~. at the start of a line
-disconnects.
+Ctrl-C is sent to the program. A second Ctrl-C within a second ends phoenixctl and the program.
+With -it, all keys go to the program, but ~. at the start of a line disconnects.
 
 \b
 The exit status is that of the program; 128+N if signal N ended it; 127 if the program was not
 found; 126 if it cannot be executed. With several guests, there is no input, each line of
-output gets the guest's name, and the exit status is the highest.
+output is prefixed with the guest's name, and the exit status is the highest of all.
 
 \b
 Examples:
-  $ phoenixctl exec unix:/run/web1.sock systemctl status nginx
+  $ phoenixctl exec web1 systemctl status nginx
   $ phoenixctl exec 'web*,db1' systemctl is-active nginx
-  $ phoenixctl exec -i unix:/run/web1.sock sh -c 'cat > /tmp/list' < list
-  $ phoenixctl exec -it -u postgres unix:/run/web1.sock psql
+  $ phoenixctl exec -i web1 sh -c 'cat > /tmp/list' < list
+  $ phoenixctl exec -it -u postgres web1 psql
 """,
 )
 @GUEST
 @click.argument("argv", metavar="PROGRAM [ARG]...", nargs=-1, required=True, type=click.UNPROCESSED)
 @click.option("-i", "--interactive", is_flag=True, help="Forward stdin to the program.")
-@click.option("-t", "--tty", is_flag=True, help="Give the program a terminal.")
-@click.option("-d", "--detach", is_flag=True, help="Print the process ID and leave it running; see attach.")
+@click.option("-t", "--tty", is_flag=True, help="Run the program on a terminal in the guest.")
+@click.option("-d", "--detach", is_flag=True, help="Print the process ID and leave the program running; see attach.")
 @USER
 @DIRECTORY
 @ENVIRONMENT

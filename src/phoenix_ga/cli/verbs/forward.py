@@ -22,21 +22,21 @@ if TYPE_CHECKING:
     short_help="Forward ports between this host and the guest.",
     epilog="""\b
 FORWARD says where to listen and where to connect:
-  8080                            port 8080 on both sides
-  8080:80                         listen on 8080, connect to 80
-  [ADDRESS:]8080:HOST:80          as with ssh(1); HOST as the connecting side sees it
-  0:80                            listen on any free port, which is printed
-ADDRESS is 127.0.0.1 by default, * for all addresses; HOST is 127.0.0.1 by default. IPv6
-addresses are in brackets. The path of a Unix socket can replace ADDRESS:PORT and HOST:PORT.
+  8080                     port 8080 on both sides
+  8080:80                  listen on 8080, connect to 80
+  [ADDRESS:]8080:HOST:80   as with ssh(1); HOST is resolved by the connecting side
+  0:80                     listen on any free port, which is printed
+ADDRESS and HOST are 127.0.0.1 by default; ADDRESS * means all addresses. IPv6 addresses are in
+brackets. The absolute path of a Unix socket can replace ADDRESS:PORT and HOST:PORT.
 
 \b
-The addresses are printed on stderr. Ctrl-C ends all forwards.
+The addresses are printed to stderr. Forwarding runs until Ctrl-C.
 
 \b
 Examples:
-  $ phoenixctl forward unix:/run/web1.sock 8080:80
-  $ phoenixctl forward unix:/run/web1.sock -L /tmp/db.sock:/run/postgresql/.s.PGSQL.5432
-  $ phoenixctl forward unix:/run/web1.sock -R 3128:proxy.example.org:3128
+  $ phoenixctl forward web1 8080:80
+  $ phoenixctl forward web1 -L /tmp/db.sock:/run/postgresql/.s.PGSQL.5432
+  $ phoenixctl forward web1 -R 3128:proxy.example.org:3128
 """,
 )
 @GUEST
@@ -47,7 +47,7 @@ Examples:
 def command(
     options: Options, guest: str, forwards: tuple[str, ...], local: tuple[str, ...], remote: tuple[str, ...]
 ) -> None:
-    """Forward ports and Unix sockets of the guest to this host (-L, the default), or the reverse (-R)."""
+    """Forward connections from this host to the guest (-L, the default), or from the guest to this host (-R)."""
     to_guest = [parse_forward(word) for word in (*forwards, *local)]
     to_host = [parse_forward(word) for word in remote]
     if not to_guest and not to_host:

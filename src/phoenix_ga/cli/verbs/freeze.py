@@ -24,16 +24,16 @@ if TYPE_CHECKING:
 @verb(
     short_help="Freeze the filesystems of the guest for a snapshot.",
     epilog="""\b
-While frozen, the guest does not write to its disks, and most commands are refused. If freeze
-times out (status 124), the guest may freeze nevertheless: run thaw.
+While frozen, the guest does not write to its disks, and the agent refuses most commands. If
+freeze times out (status 124), the guest may still freeze: run thaw.
 
 \b
-If some of several guests cannot be frozen, the others stay frozen and are listed on stderr;
-with --all-or-none they are thawed again.
+If some of several guests cannot be frozen, the others stay frozen and are listed on stderr.
+With --all-or-none, they are thawed again.
 
 \b
 Example:
-  $ phoenixctl freeze unix:/run/web1.sock && ./take-snapshot web1; phoenixctl thaw unix:/run/web1.sock
+  $ phoenixctl freeze web1 && ./take-snapshot web1; phoenixctl thaw web1
 """,
 )
 @GUEST
@@ -41,9 +41,9 @@ Example:
     "--auto-thaw",
     type=click.IntRange(min=0),
     metavar="SECONDS",
-    help="Thaw automatically after this time; 0: never. Default: set in the guest.",
+    help="Thaw automatically after this time; 0: never. Default: the agent's freeze-timeout.",
 )
-@click.option("--all-or-none", is_flag=True, help="If one guest fails, thaw the others again.")
+@click.option("--all-or-none", is_flag=True, help="If one guest cannot be frozen, thaw the others again.")
 @click.pass_obj
 def command(options: Options, guest: str, auto_thaw: int | None, all_or_none: bool) -> int:
     """Sync and freeze the filesystems of the guest for a snapshot."""

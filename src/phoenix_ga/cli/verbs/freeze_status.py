@@ -24,11 +24,12 @@ _REASONS = {
 @verb(
     short_help="Show whether filesystems are frozen.",
     epilog="""\b
-Prints `frozen`, or `thawed` and why if no client thawed. The exit status is 0 in both cases.
+Prints `frozen` and the time until the automatic thaw, or `thawed` and the reason unless a client
+thawed. The exit status is 0 in both cases.
 
 \b
 Example:
-  $ phoenixctl freeze-status unix:/run/web1.sock
+  $ phoenixctl freeze-status web1
 """,
 )
 @GUEST

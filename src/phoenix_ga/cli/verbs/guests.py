@@ -21,24 +21,24 @@ if TYPE_CHECKING:
 @verb(
     short_help="List the guests of this host.",
     epilog="""\b
-Guests are discovered automatically:
-  the domains of libvirt, the guests of Proxmox VE, and running QEMU processes.
-More can be configured in ~/.config/phoenix/config.toml and /etc/phoenix/config.toml:
+The guests of libvirt, Proxmox VE and other running QEMU processes are found automatically. More
+can be configured in ~/.config/phoenix/config.toml and /etc/phoenix/config.toml:
   [guests]
   web1 = "unix:/run/web1.sock"
   [groups]
-  front = ["web*", "cache1"]
+  front = ["web*", "cache"]
 
 \b
 State of a guest:
   answers       the agent answers; its dialect and version are shown
-  silent        no answer in time
+  silent        no answer within 3 seconds, or --timeout
   busy          another client has the port, such as libvirt
   gone          nothing listens on the endpoint
-  not-an-agent  what answers is not an agent
+  not-an-agent  the answer is not that of an agent
 
 \b
-The exit status is 1 if a GUEST does not answer; without GUEST, if none was found.
+The exit status is 1 if one of the given guests does not answer or, without GUEST, if no guest
+is found.
 
 \b
 Example:

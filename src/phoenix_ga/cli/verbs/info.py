@@ -38,7 +38,7 @@ class _Found:
     short_help="Describe the guest.",
     epilog="""\b
 Example:
-  $ phoenixctl info unix:/run/web1.sock
+  $ phoenixctl info web1
 """,
 )
 @GUEST

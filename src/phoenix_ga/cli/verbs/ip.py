@@ -46,11 +46,11 @@ guest reboots.
 
 \b
 Examples:
-  $ phoenixctl ip unix:/run/web1.sock addr
-  $ phoenixctl ip unix:/run/web1.sock link set eth0 up
-  $ phoenixctl ip unix:/run/web1.sock addr add 192.0.2.10/24 dev eth0
-  $ phoenixctl ip unix:/run/web1.sock route add default via 192.0.2.1
-  $ phoenixctl ip -6 unix:/run/web1.sock route
+  $ phoenixctl ip web1 addr
+  $ phoenixctl ip web1 link set eth0 up
+  $ phoenixctl ip web1 addr add 192.0.2.10/24 dev eth0
+  $ phoenixctl ip web1 route add default via 192.0.2.1
+  $ phoenixctl ip -6 web1 route
 """,
 )
 @click.option("-4", "ipv4", is_flag=True, help="IPv4 only.")

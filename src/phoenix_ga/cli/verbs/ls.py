@@ -58,7 +58,7 @@ class _Listing:
 
 
 @verb(
-    short_help="List directories of the guest.",
+    short_help="List directories in the guest.",
     context_settings={"help_option_names": ["--help"]},
     epilog="""\b
 The format is that of `ls -l`, with times in the time zone of this host. A symbolic link to a
@@ -67,8 +67,8 @@ are reported on stderr, and the exit status is 1.
 
 \b
 Examples:
-  $ phoenixctl ls unix:/run/web1.sock:/etc
-  $ phoenixctl ls -ahtr unix:/run/web1.sock:/var/log
+  $ phoenixctl ls web1:/etc
+  $ phoenixctl ls -ahtr web1:/var/log
 """,
 )
 @PATHS
@@ -85,7 +85,7 @@ Examples:
 @click.option("-1", "names_only", is_flag=True, help="Print names only, one a line.")
 @click.pass_obj
 def command(options: Options, /, paths: tuple[str, ...], order: str | None, long: bool, **flags: bool) -> int:
-    """List files and directories of the guest, as `ls -l` does."""
+    """List files and directories in the guest, as `ls -l` does."""
     form = _Format(order=order or "name", titled=len(paths) > 1 or flags["recursive"], **flags)
 
     async def work(guest: Guest, path: str) -> _Listing:

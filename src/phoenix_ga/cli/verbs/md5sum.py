@@ -16,19 +16,19 @@ if TYPE_CHECKING:
 
 
 @verb(
-    short_help="Print MD5 digests of files of the guest.",
+    short_help="Print MD5 digests of files in the guest.",
     epilog="""\b
 The guest computes the digest; the file is not transferred.
 
 \b
 Example:
-  $ phoenixctl md5sum unix:/run/web1.sock:/bin/ls
+  $ phoenixctl md5sum web1:/bin/ls
 """,
 )
 @PATHS
 @click.pass_obj
 def command(options: Options, paths: tuple[str, ...]) -> int:
-    """Print MD5 digests of files of the guest, as md5sum(1) does."""
+    """Print MD5 digests of files in the guest, as md5sum(1) does."""
 
     async def compute(guest: Guest, path: str) -> str:
         return await guest.files.md5(path)

@@ -28,8 +28,8 @@ guest is ignored. MODE applies to the last directory only; missing parents get 7
 
 \b
 Examples:
-  $ phoenixctl mkdir unix:/run/web1.sock:/srv/site
-  $ phoenixctl mkdir -p -m 750 unix:/run/web1.sock:/srv/www/site/static
+  $ phoenixctl mkdir web1:/srv/site
+  $ phoenixctl mkdir -p -m 750 web1:/srv/www/site/static
 """,
 )
 @PATHS

@@ -79,20 +79,22 @@ class _Statistics:
 @verb(
     short_help="Check that the agent is alive.",
     epilog="""\b
-Pings until Ctrl-C, or -c times. The exit status is 0 if any request was answered, else 124.
+The exit status is 0 if any request was answered, else 124.
 
 \b
-Several guests are pinged once each, or -c times, with 2.5 seconds for each answer unless
---timeout is given.
+With several guests, the default is -c 1, and the time limit for each answer is 2.5 seconds
+unless --timeout is given.
 
 \b
 Examples:
   $ phoenixctl ping '*'
-  $ phoenixctl ping -c 3 -i 0.2 unix:/run/web1.sock
+  $ phoenixctl ping -c 3 -i 0.2 web1
 """,
 )
 @GUEST
-@click.option("-c", "--count", type=click.IntRange(min=1), metavar="N", help="Stop after N requests.")
+@click.option(
+    "-c", "--count", type=click.IntRange(min=1), metavar="N", help="Stop after N requests. Default: run until Ctrl-C."
+)
 @click.option(
     "-i",
     "--interval",

@@ -24,13 +24,13 @@ A detached program that has ended is listed for an hour, or until a client attac
 
 \b
 Example:
-  $ phoenixctl processes unix:/run/web1.sock
+  $ phoenixctl processes web1
 """,
 )
 @GUEST
 @click.pass_obj
 def command(options: Options, guest: str) -> int:
-    """List the programs that exec started: those that run, and detached ones that have ended."""
+    """List the programs that exec started: running ones, and detached ones that have ended."""
 
     async def work(connected: Guest) -> tuple[ProcessInformation, ...]:
         return await connected.processes.list()

@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 @verb(
     short_help="Connect stdin and stdout to a socket of the guest.",
     epilog="""\b
-TARGET is HOST:PORT as the guest sees it, [IPV6]:PORT, or the path of a Unix socket in the
-guest. This is what ssh(1) needs as its ProxyCommand.
+TARGET is HOST:PORT or [IPV6]:PORT as the guest sees it, or the absolute path of a Unix socket in
+the guest. Use it as ProxyCommand of ssh(1); `phoenixctl ssh-config` prints the configuration.
 
 \b
 Example:
-  $ ssh -o ProxyCommand='phoenixctl proxy unix:/run/web1.sock 127.0.0.1:22' root@web1
+  $ ssh -o ProxyCommand='phoenixctl proxy web1 127.0.0.1:22' root@web1
 """,
 )
 @GUEST

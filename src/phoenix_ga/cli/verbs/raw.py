@@ -54,12 +54,12 @@ def _complete_argument(context: click.Context, parameter: click.Parameter, text:
 @verb(
     short_help="Run any command of the agent.",
     epilog="""\b
-VALUE is written as its declared type requires:
+The form of VALUE depends on the declared type of the argument:
   string            the text itself
   integer           420, 0o644 or 0x1a4
   boolean           true or false
   array, object     JSON, such as '["ls", "-l"]'
-If this phoenixctl does not know the command: JSON if it is valid, else a string.
+If phoenixctl does not know the command, VALUE is JSON if it is valid, else a string.
 
 \b
 With `-` for COMMAND, requests are read from stdin, one JSON object a line, and run in turn.
@@ -68,8 +68,8 @@ ERRNO}}, with the tag of the request if it had one.
 
 \b
 Examples:
-  $ phoenixctl raw unix:/run/web1.sock file-chmod path=/etc/motd perm=0o644
-  $ echo '{"execute": "ping"}' | phoenixctl raw unix:/run/web1.sock -
+  $ phoenixctl raw web1 file-chmod path=/etc/motd perm=0o644
+  $ echo '{"execute": "ping"}' | phoenixctl raw web1 -
 """,
 )
 @GUEST

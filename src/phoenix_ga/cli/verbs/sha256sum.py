@@ -16,19 +16,19 @@ if TYPE_CHECKING:
 
 
 @verb(
-    short_help="Print SHA-256 digests of files of the guest.",
+    short_help="Print SHA-256 digests of files in the guest.",
     epilog="""\b
 The guest computes the digest; the file is not transferred.
 
 \b
 Example:
-  $ phoenixctl sha256sum unix:/run/web1.sock:/bin/ls
+  $ phoenixctl sha256sum web1:/bin/ls
 """,
 )
 @PATHS
 @click.pass_obj
 def command(options: Options, paths: tuple[str, ...]) -> int:
-    """Print SHA-256 digests of files of the guest, as sha256sum(1) does."""
+    """Print SHA-256 digests of files in the guest, as sha256sum(1) does."""
 
     async def compute(guest: Guest, path: str) -> str:
         return await guest.files.sha256(path)

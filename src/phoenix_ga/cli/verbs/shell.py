@@ -21,14 +21,14 @@ from phoenix_ga.cli.verb import verb
 @verb(
     short_help="Open a login shell in the guest.",
     epilog="""\b
-The exit status is that of the shell. These escape sequences work at the start of a line:
+The exit status is that of the shell. These escape sequences are recognized at the start of a line:
   ~.  disconnect, even if the guest does not respond
   ~~  send a ~
   ~?  show help
 
 \b
 Example:
-  $ phoenixctl shell unix:/run/web1.sock
+  $ phoenixctl shell web1
 """,
 )
 @GUEST

@@ -16,21 +16,21 @@ from phoenix_ga.cli.verb import verb
 @verb(
     short_help="Print a configuration for ssh.",
     epilog="""\b
-GUEST is the name of a guest, a list, a pattern or a group; NAME=GUEST gives a guest another
-name. Append the output to ~/.ssh/config, or to a file that it includes. Then ssh, scp, sftp,
-rsync and git reach the guest as NAME.phoenix, without a network.
+GUEST is the name of a guest, a list, a pattern or a group. NAME=GUEST gives a guest another
+name; an endpoint such as unix:PATH needs one. Append the output to ~/.ssh/config, or to a file
+that it includes. Then ssh, scp, sftp, rsync and git reach the guest as NAME.phoenix.
 
 \b
 Example:
-  $ phoenixctl ssh-config web1=unix:/run/web1.sock >> ~/.ssh/config
+  $ phoenixctl ssh-config web1 >> ~/.ssh/config
   $ ssh root@web1.phoenix
 """,
 )
 @click.argument("guests", metavar="[NAME=]GUEST...", nargs=-1, required=True, shell_complete=complete_guest)
 @click.option("-u", "--user", default="", metavar="USER", help="Log in as this user of the guest.")
-@click.option("-p", "--port", default=22, show_default=True, help="Port of sshd in the guest.")
+@click.option("-p", "--port", default=22, show_default=True, metavar="PORT", help="Port of sshd in the guest.")
 def command(guests: tuple[str, ...], user: str, port: int) -> None:
-    """Print a configuration with which ssh(1) reaches guests through their agents."""
+    """Print a configuration for ssh(1) to reach guests through their agents."""
     program = f"{shlex.quote(sys.executable)} -m phoenix_ga.cli"
     for name, guest in [pair for word in guests for pair in _named(word)]:
         # ssh expands percent signs.

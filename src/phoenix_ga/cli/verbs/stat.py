@@ -29,17 +29,17 @@ _KINDS = (
 
 
 @verb(
-    short_help="Show the status of files of the guest.",
+    short_help="Show the status of files in the guest.",
     epilog="""\b
 Example:
-  $ phoenixctl stat unix:/run/web1.sock:/etc/hosts
+  $ phoenixctl stat web1:/etc/hosts
 """,
 )
 @PATHS
 @click.option("-L", "--dereference", is_flag=True, help="Follow symbolic links.")
 @click.pass_obj
 def command(options: Options, paths: tuple[str, ...], dereference: bool) -> int:
-    """Show type, size, owners, permissions and times of files of the guest, as stat(1) does."""
+    """Show type, size, owners, permissions and times of files in the guest, as stat(1) does."""
 
     async def work(guest: Guest, path: str) -> FileStatus:
         return await guest.files.stat(path, dereference, names=True)

@@ -24,22 +24,22 @@ if TYPE_CHECKING:
 
 
 @verb(
-    short_help="Write stdin to a file of the guest.",
+    short_help="Write stdin to a file in the guest.",
     epilog="""\b
-The file is replaced as a whole when stdin ends. If that fails or is interrupted, the old file
-stays. A file that exists keeps its owner. For several guests, stdin is first copied to a
-temporary file.
+The file is replaced atomically when stdin ends. If that fails or is interrupted, the old file
+stays. An existing file keeps its owner. For several guests, stdin is first copied to a temporary
+file.
 
 \b
 Example:
-  $ generate-config | phoenixctl tee unix:/run/web1.sock:/etc/app.conf > /dev/null
+  $ generate-config | phoenixctl tee web1:/etc/app.conf > /dev/null
 """,
 )
 @click.argument("file", metavar="GUEST:/PATH", shell_complete=complete_guest_path)
 @click.option("-m", "--mode", default="644", metavar="MODE", help="Permissions in octal. Default: 644.")
 @click.pass_obj
 def command(options: Options, file: str, mode: str) -> int:
-    """Write stdin to a file of the guest and to stdout."""
+    """Write stdin to a file in the guest and to stdout."""
     words, path = guest_path(file)
     try:
         permissions = int(mode, 8)

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 @verb(
     epilog="""\b
-Succeeds also if nothing is frozen.
+It is not an error if nothing is frozen.
 
 \b
 Example:
-  $ phoenixctl thaw unix:/run/web1.sock
+  $ phoenixctl thaw web1
 """
 )
 @GUEST
