@@ -34,8 +34,8 @@ With --resume, an interrupted copy is kept as .NAME.PART.phoenix-part beside DST
 The next copy with --resume continues it if the source has not changed.
 
 \b
-With -r, times and links are kept, too. Nothing is written outside DST: devices, FIFOs, sockets and
-links out of DST that a guest sends are skipped and listed on stderr.
+With -r, times and links are kept, too. Nothing is written outside DST: devices, FIFOs, sockets
+and links out of DST that a guest sends are skipped and listed on stderr.
 
 \b
 Examples:

@@ -21,7 +21,7 @@ from phoenix_ga.cli.verb import verb
 @verb(
     short_help="Open a login shell in the guest.",
     epilog="""\b
-The exit status is that of the shell. These escape sequences are recognized at the start of a line:
+The exit status is that of the shell. Escape sequences, at the start of a line only:
   ~.  disconnect, even if the guest does not respond
   ~~  send a ~
   ~?  show help
