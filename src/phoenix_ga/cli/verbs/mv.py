@@ -27,8 +27,8 @@ paths must be on one filesystem.
 
 \b
 Examples:
-  $ phoenixctl mv unix:/run/web1.sock:/srv/site.new /srv/site.next
-  $ phoenixctl mv unix:/run/web1.sock:/srv/a unix:/run/web1.sock:/srv/b /srv/archive/
+  $ phoenixctl mv web1:/srv/site.new /srv/site.next
+  $ phoenixctl mv web1:/srv/a web1:/srv/b /srv/archive/
 """,
 )
 @PATHS

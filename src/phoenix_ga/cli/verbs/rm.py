@@ -23,8 +23,8 @@ A symbolic link is removed, not followed. Nothing is asked.
 
 \b
 Examples:
-  $ phoenixctl rm unix:/run/web1.sock:/srv/site/index.html.old
-  $ phoenixctl rm -r unix:/run/web1.sock:/srv/site/cache
+  $ phoenixctl rm web1:/srv/site/index.html.old
+  $ phoenixctl rm -r web1:/srv/site/cache
 """,
 )
 @PATHS

@@ -25,8 +25,8 @@ that grows gets a hole. A missing file is created, unless -c is given.
 
 \b
 Examples:
-  $ phoenixctl truncate -s 0 unix:/run/web1.sock:/var/log/site.log
-  $ phoenixctl truncate -s 10G unix:/run/web1.sock:/srv/disk.img
+  $ phoenixctl truncate -s 0 web1:/var/log/site.log
+  $ phoenixctl truncate -s 10G web1:/srv/disk.img
 """,
 )
 @PATHS
