@@ -140,7 +140,9 @@ def test_the_wire_has_neither_sockets_nor_a_clock(path: Path) -> None:
 
 
 def _offered(command: Command) -> set[str]:
-    """Return what the dispatcher passes to a handler besides the arguments."""
+    """Return what a handler is passed besides the arguments."""
+    if command.name == "get-session":
+        return {"number"}
     return {"revoked"} if command.revocable else set()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import json
 import os
 import pty
 import resource
@@ -14,12 +15,13 @@ import subprocess
 import sys
 import termios
 import time
+from base64 import b64decode
 from pathlib import Path
 
 import pytest
 
 from phoenix_ga import __version__
-from tests.ends.client import LineClient
+from tests.ends.client import RESET, HungUpError, LineClient
 from tests.support import SOURCE, AgentProcess, wait_for
 
 
@@ -37,6 +39,30 @@ def test_an_idle_agent_never_wakes_up(tmp_path: Path, seconds: int) -> None:
         client.call("ping")
         # It is counted when the agent goes to sleep again.
         wait_for(lambda: agent.wake_ups() > before)
+
+
+@pytest.mark.parametrize("how", ["signal", "request"])
+def test_streams_are_reset_when_the_agent_stops(agent: AgentProcess, how: str) -> None:
+    with agent.connect() as client, agent.connect() as idle:
+        idle.call("ping")
+        streams = {client.call("exec", argv=["sleep", "60"])["stream"] for _ in range(3)}
+        if how == "signal":
+            agent.process.terminate()
+        else:
+            assert client.call("agent-shutdown") is True
+        texts = {}
+        with contextlib.suppress(HungUpError):
+            while True:
+                frame = client.frame()
+                if frame.type == RESET:
+                    texts[frame.stream] = json.loads(frame.payload)
+        assert streams <= set(texts)
+        assert {(b64decode(text["bufb64"]), text["code"]) for text in texts.values()} == {
+            (b"the agent is stopping", errno.ESHUTDOWN)
+        }
+        with pytest.raises(HungUpError):
+            idle.line()
+    assert agent.process.wait(20) == 0
 
 
 def test_an_idle_agent_is_small(agent: AgentProcess) -> None:

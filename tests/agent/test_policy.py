@@ -46,6 +46,7 @@ def verdict(policy: Policy, name: str, bound: dict[str, object] | None = None, f
         (Policy(read_only=True), "fs-freeze", {}, EPERM),
         # No client could tell its own answers from another's without it.
         (Policy(allow=("ping",), block=("*",)), "sync", {"id": 1}, 0),
+        (Policy(allow=("ping",), block=("*",)), "get-session", {}, 0),
     ],
 )
 def test_lists_and_read_only(policy: Policy, name: str, bound: dict[str, object], code: int) -> None:
@@ -54,7 +55,15 @@ def test_lists_and_read_only(policy: Policy, name: str, bound: dict[str, object]
 
 def test_while_frozen_only_what_touches_no_filesystem_is_served() -> None:
     served = {command.name for command in COMMANDS if verdict(Policy(), command.name, WRITE, frozen=True) == 0}
-    assert served == {"ping", "sync", "get-commands", "agent-shutdown", "get-freeze-status", "fs-unfreeze"}
+    assert served == {
+        "ping",
+        "sync",
+        "get-session",
+        "get-commands",
+        "agent-shutdown",
+        "get-freeze-status",
+        "fs-unfreeze",
+    }
     assert verdict(Policy(), "fs-freeze", frozen=True) == EBUSY
 
 
@@ -70,6 +79,7 @@ def test_every_command_that_changes_the_guest_says_so() -> None:
         "ping",
         "exec-list",
         "sync",
+        "get-session",
         "get-commands",
         "sysinfo",
         "file-read",

@@ -24,7 +24,18 @@ from phoenix_ga.agent.protocol.streams import Streams
 from phoenix_ga.wire import units
 from phoenix_ga.wire.frames import HEADER_SIZE
 from phoenix_ga.wire.streams import Data
-from tests.ends.client import DATA, END, RESET, SKIP, WINDOW, Frame, LineClient, RefusedError, encode_request
+from tests.ends.client import (
+    DATA,
+    END,
+    RESET,
+    SKIP,
+    WINDOW,
+    Frame,
+    LineClient,
+    RefusedError,
+    encode_frame,
+    encode_request,
+)
 from tests.support import AgentProcess, wait_for
 
 
@@ -101,16 +112,58 @@ def test_a_client_that_cheats_loses_that_stream_only(
     wait_for(lambda: not Path(f"/proc/{bad['pid']}").exists())
 
 
-def test_frames_of_no_stream_are_dropped(client: LineClient) -> None:
-    client.send_frame(DATA, 5, b"x")
+def test_frames_of_no_stream_are_answered_with_a_reset_and_resets_never(client: LineClient) -> None:
+    # Before the client has opened any, for example because an earlier agent had it.
+    for type in (DATA, WINDOW, END, RESET, SKIP, 99):
+        client.send_frame(type, 5, b"xxxxxxxx")
+    for _ in range(5):
+        assert client.wait_for_reset(5) == ("unknown stream", errno.EIDRM)
     gone = client.call("exec", argv=["true"])["stream"]
     ended = 0
     while ended < 2:
         ended += client.frame().type == END
-    for type in (DATA, WINDOW, END, RESET, SKIP, 99):
+    for type in (DATA, RESET, WINDOW, END, SKIP, RESET, 99):
         client.send_frame(type, gone, b"xxxxxxxx")
+    for _ in range(5):
+        assert client.wait_for_reset(gone) == ("unknown stream", errno.EIDRM)
+    client.send_frame(RESET, 0)
+    client.send_frame(RESET, 2**32 - 1, b"x" * 1000)
     client.ask("ping", "t")
     assert client.answer()["return"] == __version__
+
+
+def test_a_client_that_reads_no_resets_takes_no_memory(agent: AgentProcess, client: LineClient) -> None:
+    frames = encode_frame(DATA, 5) * 10_000
+    client.send(frames)
+    before = agent.memory()
+    for _ in range(100):
+        client.send(frames)
+    assert agent.memory() < before + (8 << 20)
+    with agent.connect() as other:
+        assert other.call("ping") == __version__
+
+
+def test_a_session_has_the_number_of_its_sync(client: LineClient) -> None:
+    unsynced = client.call("get-session")
+    assert client.call("get-session") == unsynced
+    client.sync(4711)
+    assert client.call("get-session") == 4711
+    client.sync(0)
+    assert client.call("get-session") == 0
+    with pytest.raises(RefusedError):
+        client.call("get-session", id=5)
+
+
+def test_the_session_is_named_beside_a_stuck_command(client: LineClient, tmp_path: Path) -> None:
+    client.sync(5)
+    os.mkfifo(tmp_path / "fifo")
+    client.call("exec", argv=["sleep", "60"])
+    # Nobody reads what is written to it.
+    reader = os.open(tmp_path / "fifo", os.O_RDONLY | os.O_NONBLOCK)
+    handle = client.call("file-open", path=str(tmp_path / "fifo"), mode="w")
+    client.ask("file-write", "stuck", handle_id=handle, bufb64="AAAA" * 100_000)
+    assert client.call("get-session") == 5
+    os.close(reader)
 
 
 def test_sync_ends_the_streams_of_whoever_was_there(agent: AgentProcess, client: LineClient, big: Path) -> None:

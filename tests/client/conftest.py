@@ -49,6 +49,7 @@ def talk(request: pytest.FixtureRequest) -> Talk:
 #: The client's methods of commands that are not generated.
 BY_HAND = {
     "sync": "call",
+    "get-session": "call",
     "file-write": "files.write_handle",
     "file-get": "files.get_stream",
     "file-put": "files.put_stream",

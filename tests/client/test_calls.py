@@ -106,8 +106,8 @@ def test_the_example_of_every_command_is_understood(talk: Talk, command: Any) ->
     if command.name == "exec-attach":
         arguments, answer = {"pid": 4711}, {"pid": 4711, "argv": ["cat"], "window": 10, "stream": 5, "stderr": 6}
     transport = MockTransport({command.name: answer, "sync": _echo_sync})
-    if command.name == "sync":
-        talk(transport, "call", "sync", arguments)
+    if command.name in ("sync", "get-session"):
+        talk(transport, "call", command.name, arguments)
     else:
         talk(transport, method_of(command), **python_arguments(command, arguments))
     if command.name == "file-write":

@@ -76,9 +76,12 @@ class Daemon:
         return 0
 
     def stop(self) -> None:
-        """Take no more requests, finish the running ones, thaw, and end."""
+        """Take no more requests, end the streams, finish the running requests, thaw, and end."""
         if self._stopping:
             return
+        # No more frames will be read. Behind QEMU nothing else tells the clients: the host's socket stays open.
+        for port in self._ports.values():
+            port.end_streams()
         self._stopping = True
         self._scheduler.stopping = True
         self._log.write(INFO, "stopping")

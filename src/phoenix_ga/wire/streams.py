@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 MESSAGE_MAX: Final = 64 * 1024
 _CREDIT_MAX: Final = 2**31 - 1
 
+# Codes of a RESET that says that the agent has lost the stream, and not that the stream itself failed: EIDRM
+# and ESHUTDOWN of Linux, which files, pipes and sockets do not return.
+UNKNOWN_STREAM: Final = 43
+AGENT_STOPPING: Final = 108
+
 _COUNT: Final = Struct(">I")
 _LENGTH: Final = Struct(">Q")
 _LENGTH_MAX: Final = 2**63 - 1

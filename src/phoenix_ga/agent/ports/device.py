@@ -52,7 +52,13 @@ class DevicePort(Port):
                 raise
             self._wait_after(error)
 
+    def end_streams(self) -> None:
+        if self._conversation is not None:
+            self._conversation.end_streams()
+
     def close(self) -> None:
+        # The host keeps the port open: nothing else tells the client.
+        self.end_streams()
         if self._wait is not None:
             self._wait.cancel()
             self._wait = None

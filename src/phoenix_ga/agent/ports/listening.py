@@ -72,6 +72,10 @@ class ListeningPort(Port):
         self._loop.watch(self._listener.fileno(), self._accept)
         self._log.write(INFO, f"{self.name}: listening")
 
+    def end_streams(self) -> None:
+        for connection in list(self._connections):
+            connection.end_streams()
+
     def close(self) -> None:
         if self._listener is not None:
             self._loop.unwatch(self._listener.fileno())
@@ -156,6 +160,10 @@ class Connection:
     @property
     def busy(self) -> bool:
         return self._conversation.busy
+
+    def end_streams(self) -> None:
+        """Reset the client's streams, because the agent is about to end."""
+        self._conversation.end_streams()
 
     def close(self) -> None:
         if self._closed:

@@ -37,6 +37,10 @@ class Port:
         """Begin to serve clients. Raises OSError if the port can never be served."""
         raise NotImplementedError
 
+    def end_streams(self) -> None:
+        """Reset the streams of all clients, because the agent is about to end."""
+        raise NotImplementedError
+
     def close(self) -> None:
         """Stop serving, and close all connections."""
         raise NotImplementedError

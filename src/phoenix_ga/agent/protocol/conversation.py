@@ -75,6 +75,10 @@ class Conversation:
         """Whether answers are pending, or half a request has arrived."""
         return self.busy or self._parser.pending > 0
 
+    def end_streams(self) -> None:
+        """Reset the client's streams, because the agent is about to end or to stop serving the port."""
+        self._session.end_streams()
+
     def received(self, data: memoryview) -> None:
         """Take bytes from the channel."""
         if self._session.muted and self._channel.exhausted != self._exhausted_before:
@@ -244,6 +248,8 @@ class Conversation:
         if name == "sync":
             self._sync(call)
             return
+        if name == "get-session":
+            call.bound = {"number": self._session.number}
         if name in _GUEST_SYNCS:
             # Its client ignores answers before this one, so it need not wait for them.
             busy = self._session.queue.busy or self._channel.output_size >= OUTPUT_HIGH
@@ -264,5 +270,6 @@ class Conversation:
             self._channel.send(dispatcher.refuse(call, error))
             return
         self._renew()
+        self._session.number = call.bound["id"]
         self._synced_at = monotonic()
         self._channel.send([RESET_BYTE, *dispatcher.answer(call)])

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from phoenix_ga.wire.declaration import Command
 
-_ALWAYS: Final = frozenset(("sync", "guest-sync", "guest-sync-delimited"))
+_ALWAYS: Final = frozenset(("sync", "get-session", "guest-sync", "guest-sync-delimited"))
 
 
 class NotPermittedError(OSError):

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
+
 from phoenix_ga.agent.protocol.call import Opened
 from phoenix_ga.agent.protocol.request_log import audit, log_request
 from phoenix_ga.agent.protocol.scheduler import OUTPUT_HIGH, ClientQueue
+from phoenix_ga.wire.frames import RESET, encode_header
+from phoenix_ga.wire.json_text import encode_json
+from phoenix_ga.wire.messages import encode_error_value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,6 +26,9 @@ if TYPE_CHECKING:
 # Bytes of requests that are read from a client that does not read its answers: the `sync` of the next client
 # may be among them.
 _AHEAD_MAX: Final = 64 * 1024
+# The payload of the RESET for a stream that does not exist. The code is `wire.streams.UNKNOWN_STREAM`, a module
+# that the loop must not import.
+_UNKNOWN: Final = encode_json(encode_error_value("unknown stream", 43))
 
 
 class Session:
@@ -46,8 +54,20 @@ class Session:
         self._streams: Streams | None = None
         # Bytes of requests read since the unread output reached its limit.
         self._ahead = 0
+        self._number: int | None = None
         self.muted = False
         self.queue = ClientQueue(scheduler, self)
+
+    @property
+    def number(self) -> int:
+        """What the client called the session in `sync`; random if it did not."""
+        if self._number is None:
+            self._number = int.from_bytes(os.urandom(6), "big")
+        return self._number
+
+    @number.setter
+    def number(self, number: int) -> None:
+        self._number = number
 
     @property
     def attached(self) -> bool:
@@ -117,9 +137,18 @@ class Session:
         self.queue.detach()
 
     def receive_frame(self, frame: Frame) -> None:
-        """Give a frame to its stream."""
+        """Give a frame to its stream. If there is none, tell the client, which may wait for an earlier agent."""
+        if self._streams is not None and self._streams.receive(frame):
+            return
+        # A RESET is never answered, or two sides could answer each other for ever. A client that does not read
+        # gets no more.
+        if frame.type != RESET and self.output_size < OUTPUT_HIGH:
+            self.send([encode_header(RESET, frame.stream, len(_UNKNOWN)), _UNKNOWN])
+
+    def end_streams(self) -> None:
+        """Reset all streams, because the agent is about to end or to stop serving the port."""
         if self._streams is not None:
-            self._streams.receive(frame)
+            self._streams.reset_all("the agent is stopping")
 
     @property
     def pumping(self) -> bool:

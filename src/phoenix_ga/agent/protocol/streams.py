@@ -11,7 +11,7 @@ from time import monotonic
 from phoenix_ga.agent.core.channel import WRITE_PIECE
 from phoenix_ga.agent.endpoints.endpoint import FRAME_SIZE
 from phoenix_ga.wire.frames import HEADER_SIZE
-from phoenix_ga.wire.streams import Credit, Data, End, Reset, Skip, Stream, StreamViolation
+from phoenix_ga.wire.streams import AGENT_STOPPING, Credit, Data, End, Reset, Skip, Stream, StreamViolation
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -180,16 +180,16 @@ class Streams:
             raise
         return opened
 
-    def receive(self, frame: Frame) -> None:
-        """Give a frame to its stream. A late frame, whose stream is over, is dropped."""
+    def receive(self, frame: Frame) -> bool:
+        """Give a frame to its stream, and return whether there is one."""
         opened = self._open.get(frame.stream)
         if opened is None:
-            return
+            return False
         try:
             event = opened.stream.receive(frame)
         except StreamViolation as error:
             self.reset(opened, f"protocol violation: {error}", EPROTO)
-            return
+            return True
         if isinstance(event, (Data, Skip)):
             self.guarded(opened, opened.endpoint.received, event)
         elif isinstance(event, Credit):
@@ -199,6 +199,7 @@ class Streams:
             self.close_if_over(opened)
         elif isinstance(event, Reset):
             self._close(opened)
+        return True
 
     def send(self, data: bytes) -> None:
         """Send a frame that carries no bulk data."""
@@ -250,6 +251,12 @@ class Streams:
         if opened.stream.id in self._open:
             self.send(opened.stream.reset(text, code))
             self._close(opened)
+
+    def reset_all(self, text: str) -> None:
+        """End all streams, because the agent is stopping."""
+        self._ready.clear()
+        for opened in list(self._open.values()):
+            self.reset(opened, text, AGENT_STOPPING)
 
     def close_if_over(self, opened: OpenStream) -> None:
         """Close a stream that has ended in both directions."""

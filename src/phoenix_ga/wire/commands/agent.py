@@ -29,6 +29,17 @@ COMMANDS = (
         inline=True,
     ),
     Command(
+        "get-session",
+        "Return the number of the client's session.\n\n"
+        "A client that waits for a long time can ask for it, to see whether the agent still knows what the client "
+        "waits for: all streams and requests of a session are lost if the agent restarts.",
+        handler="agent:get_session",
+        returns="The `id` of the last `sync`; a random number if the agent has not seen one in this session.",
+        examples=(Example({}, 271828, exact=False),),
+        while_frozen=True,
+        inline=True,
+    ),
+    Command(
         "get-commands",
         "List the commands that the agent's policy allows.",
         handler="agent:get_commands",

@@ -18,6 +18,11 @@ def sync(context: Context, id: int) -> int:
     return id
 
 
+def get_session(context: Context, number: int) -> int:
+    # The conversation adds the number, which is that of the client's session.
+    return number
+
+
 def get_commands(context: Context) -> list[str]:
     return sorted(name for name, command in BY_NAME.items() if context.policy.permits(command))
 
