@@ -277,6 +277,7 @@ from phoenix_ga.client.caller import UNSET
 from phoenix_ga.client.errors import StreamError
 from phoenix_ga.client.files import LINE_MAX
 from phoenix_ga.client.guest import CALL_TIMEOUT, CONNECT_TIMEOUT, connect
+from phoenix_ga.client.keepalive import KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT
 from phoenix_ga.client.sync import LoopThread, SyncObject
 from phoenix_ga.wire.commands import WINDOW_DEFAULT
 from phoenix_ga.wire.declaration import INT64_MAX

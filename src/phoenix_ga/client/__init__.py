@@ -30,6 +30,7 @@ from phoenix_ga.client.guest import (
     copy_tree_between,
 )
 from phoenix_ga.client.inventory import KnownGuest
+from phoenix_ga.client.keepalive import KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT
 from phoenix_ga.client.mock import HANG_UP, SILENCE, MockTransport
 from phoenix_ga.client.models import (
     Disk,
@@ -69,6 +70,8 @@ __all__ = [
     "CALL_TIMEOUT",
     "CONNECT_TIMEOUT",
     "HANG_UP",
+    "KEEPALIVE_INTERVAL",
+    "KEEPALIVE_TIMEOUT",
     "SILENCE",
     "Accepted",
     "CommandError",

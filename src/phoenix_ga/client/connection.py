@@ -22,6 +22,7 @@ from phoenix_ga.client.errors import (
     refusal,
 )
 from phoenix_ga.client.handshake import Handshake
+from phoenix_ga.client.keepalive import KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, Keepalive
 from phoenix_ga.client.reader import Reader, ReadError
 from phoenix_ga.client.streams import GuestStream
 from phoenix_ga.client.transport import Transport
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 # A running agent answers within milliseconds; after an unfinished frame of an earlier client it does not answer.
 _FIRST_PATIENCE: Final = 0.5
 _ELEMENTS_LEAST: Final = 10_000
+# Requests after which the agent has a new session for this connection.
+_SYNCS: Final = ("sync", "guest-sync", "guest-sync-delimited")
 
 Trace = Callable[[str, bytes], None]
 
@@ -85,7 +88,13 @@ class Connection:
     """A connection over a transport, which it owns. Use `Connection.open`."""
 
     def __init__(
-        self, transport: Transport, name: str, line_limit: int = LINE_LIMIT, trace: Trace | None = None
+        self,
+        transport: Transport,
+        name: str,
+        line_limit: int = LINE_LIMIT,
+        trace: Trace | None = None,
+        keepalive_interval: float | None = KEEPALIVE_INTERVAL,
+        keepalive_timeout: float = KEEPALIVE_TIMEOUT,
     ) -> None:
         self.name = name
         self._transport = transport
@@ -107,6 +116,14 @@ class Connection:
         self._posting = False
         # Number of answers that belong to no request of this connection.
         self._garbage = 0
+        self._keepalive = Keepalive(
+            keepalive_interval,
+            keepalive_timeout,
+            self._prefix,
+            lambda: bool(self._pending or self._streams),
+            self._send_keepalive,
+            self._lose,
+        )
 
     def __repr__(self) -> str:
         state = "closed" if self._broken is not None else "open"
@@ -121,6 +138,8 @@ class Connection:
         timeout: float | None,
         line_limit: int = LINE_LIMIT,
         trace: Trace | None = None,
+        keepalive_interval: float | None = KEEPALIVE_INTERVAL,
+        keepalive_timeout: float = KEEPALIVE_TIMEOUT,
     ) -> Connection:
         """Do the handshake and return the connection.
 
@@ -129,11 +148,12 @@ class Connection:
             timeout: of the handshake, in seconds; None: no limit.
             line_limit: the longest answer accepted, in bytes.
             trace: is called with "sent" or "received" and the bytes.
+            keepalive_interval, keepalive_timeout: as in `Keepalive`.
 
         Raises GuestTimeoutError, ConnectionLostError, ProtocolError if data arrives without end, and
         ConnectError if the agent does not know `sync`. The transport is closed then.
         """
-        connection = cls(transport, name, line_limit, trace)
+        connection = cls(transport, name, line_limit, trace, keepalive_interval, keepalive_timeout)
         try:
             async with timeouts.timeout(timeout):
                 rest = await connection._shake_hands()
@@ -230,6 +250,8 @@ class Connection:
         if self._broken is not None:
             raise for_request(self._broken, request)
         line = encode_call(request)
+        if not (self._pending or self._streams):
+            line = self._keepalive.begin() + line
         self._pending[request.tag] = pending
         try:
             await self._write(line)
@@ -265,6 +287,23 @@ class Connection:
                 self._fail(lost)
                 await self._transport.close()
                 raise self._broken or lost from error
+            self._keepalive.wrote()
+
+    def _send_keepalive(self, line: bytes) -> None:
+        async def write() -> None:
+            try:
+                await self._write(line)
+                self._keepalive.sent()
+            except PhoenixError:
+                pass  # Calls and streams raise it.
+
+        self.own_task(asyncio.get_running_loop().create_task(write()))
+
+    def _lose(self, error: ConnectionLostError) -> None:
+        """End the connection, although the transport is open."""
+        self._fail(error)
+        # This also ends the reader, and whoever waits for room to write.
+        self.own_task(asyncio.get_running_loop().create_task(self._transport.close()))
 
     def _post(self, data: bytes) -> None:
         """Send bytes in the background."""
@@ -291,6 +330,7 @@ class Connection:
             raise _connection_broke(error) from error
         if not data:
             raise ConnectionLostError("the guest's side closed the connection")
+        self._keepalive.heard()
         if self._trace is not None:
             self._trace("received", data)
         return data
@@ -310,6 +350,7 @@ class Connection:
                 received += len(data)
                 rest = handshake.receive(data)
                 if rest is not None:
+                    self._keepalive.session = handshake.number
                     return rest
                 # What an earlier client has left arrives at once.
                 self._garbage += loop.time() - start > _FIRST_PATIENCE
@@ -374,6 +415,8 @@ class Connection:
         self._answer(answer)
 
     def _answer(self, answer: Answer) -> None:
+        if self._keepalive.receive(answer):
+            return
         found = _found(self._pending, answer.tag)
         if found is None:
             # An answer to a call that timed out may be late; an error without a tag is about a malformed request.
@@ -382,6 +425,8 @@ class Connection:
             self._garbage += not (isinstance(answer.tag, str) and answer.tag.startswith(self._prefix))
             return
         del self._pending[answer.tag]
+        if found.request.execute in _SYNCS:
+            self._keepalive.learn()
         if answer.error is not None:
             _refuse(found.answered, refusal(answer.error, found.request))
             return
@@ -432,6 +477,7 @@ class Connection:
 
     def _fail(self, error: PhoenixError) -> None:
         """Fail all calls and streams, including later ones, with `error`."""
+        self._keepalive.stop()
         if self._broken is None:
             self._broken = error
         for pending in self._pending.values():

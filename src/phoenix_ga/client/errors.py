@@ -8,7 +8,7 @@
     │                            PermissionError for EACCES and EPERM, OSError for any other errno
     ├── GuestTimeoutError        no answer in time; also a TimeoutError
     │   └── ProcessTimeoutError  a program did not end in time: `.stdout`, `.stderr` hold its output so far
-    ├── ConnectionLostError      the connection ended before the answer arrived
+    ├── ConnectionLostError      the connection ended before the answer arrived, or the agent is stopping
     ├── ProtocolError            the guest violated the protocol; `.fatal`: the connection is unusable
     ├── StreamError              a stream was reset; the connection is still usable
     ├── TransferDamagedError     the digests of guest and host differ
@@ -79,7 +79,10 @@ class ConnectError(PhoenixError):
 
 
 class ConnectionLostError(PhoenixError):
-    """The connection ended before the answer arrived; the command may or may not have run."""
+    """The connection ended before the answer arrived, or the agent is stopping.
+
+    The command may or may not have run.
+    """
 
 
 class ProtocolError(PhoenixError):

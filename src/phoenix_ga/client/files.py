@@ -109,6 +109,12 @@ class GuestFile:
         self._offset += len(data)
         return len(data)
 
+    async def wait_failed(self) -> None:
+        """Wait until the guest gives up the file that is written, or the connection is lost. Raises the error."""
+        if self._sink is None:
+            raise io.UnsupportedOperation("the file is not open for writing")
+        await self._sink.wait_failed()
+
     async def close(self) -> None:
         """Close the file. A file that was written is at its place and on the disk afterwards."""
         if self._closed:

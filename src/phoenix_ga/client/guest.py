@@ -14,6 +14,7 @@ from phoenix_ga.client.connection import Connection, ExpectedStream, Trace
 from phoenix_ga.client.errors import CompletedProcess
 from phoenix_ga.client.files import GuestFile
 from phoenix_ga.client.inventory import KnownGuest
+from phoenix_ga.client.keepalive import KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT
 from phoenix_ga.client.opening import opens
 from phoenix_ga.client.process import GuestProcess, Processes, start_process
 from phoenix_ga.client.reader import Reader
@@ -379,6 +380,8 @@ async def connect(
     trace: Trace | None = None,
     reconnect: float | None = None,
     allow_tcp: bool = False,
+    keepalive_interval: float | None = KEEPALIVE_INTERVAL,
+    keepalive_timeout: float = KEEPALIVE_TIMEOUT,
 ) -> Guest:
     """Connect to a guest.
 
@@ -395,6 +398,10 @@ async def connect(
         reconnect: seconds to keep trying, at first and for the first call after the connection was lost; None: do
             not. Calls in flight raise ConnectionLostError all the same, and streams end.
         allow_tcp: permit TCP, which is neither encrypted nor authenticated.
+        keepalive_interval: seconds of silence, while streams are open or answers are due, before the agent is asked
+            whether it is still there; None: never.
+        keepalive_timeout: seconds that it has to answer; then the connection is lost. Raise it if the guest may be
+            paused.
 
     Raises:
         EndpointError: the endpoint is malformed, unknown or not permitted.
@@ -411,6 +418,14 @@ async def connect(
             transport = await open_endpoint(endpoint, allow_tcp)
         else:
             name, transport = type(endpoint).__name__, endpoint
-        return await Connection.open(transport, name, timeout=connect_timeout, line_limit=line_limit, trace=trace)
+        return await Connection.open(
+            transport,
+            name,
+            timeout=connect_timeout,
+            line_limit=line_limit,
+            trace=trace,
+            keepalive_interval=keepalive_interval,
+            keepalive_timeout=keepalive_timeout,
+        )
 
     return Guest(Caller(await Reconnector.open(open_one, reconnect), timeout))

@@ -33,8 +33,9 @@ class MockTransport:
     Attributes:
         answers: by command, and each of: a value to return; a CommandError to answer with; bytes to send as they
             are; SILENCE; HANG_UP; or a function of the request (`.execute`, `.arguments`, `.tag`) that returns one of
-            these. Other commands are answered with an error, except `sync`, the handshake.
-        requests: the requests received so far, without `sync`.
+            these. Other commands are answered with an error, except `sync`, the handshake, and `get-session`, with
+            which a client finds out whether the agent is still there.
+        requests: the requests received so far, without these two.
         frames: the frames received so far.
         written: all bytes received so far.
         closed: whether the client closed the transport.
@@ -63,6 +64,7 @@ class MockTransport:
         self.written = bytearray()
         self.closed = False
         self._deaf_to = deaf_to
+        self._session = 0
         self._parser = Parser()
         self._output = bytearray(left_over)
         self._hung_up = False
@@ -122,7 +124,11 @@ class MockTransport:
             if self._deaf_to > 0:
                 self._deaf_to -= 1
             else:
-                self.feed(RESET_BYTE + b"".join(encode_return(request.arguments["id"], request.tag)))
+                self._session = request.arguments["id"]
+                self.feed(RESET_BYTE + b"".join(encode_return(self._session, request.tag)))
+            return
+        if request.execute == "get-session" and "get-session" not in self.answers:
+            self.feed(b"".join(encode_return(self._session, request.tag)))
             return
         self.requests.append(request)
         answer = self.answers.get(request.execute, CommandError("the script has no such command", NO_CODE))

@@ -7,9 +7,20 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, Union
 
-from phoenix_ga.client.errors import PhoenixError, StreamError, for_request
+from phoenix_ga.client.errors import ConnectionLostError, PhoenixError, StreamError, for_request
+from phoenix_ga.client.keepalive import RESTARTED
 from phoenix_ga.wire.messages import NO_CODE, Request
-from phoenix_ga.wire.streams import Credit, Data, End, Reset, Skip, Stream, StreamViolation
+from phoenix_ga.wire.streams import (
+    AGENT_STOPPING,
+    UNKNOWN_STREAM,
+    Credit,
+    Data,
+    End,
+    Reset,
+    Skip,
+    Stream,
+    StreamViolation,
+)
 from phoenix_ga.wire.units import Frame
 
 # An answer waits for at most one frame, so frames of bulk data are small.
@@ -70,6 +81,7 @@ class GuestStream:
         self._room: asyncio.Future[None] | None = None
         self._end: dict[str, Any] | None = None
         self._error: PhoenixError | None = None
+        self._failing: list[asyncio.Future[None]] = []
         self.message = None
 
     def __repr__(self) -> str:
@@ -192,6 +204,18 @@ class GuestStream:
         except PhoenixError as error:
             raise for_request(error, self.request) from error
 
+    async def wait_failed(self) -> None:
+        """Wait until the stream is reset or the connection is lost, and raise the error."""
+        if self._error is None:
+            waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._failing.append(waiting)
+            try:
+                await waiting
+            finally:
+                self._failing.remove(waiting)
+        if self._error is not None:
+            raise self._error
+
     async def reset(self, text: str = "the client lost interest") -> None:
         """End both directions at once. Does nothing if they have ended; never raises a PhoenixError."""
         self.drop(text)
@@ -207,7 +231,7 @@ class GuestStream:
             self._fail(self._broken("the stream was closed"))
 
     def receive(self, frame: Frame) -> None:
-        """Process a frame. Raises StreamViolation."""
+        """Process a frame. Raises StreamViolation, and ConnectionLostError if the agent does not know the stream."""
         try:
             event = self._stream.receive(frame)
             if isinstance(event, Data) and self._on_data is not None:
@@ -230,6 +254,11 @@ class GuestStream:
                 self._stream.sending = False
                 _wake(self._room)
             self._forget_if_over()
+        elif isinstance(event, Reset) and event.error.code == UNKNOWN_STREAM:
+            # Nor does it know the other streams.
+            raise ConnectionLostError(RESTARTED)
+        elif isinstance(event, Reset) and event.error.code == AGENT_STOPPING:
+            self._fail(ConnectionLostError(event.error.text, self.request))
         elif isinstance(event, Reset):
             self._fail(self._broken(event.error.text, event.error.code))
         _wake(self._arrival)
@@ -252,6 +281,8 @@ class GuestStream:
         self._stream.sending = self._stream.receiving = False
         _wake(self._arrival)
         _wake(self._room)
+        for waiting in self._failing:
+            _wake(waiting)
         self._forget(self)
 
     def _broken(self, text: str, code: int = NO_CODE) -> StreamError:

@@ -8,6 +8,7 @@ from phoenix_ga.client.caller import UNSET
 from phoenix_ga.client.errors import StreamError
 from phoenix_ga.client.files import LINE_MAX
 from phoenix_ga.client.guest import CALL_TIMEOUT, CONNECT_TIMEOUT, connect
+from phoenix_ga.client.keepalive import KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT
 from phoenix_ga.client.sync import LoopThread, SyncObject
 from phoenix_ga.wire.commands import WINDOW_DEFAULT
 from phoenix_ga.wire.declaration import INT64_MAX
@@ -142,6 +143,10 @@ class SyncStream(SyncObject):
         """End this direction, with a closing message. The other direction stays open."""
         self._thread.run(self._inner.end(message))
 
+    def wait_failed(self) -> None:
+        """Wait until the stream is reset or the connection is lost, and raise the error."""
+        self._thread.run(self._inner.wait_failed())
+
     def reset(self, text: str = "the client lost interest") -> None:
         """End both directions at once. Does nothing if they have ended; never raises a PhoenixError."""
         self._thread.run(self._inner.reset(text))
@@ -269,6 +274,10 @@ class SyncFile(SyncObject):
         """Append to the file; return the number of bytes."""
         value: int = self._thread.run(self._inner.write(data))
         return value
+
+    def wait_failed(self) -> None:
+        """Wait until the guest gives up the file that is written, or the connection is lost. Raises the error."""
+        self._thread.run(self._inner.wait_failed())
 
     def close(self) -> None:
         """Close the file. A file that was written is at its place and on the disk afterwards."""
@@ -1488,6 +1497,8 @@ def connect_sync(
     trace: Trace | None = None,
     reconnect: float | None = None,
     allow_tcp: bool = False,
+    keepalive_interval: float | None = KEEPALIVE_INTERVAL,
+    keepalive_timeout: float = KEEPALIVE_TIMEOUT,
 ) -> SyncGuest:
     """Connect to a guest.
 
@@ -1504,6 +1515,10 @@ def connect_sync(
         reconnect: seconds to keep trying, at first and for the first call after the connection was lost; None: do
             not. Calls in flight raise ConnectionLostError all the same, and streams end.
         allow_tcp: permit TCP, which is neither encrypted nor authenticated.
+        keepalive_interval: seconds of silence, while streams are open or answers are due, before the agent is asked
+            whether it is still there; None: never.
+        keepalive_timeout: seconds that it has to answer; then the connection is lost. Raise it if the guest may be
+            paused.
 
     Raises:
         EndpointError: the endpoint is malformed, unknown or not permitted.
@@ -1521,6 +1536,8 @@ def connect_sync(
             trace=trace,
             reconnect=reconnect,
             allow_tcp=allow_tcp,
+            keepalive_interval=keepalive_interval,
+            keepalive_timeout=keepalive_timeout,
         )
     )
     return SyncGuest(thread, guest)
