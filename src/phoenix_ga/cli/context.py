@@ -73,11 +73,15 @@ class Options:
         click.echo(to_json(value) if self.json else text, color=False if os.environ.get("NO_COLOR") else None)
 
     def _settings(self) -> dict[str, Any]:
+        from phoenix_ga.client import KEEPALIVE_TIMEOUT
+
         settings: dict[str, Any] = {"trace": _show_wire} if self.verbose else {}
         if self.allow_tcp:
             settings.update(allow_tcp=True)
         if self.timeout is not None:
-            settings.update(timeout=self.timeout, connect_timeout=self.timeout)
+            # A user who waits longer for answers also waits for a guest that is paused.
+            patience = max(self.timeout, KEEPALIVE_TIMEOUT)
+            settings.update(timeout=self.timeout, connect_timeout=self.timeout, keepalive_timeout=patience)
         return settings
 
 

@@ -105,8 +105,14 @@ def _remove_dead_socket(path: str) -> None:
 
 
 @asynccontextmanager
-async def listen_there(guest: Guest, source: Address, target: Address) -> AsyncIterator[str]:
-    """Listen in the guest and connect on this host; yield the address that is listened on."""
+async def listen_there(
+    guest: Guest, source: Address, target: Address, ended: asyncio.Future[None]
+) -> AsyncIterator[str]:
+    """Listen in the guest and connect on this host; yield the address that is listened on.
+
+    Args:
+        ended: Gets the error if the guest stops listening.
+    """
 
     async def connect() -> Pair:
         if target.path:
@@ -116,8 +122,13 @@ async def listen_there(guest: Guest, source: Address, target: Address) -> AsyncI
     async with guest.listen(source.host if not source.path else "", source.port, source.path) as listener:
 
         async def accept() -> None:
-            async for accepted in listener:
-                connections.start(accepted.reader, accepted.writer)
+            try:
+                while True:
+                    accepted = await listener.accept()
+                    connections.start(accepted.reader, accepted.writer)
+            except PhoenixError as error:
+                if not ended.done():
+                    ended.set_exception(error)
 
         async with _Connections(target, connect) as connections:
             accepting = asyncio.ensure_future(accept())

@@ -54,15 +54,19 @@ def command(
         raise click.UsageError("Missing argument: give at least one FORWARD, -L or -R.")
 
     async def work(connected: Guest) -> None:
-        from phoenix_ga.cli.relay import listen_here, listen_there
+        import asyncio
 
+        from phoenix_ga.cli.relay import listen_here, listen_there
+        from phoenix_ga.cli.streams import unless_failed
+
+        ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         async with AsyncExitStack() as stack:
             for source, target in to_guest:
                 address = await stack.enter_async_context(listen_here(connected, source, target))
                 click.echo(f"{escape(address)} -> {target} in the guest", err=True)
             for source, target in to_host:
-                address = await stack.enter_async_context(listen_there(connected, source, target))
+                address = await stack.enter_async_context(listen_there(connected, source, target, ended))
                 click.echo(f"{escape(address)} in the guest -> {target}", err=True)
-            await connected.wait_closed()
+            await unless_failed(ended, connected.wait_closed())
 
     ask(options, guest, work)

@@ -49,9 +49,12 @@ def command(options: Options, file: str, mode: str) -> int:
         return _write_to_several(options, words, path, permissions)
 
     async def work(guest: Guest) -> None:
+        from phoenix_ga.cli.streams import unless_failed
+
         source, output = stdio.Input(), stdio.Output()
         async with guest.open(path, "wb", permissions) as target:
-            while data := await source.read():
+            # stdin may give nothing for a long time.
+            while data := await unless_failed(target.wait_failed(), source.read()):
                 await target.write(data)
                 await output.write(data)
 
