@@ -151,8 +151,8 @@ def test_a_client_that_does_not_read_does_not_fill_the_memory(agent: AgentProces
         try:
             for number in range(1000):
                 client.ask("file-read", number, handle_id=handle, count=4 << 20)
-        except TimeoutError:
-            pass
+        except OSError:
+            pass  # A timeout, which is a class of its own in Python 3.9.
         assert agent.memory() - before < 150 << 20
         with agent.connect() as other:
             assert other.call("ping") == __version__
