@@ -14,7 +14,7 @@ from phoenix_ga.agent.dialects.qga.commands import COMMANDS as GUEST_COMMANDS
 from phoenix_ga.agent.dialects.qga.dialect import QGA
 from phoenix_ga.wire.commands import BY_NAME, COMMANDS
 from phoenix_ga.wire.declaration import Command
-from tools import manual, reference
+from tools import client_methods, manual, reference
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "src" / "phoenix_ga"
@@ -187,6 +187,11 @@ def test_every_command_of_the_original_agent_is_there() -> None:
 
 def test_the_reference_is_what_the_declarations_say() -> None:
     assert reference.TARGET.read_text() == reference.render(), "docs/commands.md is out of date: run `make generate`"
+
+
+def test_the_generated_methods_of_the_client_are_what_the_declarations_say() -> None:
+    for path, text in client_methods.render():
+        assert path.read_text() == text, f"{path} is out of date: run `make generate`"
 
 
 def test_the_man_page_of_phoenixctl_is_what_its_declarations_say() -> None:

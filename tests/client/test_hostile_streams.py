@@ -43,7 +43,7 @@ from tests.client.conftest import Talk
 
 Answer = Callable[[Request], bytes]
 # Of each call. A test that is not over within the other has met a call without an end.
-TIMEOUT = 0.1
+TIMEOUT = 0.3
 # Against hanging only: a busy machine is slow.
 PATIENCE = 30.0
 
