@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import struct
 import threading
 from pathlib import Path
 
@@ -136,3 +137,84 @@ def test_what_somebody_else_put_there_is_not_continued(tmp_path: Path, kind: str
     status = target.stat()
     assert (status.st_uid, status.st_mode & 0o777, status.st_nlink) == (0, 0o600, 1)
     assert not part.exists()
+
+
+# The user 1234 may read; see linux/posix_acl_xattr.h: tag, permissions and ID of each entry.
+_ENTRIES = ((1, 6, 2**32 - 1), (2, 4, 1234), (4, 4, 2**32 - 1), (16, 4, 2**32 - 1), (32, 0, 2**32 - 1))
+ACCESS_LIST = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in _ENTRIES)
+
+
+def put_content(target: Path, mode: int = -1, uid: int = -1, new_mode: int = 0o644) -> os.stat_result:
+    new = Replacement(str(target), mode, uid, new_mode=new_mode)
+    try:
+        new.write(b"new")
+        new.commit()
+    finally:
+        new.abandon()
+    assert target.read_bytes() == b"new"
+    return target.stat()
+
+
+@pytest.mark.parametrize("part", ["", "p1"])
+def test_a_replaced_file_passes_on_its_permissions(target: Path, part: str) -> None:
+    target.chmod(0o600)
+    new = Replacement(str(target), part=part)
+    # What counts is how the file is protected when it is replaced.
+    target.chmod(0o640)
+    new.commit()
+    new.abandon()
+    assert target.stat().st_mode & 0o7777 == 0o640
+
+
+def test_permissions_in_the_request_replace_those_of_the_file(target: Path) -> None:
+    target.chmod(0o600)
+    assert put_content(target, mode=0o664).st_mode & 0o7777 == 0o664
+
+
+def test_a_new_file_gets_the_permissions_for_new_files(target: Path) -> None:
+    target.unlink()
+    assert put_content(target).st_mode & 0o7777 == 0o644
+    target.unlink()
+    assert put_content(target, new_mode=0o755).st_mode & 0o7777 == 0o755
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_a_replaced_file_passes_on_owner_label_access_list_and_attributes(target: Path) -> None:
+    os.chown(target, 1234, 1235)
+    target.chmod(0o640)
+    kept = {
+        "security.selinux": b"system_u:object_r:shadow_t:s0\0",
+        "system.posix_acl_access": ACCESS_LIST,
+        "trusted.origin": b"backup",
+        "user.comment": b"mine",
+    }
+    for name, value in kept.items():
+        os.setxattr(target, name, value)
+    status = put_content(target)
+    assert (status.st_uid, status.st_gid, status.st_mode & 0o7777) == (1234, 1235, 0o640)
+    assert {name: os.getxattr(target, name) for name in os.listxattr(target)} == kept
+    status = put_content(target, mode=0o600, uid=0)
+    assert (status.st_uid, status.st_gid, status.st_mode & 0o7777) == (0, 1235, 0o600)
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_privileges_of_the_old_content_are_not_passed_on(target: Path) -> None:
+    target.chmod(0o6755)
+    # CAP_NET_RAW, see vfs_cap_data of linux/capability.h.
+    os.setxattr(target, "security.capability", struct.pack("<IIIII", 0x02000001, 1 << 13, 0, 0, 0))
+    assert put_content(target).st_mode & 0o7777 == 0o755
+    assert os.listxattr(target) == []
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_the_default_access_list_of_a_directory_is_for_new_files_only(target: Path) -> None:
+    target.chmod(0o600)
+    os.setxattr(target.parent, "system.posix_acl_default", ACCESS_LIST)
+    assert put_content(target).st_mode & 0o7777 == 0o600
+    assert os.listxattr(target) == []
+    target.unlink()
+    put_content(target)
+    assert "system.posix_acl_access" in os.listxattr(target)

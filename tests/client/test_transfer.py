@@ -96,6 +96,24 @@ def test_permissions_can_be_given(talk: Talk, endpoint: str, big_file: Path, tmp
     assert back.stat().st_mode & 0o7777 == 0o600
 
 
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_file_that_is_replaced_passes_on_its_permissions(
+    talk: Talk, endpoint: str, big_file: Path, tmp_path: Path, resume: bool
+) -> None:
+    there, back = tmp_path / "there", tmp_path / "back"
+    big_file.chmod(0o644)
+    for path in (there, back):
+        path.write_bytes(b"was here")
+        path.chmod(0o600)
+        os.setxattr(path, "user.comment", b"mine")
+    talk(endpoint, "put", big_file, str(there), resume=resume)
+    talk(endpoint, "get", str(big_file), back, resume=resume)
+    for path in (there, back):
+        assert filecmp.cmp(path, big_file, shallow=False)
+        assert path.stat().st_mode & 0o7777 == 0o600
+        assert os.getxattr(path, "user.comment") == b"mine"
+
+
 def test_progress_is_told_up_to_the_end(talk: Talk, endpoint: str, big_file: Path, tmp_path: Path) -> None:
     size = big_file.stat().st_size
     for method in ("get", "put"):

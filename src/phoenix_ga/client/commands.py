@@ -75,32 +75,36 @@ class Files(FilesCommands):
     async def put_stream(
         self,
         path: str,
-        permissions: int = 0o644,
+        permissions: int | None = None,
         *,
         uid: int = -1,
         gid: int = -1,
         digest: bool = True,
         part: str = "",
         offset: int = 0,
+        new_permissions: int = 0o644,
     ) -> GuestStream:
         """Open a stream to a file, which appears when all data has arrived. `Guest.put` copies a whole file.
 
         Args:
+            permissions: of the file; None: those of the file that it replaces.
             uid, gid: of the file; -1: those of the file that it replaces.
             digest: the closing message has the SHA-256.
             part: a name under which the guest keeps the data of an incomplete transfer.
             offset: bytes of the kept data to continue after.
+            new_permissions: of a file that replaces none, if `permissions` is None.
         """
         _, streams = await self._caller.open(
             (ExpectedStream("stream"),),
             "file-put",
             path=path,
-            perm=permissions,
+            perm=-1 if permissions is None else permissions,
             uid=uid,
             gid=gid,
             digest=digest,
             part=part,
             offset=offset,
+            new_perm=new_permissions,
         )
         return streams["stream"]
 

@@ -34,7 +34,7 @@ class GuestFile:
         self.path = path
 
     @classmethod
-    async def open(cls, guest: Commands, path: str, mode: str, permissions: int) -> GuestFile:
+    async def open(cls, guest: Commands, path: str, mode: str, permissions: int | None) -> GuestFile:
         """Open a file; see `Guest.open`."""
         if mode == "rb":
             file = cls(guest, path, None)

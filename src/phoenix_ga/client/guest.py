@@ -103,12 +103,12 @@ class Guest(Commands):
     # Files
 
     @opens
-    async def open(self, path: str, mode: str = "rb", permissions: int = 0o644) -> GuestFile:
+    async def open(self, path: str, mode: str = "rb", permissions: int | None = None) -> GuestFile:
         """Open a file as a file object.
 
         Args:
             mode: "rb" to read; "wb" to write a file that appears, complete, when it is closed.
-            permissions: of a file that is written.
+            permissions: of a file that is written; None: those of the file that it replaces, or else 0644.
         """
         return await GuestFile.open(self, path, mode, permissions)
 
@@ -127,7 +127,7 @@ class Guest(Commands):
         Holes are preserved. The timeout of the guest limits the time without progress.
 
         Args:
-            permissions: of the local file; None: those in the guest.
+            permissions: of the local file; None: those of the file that it replaces, or else those in the guest.
             verify: compare the SHA-256 of both sides.
             resume: continue an earlier transfer of the same file, and keep the data if this one fails; implies
                 `verify`.
@@ -154,7 +154,8 @@ class Guest(Commands):
         """Copy a regular file from the host to the guest, where it is replaced completely or not at all.
 
         Args:
-            permissions: of the file in the guest; None: those of the local file.
+            permissions: of the file in the guest; None: those of the file that it replaces, or else those of the
+                local file.
             verify, resume, progress: as in `get`.
 
         Raises:

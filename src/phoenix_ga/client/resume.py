@@ -24,6 +24,7 @@ from phoenix_ga.client.transfer import (
     receive,
     replace_durably,
     send,
+    set_attributes,
 )
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ async def resume_get(
                 os.unlink(part)
                 raise
         file.flush()
-        os.fchmod(fd, source.permissions & 0o777 if permissions is None else permissions)
+        set_attributes(fd, target, permissions, source.permissions & 0o777)
         replace_durably(fd, part, target)
     return Transferred(size, None if kept else digest.file(), True, kept)
 
@@ -72,15 +73,14 @@ async def resume_put(
     """Copy `local` to `remote` in the guest. See `Guest.put`."""
     with open_regular(local) as file:
         status = os.fstat(file.fileno())
-        if permissions is None:
-            permissions = stat.S_IMODE(status.st_mode) & 0o777
+        new = stat.S_IMODE(status.st_mode) & 0o777
         part = _part(os.path.realpath(local), status.st_size, status.st_mtime_ns)
         there = _part_path(remote, part)
         kept = await _size(guest, there)
         too_long = kept > status.st_size
         if too_long or (kept and await _guest_digest(guest, there, kept) != await _host_digest(file, kept)):
             kept = 0
-        async with guest.files.put_stream(remote, permissions, part=part, offset=kept) as stream:
+        async with guest.files.put_stream(remote, permissions, part=part, offset=kept, new_permissions=new) as stream:
             size, digest = await send(guest, remote, stream, file, kept, True, progress)
     return Transferred(size, None if kept else digest.file(), True, kept)
 

@@ -9,7 +9,7 @@ import os
 import stat
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Optional, TypeVar
 
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 _PIECE_SIZE: Final = 1024 * 1024
 # The lowest speed of a disk that is expected when flushing and hashing, in bytes per second.
 SLOW_DISK: Final = 5_000_000
+_ACCESS_LIST: Final = "system.posix_acl_access"
+# What belongs to the old content: the privileges of a program, and signatures.
+_OF_CONTENT: Final = ("security.capability", "security.ima", "security.evm")
 
 Progress = Callable[[int, Optional[int]], None]
 Result = TypeVar("Result")
@@ -76,7 +79,7 @@ async def get_file(
     """Copy `remote` from the guest to `local`. See `Guest.get`."""
     # Holes are skipped in a new file only: a device would keep its old data there, and a pipe needs the zeros.
     async with guest.files.get_stream(remote, digest=verify, sparse=not is_special(local)) as source:
-        with _replacing(local, source.permissions & 0o777 if permissions is None else permissions) as file:
+        with _replacing(local, permissions, source.permissions & 0o777) as file:
             size, digest = await receive(guest, remote, source, file, local, 0, verify, progress)
     return Transferred(size, digest.file(), verify)
 
@@ -114,7 +117,7 @@ async def copy_file(
     size = 0
     async with (
         source.files.get_stream(path, digest=verify, sparse=True) as origin,
-        target.files.put_stream(target_path, origin.permissions & 0o777, digest=verify) as stream,
+        target.files.put_stream(target_path, new_permissions=origin.permissions & 0o777, digest=verify) as stream,
     ):
         while piece := await in_time(source.timeout, origin.read_piece(), origin.stream.request):
             size += await _send_piece(target, stream, piece, digest)
@@ -130,9 +133,8 @@ async def put_file(
 ) -> Transferred:
     """Copy `local` to `remote` in the guest. See `Guest.put`."""
     with open_regular(local) as file:
-        if permissions is None:
-            permissions = os.fstat(file.fileno()).st_mode & 0o777
-        async with guest.files.put_stream(remote, permissions, digest=verify) as stream:
+        new = os.fstat(file.fileno()).st_mode & 0o777
+        async with guest.files.put_stream(remote, permissions, new_permissions=new, digest=verify) as stream:
             size, digest = await send(guest, remote, stream, file, 0, verify, progress)
     return Transferred(size, digest.file(), verify)
 
@@ -262,9 +264,10 @@ def is_special(path: str) -> bool:
 
 
 @contextmanager
-def _replacing(path: str, permissions: int) -> Iterator[BinaryIO]:
+def _replacing(path: str, permissions: int | None, new_permissions: int) -> Iterator[BinaryIO]:
     """Open a new file that replaces `path` if the body succeeds, and is removed if not.
 
+    It gets attributes as `set_attributes` says.
     A special file, such as a device, is written to directly.
     """
     target = os.path.realpath(path)
@@ -281,13 +284,52 @@ def _replacing(path: str, permissions: int) -> Iterator[BinaryIO]:
     try:
         with os.fdopen(fd, "wb") as file:
             yield file
-            os.fchmod(file.fileno(), permissions)
+            set_attributes(file.fileno(), target, permissions, new_permissions)
             file.flush()
             replace_durably(file.fileno(), temporary, target)
     except BaseException:
         with suppress(FileNotFoundError):
             os.unlink(temporary)
         raise
+
+
+def set_attributes(fd: int, target: str, permissions: int | None, new_permissions: int) -> None:
+    """Give a file what the file `target` has that it replaces: owner, permissions, extended attributes.
+
+    Set-ID bits and capabilities are not kept, and another user's file gets the owner of this process if that is not
+    root.
+
+    Args:
+        permissions: in place of those of `target`; None to keep them.
+        new_permissions: if there is no `target`.
+    """
+    try:
+        old = os.stat(target)
+    except FileNotFoundError:
+        os.fchmod(fd, new_permissions if permissions is None else permissions)
+        return
+    names = _attributes(target)
+    for name in _attributes(fd):
+        # The default access control list of the directory is for new files.
+        if name == _ACCESS_LIST and name not in names:
+            os.removexattr(fd, name)
+    for name in names:
+        if name not in _OF_CONTENT:
+            with suppress(PermissionError) if name != _ACCESS_LIST else nullcontext():
+                os.setxattr(fd, name, os.getxattr(target, name))
+    with suppress(PermissionError):
+        os.fchown(fd, old.st_uid, old.st_gid)
+    # After the access control list, which contains permissions, and after fchown.
+    os.fchmod(fd, old.st_mode & 0o1777 if permissions is None else permissions)
+
+
+def _attributes(file: str | int) -> list[str]:
+    try:
+        return os.listxattr(file)
+    except OSError as error:
+        if error.errno != errno.EOPNOTSUPP:
+            raise
+        return []
 
 
 def replace_durably(fd: int, path: str, target: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from errno import EEXIST, EINVAL, EISDIR, ENODATA, ENOENT, EOPNOTSUPP
+from errno import EACCES, EEXIST, EINVAL, EISDIR, ENODATA, ENOENT, EOPNOTSUPP, EPERM
 from fcntl import LOCK_EX, LOCK_NB, flock
 
 from phoenix_ga.agent.operations.files import encode_path, sync_directory
@@ -24,6 +24,10 @@ _PART_MAX: Final = 32
 # How many files may be written for one path at the same time.
 _TEMPORARY_MAX: Final = 100
 _UNSUPPORTED: Final = (EISDIR, EINVAL, ENOENT, EOPNOTSUPP)
+# The access control lists of local filesystems and of NFS.
+_ACCESS_LISTS: Final = ("system.posix_acl_access", "system.nfs4_acl")
+# What belongs to the old content: the privileges of a program, and signatures.
+_OF_CONTENT: Final = ("security.capability", "security.ima", "security.evm")
 
 
 class Replacement:
@@ -33,9 +37,14 @@ class Replacement:
     crash may leave a hidden file, which the next replacement of the same path removes. A symbolic link at
     `path` stays, and its target is replaced.
 
+    The new file takes over the owner, the permissions, the access control list, the SELinux label and the other
+    extended attributes of the file that it replaces. Set-ID bits and file capabilities are not taken over: they
+    were given to the old content.
+
     Args:
-        mode: permissions.
+        mode: permissions; -1 for those of the replaced file, or else `new_mode`.
         uid, gid: owner; -1 for that of the replaced file, or else the agent's own.
+        new_mode: permissions if no file is replaced and `mode` is -1.
         part: if not empty, an incomplete file is kept beside `path` as `.NAME.PART.phoenix-part`, so that it can
             be continued. Only a regular file with one link that belongs to the agent, and that nobody else can
             write, is continued; anything else with that name is removed.
@@ -45,7 +54,16 @@ class Replacement:
         OSError: from every method. ENODATA if fewer than `offset` bytes were kept.
     """
 
-    def __init__(self, path: str, mode: int, uid: int, gid: int, part: str = "", offset: int = 0) -> None:
+    def __init__(
+        self,
+        path: str,
+        mode: int = -1,
+        uid: int = -1,
+        gid: int = -1,
+        part: str = "",
+        offset: int = 0,
+        new_mode: int = 0o644,
+    ) -> None:
         self._target = os.path.realpath(encode_path(path))
         self._directory, name = os.path.split(self._target)
         try:
@@ -57,11 +75,10 @@ class Replacement:
                 raise OSError(EISDIR, os.strerror(EISDIR), path)
             if not stat.S_ISREG(old.st_mode):
                 raise OSError(EINVAL, "not a regular file; use file-write to write to it", path)
-            uid = old.st_uid if uid < 0 else uid
-            gid = old.st_gid if gid < 0 else gid
         if path.endswith("/") or not name:
             raise OSError(EISDIR, os.strerror(EISDIR), path)
         self._mode = mode
+        self._new_mode = new_mode
         self._owner = uid, gid
         if part.strip(_PART_CHARACTERS) or len(part) > _PART_MAX:
             raise OSError(EINVAL, f"a part must be named by at most {_PART_MAX} letters, digits and hyphens")
@@ -140,9 +157,7 @@ class Replacement:
         """Write the file to the disk, then rename it. `abandon` must be called nevertheless."""
         # A hole at the end exists only with this.
         os.ftruncate(self._fd, self.size)
-        os.fchown(self._fd, *self._owner)
-        # After fchown, which clears the set-ID bits.
-        os.fchmod(self._fd, self._mode)
+        self._set_attributes()
         os.fsync(self._fd)
         if not self._named:
             flock(self._fd, LOCK_EX)
@@ -151,6 +166,24 @@ class Replacement:
         os.rename(self._temporary, self._target)
         self._named = False
         sync_directory(self._directory)
+
+    def _set_attributes(self) -> None:
+        """Set owner, permissions and extended attributes, as they are requested or as the replaced file has them."""
+        mode = self._mode
+        uid, gid = self._owner
+        try:
+            # Now, because they may have changed during the transfer.
+            old = os.stat(self._target, follow_symlinks=False)
+        except FileNotFoundError:
+            mode = self._new_mode if mode < 0 else mode
+        else:
+            mode = stat.S_IMODE(old.st_mode) & ~(stat.S_ISUID | stat.S_ISGID) if mode < 0 else mode
+            uid = old.st_uid if uid < 0 else uid
+            gid = old.st_gid if gid < 0 else gid
+            _copy_attributes(self._target, self._fd)
+        os.fchown(self._fd, uid, gid)
+        # After fchown, which clears the set-ID bits, and after the access control list, which contains permissions.
+        os.fchmod(self._fd, mode)
 
     def refuse(self) -> None:
         """Do not keep the incomplete file, because its contents are wrong."""
@@ -165,6 +198,34 @@ class Replacement:
             pass
         finally:
             os.close(self._fd)
+
+
+def _copy_attributes(old: bytes, new: int) -> None:
+    """Copy the extended attributes of a file to an open one. Raises OSError if one that protects it is not copied."""
+    names = _attributes(old)
+    for name in _attributes(new):
+        # The default access control list of the directory is for new files.
+        if name in _ACCESS_LISTS and name not in names:
+            os.removexattr(new, name)
+    for name in names:
+        if name in _OF_CONTENT:
+            continue
+        protects = name in _ACCESS_LISTS or name.startswith("security.")
+        try:
+            os.setxattr(new, name, os.getxattr(old, name, follow_symlinks=False))
+        except OSError as error:
+            # Filesystems have attributes of their own that cannot be set, and some are for root only.
+            if protects or error.errno not in (EACCES, EINVAL, ENODATA, EOPNOTSUPP, EPERM):
+                raise OSError(error.errno, f"cannot keep the attribute {name}: {error.strerror}", old) from error
+
+
+def _attributes(file: bytes | int) -> list[str]:
+    try:
+        return os.listxattr(file)
+    except OSError as error:
+        if error.errno != EOPNOTSUPP:
+            raise
+        return []
 
 
 def _make(name: bytes) -> int:

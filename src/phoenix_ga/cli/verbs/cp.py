@@ -26,16 +26,18 @@ if TYPE_CHECKING:
     short_help="Copy files and directories to, from and between guests.",
     epilog="""\b
 SRC and DST are GUEST:/PATH or local paths; at least one is in a guest. If DST is an existing
-directory, SRC is copied into it. Each file is replaced atomically and gets the permission bits
-of SRC. Holes in single files are kept.
+directory, SRC is copied into it. Each file is replaced atomically. A new file gets the permission
+bits of SRC. An existing file keeps its owner, permissions, access control list and other
+attributes, but no set-ID bits. Holes in single files are kept.
 
 \b
 With --resume, an interrupted copy is kept as .NAME.PART.phoenix-part beside DST. PART is a hash.
 The next copy with --resume continues it if the source has not changed.
 
 \b
-With -r, times and links are kept, too. Nothing is written outside DST: devices, FIFOs, sockets
-and links out of DST that a guest sends are skipped and listed on stderr.
+With -r, all files get the permission bits and times of SRC, and links are kept. Nothing is written
+outside DST: devices, FIFOs, sockets and links out of DST that a guest sends are skipped and listed
+on stderr.
 
 \b
 Examples:

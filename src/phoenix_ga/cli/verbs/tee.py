@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import IO, TYPE_CHECKING
 
 import click
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
     short_help="Write stdin to a file in the guest.",
     epilog="""\b
 The file is replaced atomically when stdin ends. If that fails or is interrupted, the old file
-stays. An existing file keeps its owner. For several guests, stdin is first copied to a temporary
-file.
+stays. An existing file keeps its owner, permissions, access control list and other attributes.
+For several guests, stdin is first copied to a temporary file.
 
 \b
 Example:
@@ -36,13 +37,15 @@ Example:
 """,
 )
 @click.argument("file", metavar="GUEST:/PATH", shell_complete=complete_guest_path)
-@click.option("-m", "--mode", default="644", metavar="MODE", help="Permissions in octal. Default: 644.")
+@click.option(
+    "-m", "--mode", metavar="MODE", help="Permissions in octal. Default: those of the existing file, or 644."
+)
 @click.pass_obj
-def command(options: Options, file: str, mode: str) -> int:
+def command(options: Options, file: str, mode: str | None) -> int:
     """Write stdin to a file in the guest and to stdout."""
     words, path = guest_path(file)
     try:
-        permissions = int(mode, 8)
+        permissions = None if mode is None else int(mode, 8)
     except ValueError:
         raise click.UsageError(f"{mode!r} is not an octal number.") from None
     if not is_plain(words):
@@ -62,7 +65,7 @@ def command(options: Options, file: str, mode: str) -> int:
     return 0
 
 
-def _write_to_several(options: Options, words: str, path: str, permissions: int) -> int:
+def _write_to_several(options: Options, words: str, path: str, permissions: int | None) -> int:
     import tempfile
 
     guests = select(words)
@@ -74,7 +77,9 @@ def _write_to_several(options: Options, words: str, path: str, permissions: int)
             await output.write(data)
         file.flush()
 
-    with tempfile.NamedTemporaryFile() as file:
+    # The directory is private: the file has the permissions that a new file in a guest gets.
+    with tempfile.TemporaryDirectory() as directory, open(os.path.join(directory, "stdin"), "wb") as file:
+        os.fchmod(file.fileno(), 0o644)
         run(copy_stdin(file))
 
         async def on_one(known: KnownGuest, printer: GuestPrinter) -> Outcome:

@@ -680,26 +680,38 @@ class SyncFiles(SyncObject):
     def put_stream(
         self,
         path: str,
-        permissions: int = 420,
+        permissions: int | None = None,
         *,
         uid: int = -1,
         gid: int = -1,
         digest: bool = True,
         part: str = "",
         offset: int = 0,
+        new_permissions: int = 420,
     ) -> SyncStream:
         """Open a stream to a file, which appears when all data has arrived. `SyncGuest.put` copies a whole file.
 
         Args:
+            permissions: of the file; None: those of the file that it replaces.
             uid, gid: of the file; -1: those of the file that it replaces.
             digest: the closing message has the SHA-256.
             part: a name under which the guest keeps the data of an incomplete transfer.
             offset: bytes of the kept data to continue after.
+            new_permissions: of a file that replaces none, if `permissions` is None.
         """
         return SyncStream(
             self._thread,
             self._thread.run(
-                self._inner.put_stream(path, permissions, uid=uid, gid=gid, digest=digest, part=part, offset=offset)
+                self._inner.put_stream(
+                    path,
+                    permissions,
+                    uid=uid,
+                    gid=gid,
+                    digest=digest,
+                    part=part,
+                    offset=offset,
+                    new_permissions=new_permissions,
+                )
             ),
         )
 
@@ -1265,12 +1277,12 @@ class SyncGuest(SyncObject):
         """The commands of the QEMU Guest Agent, such as `guest.qga.get_osinfo()`."""
         return SyncQemu(self._thread, self._inner.qga)
 
-    def open(self, path: str, mode: str = "rb", permissions: int = 420) -> SyncFile:
+    def open(self, path: str, mode: str = "rb", permissions: int | None = None) -> SyncFile:
         """Open a file as a file object.
 
         Args:
             mode: "rb" to read; "wb" to write a file that appears, complete, when it is closed.
-            permissions: of a file that is written.
+            permissions: of a file that is written; None: those of the file that it replaces, or else 0644.
         """
         return SyncFile(self._thread, self._thread.run(self._inner.open(path, mode, permissions)))
 
@@ -1289,7 +1301,7 @@ class SyncGuest(SyncObject):
         Holes are preserved. The timeout of the guest limits the time without progress.
 
         Args:
-            permissions: of the local file; None: those in the guest.
+            permissions: of the local file; None: those of the file that it replaces, or else those in the guest.
             verify: compare the SHA-256 of both sides.
             resume: continue an earlier transfer of the same file, and keep the data if this one fails; implies
                 `verify`.
@@ -1317,7 +1329,8 @@ class SyncGuest(SyncObject):
         """Copy a regular file from the host to the guest, where it is replaced completely or not at all.
 
         Args:
-            permissions: of the file in the guest; None: those of the local file.
+            permissions: of the file in the guest; None: those of the file that it replaces, or else those of the
+                local file.
             verify, resume, progress: as in `get`.
 
         Raises:

@@ -45,12 +45,19 @@ COMMANDS = (
     Command(
         "file-put",
         "Receive a file as a stream. It replaces `path` once it is complete, its digest matches, and it is on disk. "
-        "If anything fails before, nothing changes.",
+        "If anything fails before, nothing changes. A file that is replaced passes on its owner, permissions, access "
+        "control list, SELinux label and other extended attributes, but not set-ID bits and capabilities.",
         handler="transfers:file_put",
         arguments=(
             Argument("path", str, PATH_HELP + " If it is a symbolic link, its target is replaced."),
             Argument(
-                "perm", int, "Permissions, in decimal.", default=0o644, maximum=PERMISSIONS_MAX, python="permissions"
+                "perm",
+                int,
+                "Permissions, in decimal; -1: those of the replaced file, or `new_perm` if there is none.",
+                default=-1,
+                minimum=-1,
+                maximum=PERMISSIONS_MAX,
+                python="permissions",
             ),
             Argument(
                 "uid",
@@ -77,6 +84,14 @@ COMMANDS = (
                 default="",
             ),
             Argument("offset", int, "Continue the kept part after this many bytes.", default=0),
+            Argument(
+                "new_perm",
+                int,
+                "Permissions of a file that replaces none, if `perm` is -1, in decimal: 420 is 0644.",
+                default=0o644,
+                maximum=PERMISSIONS_MAX,
+                python="new_permissions",
+            ),
         ),
         returns="`stream`: its number; `window`: the number of bytes that the client may send at first. Closing "
         "message of the client: `size`, and `sha256` in hexadecimal if there is a digest; both may be left out. "

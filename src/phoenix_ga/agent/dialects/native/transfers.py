@@ -36,14 +36,22 @@ def file_get(
 
 
 def file_put(
-    context: Context, path: str, perm: int, uid: int, gid: int, digest: bool, part: str, offset: int
+    context: Context,
+    path: str,
+    perm: int,
+    uid: int,
+    gid: int,
+    digest: bool,
+    part: str,
+    offset: int,
+    new_perm: int,
 ) -> Opened:
     from phoenix_ga.agent.endpoints.file_sink import FileSink
     from phoenix_ga.agent.operations.replacement import Replacement
 
     if offset and not part:
         raise OSError(EINVAL, "'offset' requires 'part', the name of the part to continue")
-    sink = FileSink(Replacement(path, perm, uid, gid, part, offset), digest, context.throttle)
+    sink = FileSink(Replacement(path, perm, uid, gid, part, offset, new_perm), digest, context.throttle)
     return Opened({"window": sink.window}, {"stream": sink}, 0)
 
 
