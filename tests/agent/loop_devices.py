@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import os
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -108,6 +109,24 @@ class Writer:
         return self.process.wait(TIMEOUT) == 0
 
 
+@contextlib.contextmanager
+def hung_fuse(point: Path) -> Iterator[None]:
+    """Mount a FUSE filesystem that never answers, as any user can over a directory of theirs."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    server = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
+    try:
+        data = b"fd=%d,rootmode=40000,user_id=0,group_id=0" % server
+        assert libc.mount(b"hung", os.fsencode(point), b"fuse", ctypes.c_ulong(0), data) == 0, ctypes.get_errno()
+        try:
+            yield
+        finally:
+            # MNT_DETACH
+            assert libc.umount2(os.fsencode(point), 2) == 0
+    finally:
+        # Whoever waits for an answer gets an error.
+        os.close(server)
+
+
 class Bench:
     """Makes filesystems in files and mounts them; takes all down at the end, frozen or not."""
 
@@ -140,7 +159,7 @@ class Bench:
         kernel = OnlyBelow(self.directory)
         for mount in kernel.mounts():
             with contextlib.suppress(OSError):
-                descriptor = os.open(mount.path, os.O_RDONLY)
+                descriptor = os.open(mount.path, os.O_RDONLY | os.O_NONBLOCK)
                 try:
                     if os.fstat(descriptor).st_dev == mount.device:
                         FreezeBackend.thaw(kernel, descriptor)

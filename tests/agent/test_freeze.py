@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+import socket
 import subprocess
 import sys
+import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from phoenix_ga.agent.linux import hidden_mounts
 from phoenix_ga.agent.linux import threads as threads_module
 from phoenix_ga.agent.linux.block_devices import Topology
 from phoenix_ga.agent.linux.freeze import FreezeBackend
@@ -20,7 +25,17 @@ from phoenix_ga.agent.operations.freeze import freezer as freeze_module
 from phoenix_ga.agent.operations.freeze import sync as sync_module
 from phoenix_ga.agent.operations.freeze.freezer import Freezer
 from phoenix_ga.agent.operations.freeze.state import FreezeState
-from tests.agent.loop_devices import TIMEOUT, Bench, OnlyBelow, is_frozen, needs_root, run, wait_until
+from tests.agent.loop_devices import (
+    TIMEOUT,
+    Bench,
+    OnlyBelow,
+    children,
+    hung_fuse,
+    is_frozen,
+    needs_root,
+    run,
+    wait_until,
+)
 
 
 class FakeBackend(FreezeBackend):
@@ -697,14 +712,109 @@ def test_over_mounted(bench: Bench, real_freezer: Freezer, tmp_path: Path) -> No
         assert real_freezer.thaw() == 2
 
 
+def freeze_and_thaw(freezer: Freezer, bench: Bench, image: Path, selection: list[str] | None = None) -> list[str]:
+    """Freeze, look whether writing waits for the thaw, thaw."""
+    # Through another mount, which the agent does not see.
+    loop = run("losetup", "--noheadings", "--output", "NAME", "--associated", image)
+    with tempfile.TemporaryDirectory() as elsewhere:
+        run("mount", loop, elsewhere)
+        try:
+            try:
+                points = freezer.freeze(selection)
+                writer = bench.write(Path(elsewhere))
+                assert writer.is_blocked()
+            finally:
+                thawed = freezer.thaw()
+            assert writer.ended()
+        finally:
+            run("umount", elsewhere)
+    assert thawed == len(points)
+    return points
+
+
 @pytest.mark.root
 @needs_root
-def test_hidden_for_good(bench: Bench, real_freezer: Freezer, tmp_path: Path) -> None:
-    bench.make(tmp_path / "image1", "point")
-    bench.make(tmp_path / "image2", "point")
-    with pytest.raises(FileNotFoundError, match=r"point: another mount hides it; nothing was frozen"):
+def test_hidden_by_other_mounts(bench: Bench, real_freezer: Freezer, tmp_path: Path) -> None:
+    lower = bench.make(tmp_path / "image1", "point")
+    (lower / "inner").mkdir()
+    inner = bench.make(tmp_path / "image3", "point/inner")
+    for size in ("1m", "2m"):
+        bench.mount("none", lower, "-t", "tmpfs", "-o", f"size={size}")
+    before = Path("/proc/self/mountinfo").read_text()
+    assert set(freeze_and_thaw(real_freezer, bench, tmp_path / "image1")) == {str(lower), str(inner)}
+    assert set(freeze_and_thaw(real_freezer, bench, tmp_path / "image3")) == {str(lower), str(inner)}
+    assert Path("/proc/self/mountinfo").read_text() == before
+
+
+@pytest.mark.root
+@needs_root
+@pytest.mark.parametrize("layers", [1, 300])
+def test_hidden_by_fuse_that_hangs(bench: Bench, real_freezer: Freezer, tmp_path: Path, layers: int) -> None:
+    point = bench.make(tmp_path / "image", "point")
+    # Shared, as systemd has it: what is unmounted must stay mounted elsewhere.
+    run("mount", "--make-shared", point)
+    with contextlib.ExitStack() as stack:
+        for _ in range(layers):
+            stack.enter_context(hung_fuse(point))
+        assert freeze_and_thaw(real_freezer, bench, tmp_path / "image") == [str(point)]
+        assert freeze_and_thaw(real_freezer, bench, tmp_path / "image", [str(point)]) == [str(point)]
+        assert len([mount for mount in OnlyBelow(tmp_path).mounts() if mount.point == str(point)]) == layers + 1
+
+
+@pytest.mark.root
+@needs_root
+def test_a_hidden_filesystem_is_thawed_after_a_death(
+    bench: Bench, real_freezer: Freezer, log: list[str], tmp_path: Path
+) -> None:
+    first, second = (bench.make(tmp_path / f"image{number}", f"point{number}") for number in (1, 2))
+    with hung_fuse(first), hung_fuse(second):
+        kill_frozen(tmp_path, "both")
+        assert real_freezer.recover() == 2
+    assert log == ["an agent that died left filesystems frozen: thawed 2"]
+    assert bench.write(first).ended()
+    assert bench.write(second).ended()
+
+
+@pytest.mark.root
+@needs_root
+def test_opening_a_hidden_filesystem_has_an_end(
+    bench: Bench, real_freezer: Freezer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    point = bench.make(tmp_path / "image", "point")
+    monkeypatch.setattr(hidden_mounts, "TIME_LIMIT", 0.2)
+    monkeypatch.setattr(hidden_mounts, "_open", lambda device, blocks: time.sleep(TIMEOUT))
+    text = (
+        rf"cannot freeze {point}: a mount of type fuse at {point} hides it: opening it took longer than 0.2 seconds"
+    )
+    with hung_fuse(point), pytest.raises(OSError, match=text) as caught:
         real_freezer.freeze()
+    assert caught.value.errno == errno.ETIMEDOUT
     assert not real_freezer.frozen
+    wait_until(lambda: not children())
+
+
+@pytest.mark.root
+@needs_root
+@pytest.mark.parametrize("kind", ["socket", "fifo"])
+def test_only_a_special_file_is_mounted(bench: Bench, real_freezer: Freezer, tmp_path: Path, kind: str) -> None:
+    point = bench.make(tmp_path / "image", "point")
+    special = point / "special"
+    if kind == "fifo":
+        os.mkfifo(special)
+    else:
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(special))
+    target = tmp_path / "target"
+    target.write_text("")
+    bench.mount(special, target, "--bind")
+    loop = run("losetup", "--noheadings", "--output", "NAME", "--associated", tmp_path / "image")
+    run("umount", point)
+    # Mounted anew at the end, for the bench to unmount.
+    try:
+        assert freeze_and_thaw(real_freezer, bench, tmp_path / "image") == [str(target)]
+        assert freeze_and_thaw(real_freezer, bench, tmp_path / "image", [str(target)]) == [str(target)]
+    finally:
+        run("mount", loop, point)
 
 
 @pytest.mark.root

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from phoenix_ga.agent.linux.mounts import read_mounts
+from phoenix_ga.agent.linux.mounts import Filesystem, MountTree, read_mounts
 from phoenix_ga.agent.linux.nvme import parse_smart
 from phoenix_ga.agent.operations import storage
+from tests.agent.loop_devices import Bench, OnlyBelow, hung_fuse, needs_root
 from tests.agent.trees import make_tree
 
 
@@ -97,13 +98,35 @@ def test_why_a_filesystem_was_not_trimmed(
     mounts = read_mounts(str(tmp_path))
     monkeypatch.setattr(storage, "read_mounts", lambda: mounts)
 
-    def fail(path_given: bytes, minimum: int) -> tuple[int, int]:
-        assert (path_given, minimum) == (os.fsencode(tmp_path), 4096)
-        raise OSError(code, os.strerror(code), path)
+    def open_it(filesystem: Filesystem, tree: MountTree) -> int:
+        if path is not None:
+            raise OSError(code, os.strerror(code), path)
+        return os.open(tmp_path, os.O_RDONLY)
 
+    def fail(descriptor: int, minimum: int) -> tuple[int, int]:
+        assert os.path.samestat(os.fstat(descriptor), tmp_path.stat())
+        assert minimum == 4096
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(storage, "open_filesystem", open_it)
     monkeypatch.setattr(storage, "trim", fail)
     (only,) = storage.trim_filesystems(4096)
     assert (only.point, only.error) == (str(tmp_path), text)
+
+
+@pytest.mark.root
+@needs_root
+def test_a_hidden_filesystem_is_trimmed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storage, "read_mounts", OnlyBelow(tmp_path).mounts)
+    bench = Bench(tmp_path)
+    try:
+        point = bench.make(tmp_path / "image", "point")
+        with hung_fuse(point):
+            (only,) = storage.trim_filesystems(0)
+        assert (only.point, only.error) == (str(point), "")
+        assert only.trimmed > 0
+    finally:
+        bench.close()
 
 
 def test_the_health_of_an_nvme_disk() -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
-import stat
 
 from phoenix_ga.agent.linux.block_devices import Topology, loop_status, read_topology
-from phoenix_ga.agent.linux.mounts import Filesystem, Mount, MountTree, mount_identifier, read_mounts
+from phoenix_ga.agent.linux.mounts import Filesystem, Mount, MountTree, read_mounts
+from phoenix_ga.agent.linux.open_filesystem import open_filesystem
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,30 +32,8 @@ class FreezeBackend:
         return read_topology(loop_status=loop_status)
 
     def open(self, filesystem: Filesystem, tree: MountTree) -> int:
-        """Open a mount point of the filesystem, and return the descriptor.
-
-        Raises OSError; ENOENT if no path leads to the filesystem. Works while it is frozen.
-        """
-        identifiers = {mount.identifier for mount in filesystem.mounts}
-        reachable = [mount for mount in filesystem.mounts if tree.is_reachable(mount)]
-        failure = OSError(errno.ENOENT, "another mount hides it")
-        # The mount point of a bind mount may be a file. Prefer a directory.
-        for flags in (os.O_DIRECTORY, os.O_NONBLOCK | os.O_NOCTTY):
-            for mount in reachable:
-                try:
-                    # Opening a device may have side effects.
-                    if not flags & os.O_DIRECTORY and not stat.S_ISREG(os.stat(mount.path).st_mode):
-                        continue
-                    descriptor = os.open(mount.path, flags | os.O_RDONLY | os.O_CLOEXEC)
-                except (FileNotFoundError, NotADirectoryError):
-                    continue
-                except OSError as error:
-                    failure = error
-                    continue
-                if mount_identifier(descriptor) in identifiers:
-                    return descriptor
-                os.close(descriptor)
-        raise failure
+        """Open a directory or file of the filesystem, and return the descriptor; see `open_filesystem`."""
+        return open_filesystem(filesystem, tree)
 
     def device_numbers(self, filesystem: Filesystem, tree: MountTree) -> set[int]:
         """Return every visible st_dev of a filesystem: subvolumes of a btrfs have their own."""

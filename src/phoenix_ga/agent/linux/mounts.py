@@ -74,23 +74,38 @@ class MountTree:
 
         No path is walked, because the mount on top may be a network filesystem that hangs.
         """
-        if any(child.point == mount.point for child in self._children.get(mount.identifier, ())):
-            return False
+        return self.covering(mount) is None
+
+    def covering(self, mount: Mount) -> Mount | None:
+        """Return a mount that keeps the mount's path from leading to it; None if there is none."""
+        for child in self._children.get(mount.identifier, ()):
+            if child.point == mount.point:
+                return child
         step = mount
         while True:
             parent = self._by_identifier.get(step.parent)
             if parent is None or parent is step:
-                return True
+                return None
             later = False
             for sibling in self._children[parent.identifier]:
                 if sibling is step:
                     later = True
                 elif sibling.point == step.point:
                     if later:
-                        return False
+                        return sibling
                 elif step.point.startswith(sibling.point.rstrip("/") + "/"):
-                    return False
+                    return sibling
             step = parent
+
+    def remove(self, mount: Mount) -> None:
+        """Remove a mount that was unmounted, with all that is mounted on it."""
+        removed = [mount]
+        for each in removed:
+            removed += self._children.pop(each.identifier, ())
+            del self._by_identifier[each.identifier]
+        self._children[mount.parent].remove(mount)
+        gone = {each.identifier for each in removed}
+        self.mounts = [each for each in self.mounts if each.identifier not in gone]
 
 
 class Filesystem:

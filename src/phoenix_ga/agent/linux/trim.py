@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import os
 import struct
 
 TYPE_CHECKING = False
@@ -15,21 +14,17 @@ _RANGE: Final = struct.Struct("=QQQ")  # struct fstrim_range: start, length, sho
 _ALL: Final = 2**64 - 1
 
 
-def trim(path: bytes, minimum: int) -> tuple[int, int]:
-    """Trim the filesystem that is mounted at `path`; free runs shorter than `minimum` bytes may be left out.
+def trim(descriptor: int, minimum: int) -> tuple[int, int]:
+    """Trim the filesystem of an open file; free runs shorter than `minimum` bytes may be left out.
 
     Returns the number of bytes trimmed, and the minimum that the filesystem used. Raises
     OSError: ENOTTY or EOPNOTSUPP if the filesystem or its disk does not support it. May take minutes.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        while True:
-            try:
-                answer = fcntl.ioctl(descriptor, FITRIM, _RANGE.pack(0, _ALL, minimum & _ALL))
-            except InterruptedError:
-                continue
-            break
-    finally:
-        os.close(descriptor)
+    while True:
+        try:
+            answer = fcntl.ioctl(descriptor, FITRIM, _RANGE.pack(0, _ALL, minimum & _ALL))
+        except InterruptedError:
+            continue
+        break
     _, trimmed, used_minimum = _RANGE.unpack(answer)
     return trimmed, used_minimum

@@ -12,6 +12,7 @@ from phoenix_ga.agent.linux.block_devices import BlockDevice, Topology, place, r
 from phoenix_ga.agent.linux.disk_address import DiskAddress, disk_address, disk_serial, udev_properties
 from phoenix_ga.agent.linux.mounts import Filesystem, Mount, MountTree, local_filesystems, read_mounts
 from phoenix_ga.agent.linux.nvme import read_smart
+from phoenix_ga.agent.linux.open_filesystem import open_filesystem
 from phoenix_ga.agent.linux.trim import trim
 
 TYPE_CHECKING = False
@@ -186,17 +187,20 @@ def trim_filesystems(minimum: int) -> Iterator[Trimmed]:
 def _trim_one(filesystem: Filesystem, tree: MountTree, minimum: int) -> Trimmed:
     # A bind mount may have a file for its mount point.
     reachable = [mount for mount in filesystem.mounts if tree.is_reachable(mount)]
-    mount = next((each for each in reachable if os.path.isdir(each.path)), filesystem.mounts[0])
-    if not reachable:
-        return Trimmed(mount.point, error="failed to open: another mount hides it")
+    point = next((each for each in reachable if os.path.isdir(each.path)), filesystem.mounts[0]).point
     try:
-        trimmed, used_minimum = trim(mount.path, minimum)
+        descriptor = open_filesystem(filesystem, tree)
+    except OSError as error:
+        return Trimmed(point, error=f"failed to open: {error.strerror}")
+    try:
+        trimmed, used_minimum = trim(descriptor, minimum)
     except OSError as error:
         if error.errno in (errno.ENOTTY, errno.EOPNOTSUPP):
-            return Trimmed(mount.point, error="trim not supported")
-        step = "open" if error.filename is not None else "trim"
-        return Trimmed(mount.point, error=f"failed to {step}: {os.strerror(error.errno or 0)}")
-    return Trimmed(mount.point, trimmed, used_minimum)
+            return Trimmed(point, error="trim not supported")
+        return Trimmed(point, error=f"failed to trim: {os.strerror(error.errno or 0)}")
+    finally:
+        os.close(descriptor)
+    return Trimmed(point, trimmed, used_minimum)
 
 
 def _filesystem_name(mount: Mount, filesystem: Filesystem, topology: Topology) -> str:

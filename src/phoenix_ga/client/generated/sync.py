@@ -756,10 +756,10 @@ class SyncFilesystems(SyncObject):
 
         Raises:
             CommandError: `EBUSY` if filesystems are already frozen; `ECHILD` if a hook failed, so nothing was
-                frozen; `ETIMEDOUT` if a hook timed out, so nothing was frozen; `EPERM` if users other than
-                root can modify a hook, so nothing was frozen; `ECANCELED` if `fs-unfreeze` cancelled the
-                freeze; `ENOENT` if another mount hides a filesystem; `EINVAL` if the agent's `run-directory`
-                would be frozen; put it on a tmpfs.
+                frozen; `ETIMEDOUT` if a hook, or opening a filesystem, timed out, so nothing was frozen;
+                `EPERM` if users other than root can modify a hook, so nothing was frozen; `ECANCELED` if
+                `fs-unfreeze` cancelled the freeze; `ENOENT` if a filesystem that other mounts hide cannot be
+                opened; `EINVAL` if the agent's `run-directory` would be frozen; put it on a tmpfs.
         """
         self._thread.run(self._inner.freeze(auto_thaw))
 

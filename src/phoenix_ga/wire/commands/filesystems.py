@@ -29,10 +29,10 @@ COMMANDS = (
         errors=(
             ("EBUSY", "filesystems are already frozen"),
             ("ECHILD", "a hook failed, so nothing was frozen"),
-            ("ETIMEDOUT", "a hook timed out, so nothing was frozen"),
+            ("ETIMEDOUT", "a hook, or opening a filesystem, timed out, so nothing was frozen"),
             ("EPERM", "users other than root can modify a hook, so nothing was frozen"),
             ("ECANCELED", "`fs-unfreeze` cancelled the freeze"),
-            ("ENOENT", "another mount hides a filesystem"),
+            ("ENOENT", "a filesystem that other mounts hide cannot be opened"),
             ("EINVAL", "the agent's `run-directory` would be frozen; put it on a tmpfs"),
         ),
         examples=(Example({}, True),),

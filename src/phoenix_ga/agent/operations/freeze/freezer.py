@@ -128,8 +128,8 @@ class Freezer:
         Raises:
             OSError: nothing stays frozen, unless the text says so. EBUSY: a freeze or thaw is in progress, or
                 filesystems are frozen; ECANCELED: a thaw cancelled the freeze, or it was revoked; EINVAL: the run
-                directory would be frozen; ENOENT: another mount hides a filesystem; EAGAIN: no thread or process is
-                left.
+                directory would be frozen; ENOENT or ETIMEDOUT: a filesystem that other mounts hide cannot be opened;
+                EAGAIN: no thread or process is left.
             HookError: a hook cannot run, or failed.
         """
         if not self._operation.acquire(False):

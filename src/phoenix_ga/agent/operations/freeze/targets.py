@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from typing import Final
 
     from phoenix_ga.agent.linux.freeze import FreezeBackend
+    from phoenix_ga.agent.linux.mounts import Mount
     from phoenix_ga.agent.operations.freeze.state import FreezeState
 
 # How often mounts are read again if one vanished between reading and opening.
@@ -105,7 +106,7 @@ def _add_targets(
         # A read-only filesystem is not written to; the kernel cannot freeze FUSE.
         if not filesystem.read_only and not filesystem.type.startswith("fuse")
     ]
-    wanted = filesystems if points is None else [each for each in filesystems if _is_at(each, points, tree)]
+    wanted = filesystems if points is None else _at_points(filesystems, points, tree)
     if not wanted:
         return
     _check_run_directory(state, wanted)
@@ -134,5 +135,18 @@ def _check_run_directory(state: FreezeState, filesystems: Sequence[Filesystem]) 
             )
 
 
-def _is_at(filesystem: Filesystem, points: Collection[str], tree: MountTree) -> bool:
-    return any(mount.point in points and tree.is_reachable(mount) for mount in filesystem.mounts)
+def _at_points(filesystems: Sequence[Filesystem], points: Collection[str], tree: MountTree) -> list[Filesystem]:
+    """Return the filesystems that are mounted at these paths.
+
+    If several are mounted at one path, that is the one on top. What is not in `filesystems`, such as a user's FUSE
+    mount, does not count.
+    """
+    on_top: dict[str, Mount] = {}
+    local = {mount.identifier for filesystem in filesystems for mount in filesystem.mounts}
+    for mount in tree.mounts:
+        if mount.identifier in local and mount.point in points:
+            rival = on_top.get(mount.point)
+            if rival is None or tree.is_reachable(mount) or not tree.is_reachable(rival):
+                on_top[mount.point] = mount
+    wanted = {mount.identifier for mount in on_top.values()}
+    return [each for each in filesystems if any(mount.identifier in wanted for mount in each.mounts)]

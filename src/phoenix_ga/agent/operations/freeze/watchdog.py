@@ -11,6 +11,8 @@ import os
 import select
 from time import monotonic
 
+from phoenix_ga.agent.linux.descriptors import close_all_but
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
@@ -112,7 +114,7 @@ def _watch(
         # Garbage-collected objects of the agent would close descriptor numbers that are in use again.
         gc.disable()
         os.setsid()
-        _close_all_but({0, 1, 2, reading, *descriptors, *kept})
+        close_all_but({0, 1, 2, reading, *descriptors, *kept})
         with open("/proc/self/comm", "wb") as file:
             file.write(_NAME)
         reports = _listen(reading, descriptors, thaw, time_limit)
@@ -156,15 +158,6 @@ def _thaw(reports: bytes, descriptors: Sequence[int], thaw: Callable[[int], None
             except OSError:
                 continue
     return thawed
-
-
-def _close_all_but(kept: set[int]) -> None:
-    for name in os.listdir("/proc/self/fd"):
-        if int(name) not in kept:
-            try:
-                os.close(int(name))
-            except OSError:
-                continue
 
 
 def _wait_for_cleanup() -> None:
