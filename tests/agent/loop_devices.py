@@ -7,6 +7,7 @@ import ctypes
 import errno
 import os
 import shutil
+import struct
 import subprocess
 import sys
 import time
@@ -110,21 +111,32 @@ class Writer:
 
 
 @contextlib.contextmanager
-def hung_fuse(point: Path) -> Iterator[None]:
-    """Mount a FUSE filesystem that never answers, as any user can over a directory of theirs."""
+def hung_fuse(point: Path) -> Iterator[int]:
+    """Mount a FUSE filesystem that never answers, as any user can over their directories. Yields its /dev/fuse."""
     libc = ctypes.CDLL(None, use_errno=True)
     server = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
     try:
         data = b"fd=%d,rootmode=40000,user_id=0,group_id=0" % server
         assert libc.mount(b"hung", os.fsencode(point), b"fuse", ctypes.c_ulong(0), data) == 0, ctypes.get_errno()
         try:
-            yield
+            yield server
         finally:
             # MNT_DETACH
             assert libc.umount2(os.fsencode(point), 2) == 0
     finally:
         # Whoever waits for an answer gets an error.
         os.close(server)
+
+
+def take_request(server: int) -> int:
+    """Take the first request to a FUSE filesystem; return its opcode. Whoever made it cannot be killed any more."""
+    # See fuse_in_header, fuse_out_header and fuse_init_out in linux/fuse.h.
+    while True:
+        _, opcode, unique = struct.unpack_from("<IIQ", os.read(server, 1 << 20))
+        if opcode != 26:
+            return int(opcode)
+        header = struct.pack("<IiQ", 80, 0, unique)
+        os.write(server, header + struct.pack("<IIIIHHI", 7, 31, 0, 0, 12, 9, 4096) + bytes(40))
 
 
 class Bench:

@@ -18,7 +18,16 @@ from phoenix_ga.agent.operations.freeze import hooks as freeze_hooks
 from phoenix_ga.agent.operations.freeze import watchdog as freeze_watchdog
 from phoenix_ga.agent.operations.freeze.freezer import Freezer
 from phoenix_ga.agent.operations.freeze.hooks import HookError
-from tests.agent.loop_devices import Bench, OnlyBelow, children, is_frozen, needs_root, wait_until
+from tests.agent.loop_devices import (
+    Bench,
+    OnlyBelow,
+    children,
+    hung_fuse,
+    is_frozen,
+    needs_root,
+    take_request,
+    wait_until,
+)
 
 pytestmark = [pytest.mark.root, needs_root]
 
@@ -300,14 +309,20 @@ freezer = Freezer(print, str(directory / "run"), OnlyBelow(directory), marker=st
 freezer.hooks.paths = (str(directory / "hooks"),)
 freezer.freeze(time_limit=float(sys.argv[3]))
 print(*children(), flush=True)
+if len(sys.argv) > 4:
+    import threading
+    threading.Thread(target=os.listdir, args=(sys.argv[4],)).start()
 time.sleep(60)
 """
 
 
-def frozen_agent(directory: Path, time_limit: float = 0) -> tuple[subprocess.Popen[str], int]:
-    """Start a process that freezes all below a directory, and stays; return it and its watchdog."""
+def frozen_agent(directory: Path, time_limit: float = 0, *listed: str) -> tuple[subprocess.Popen[str], int]:
+    """Start a process that freezes all below a directory, and stays; return it and its watchdog.
+
+    listed: a directory that a thread of the process lists.
+    """
     top = Path(__file__).parents[2]
-    command = [sys.executable, "-c", AGENT, str(top), str(directory), str(time_limit)]
+    command = [sys.executable, "-c", AGENT, str(top), str(directory), str(time_limit), *listed]
     agent = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=top)
     assert agent.stdout is not None
     watchdog = next(line for line in agent.stdout if line.strip().isdecimal())
@@ -373,6 +388,69 @@ def test_the_watchdog_thaws_where_the_agent_does_not_at_the_deadline(
     assert bench.write(point).ended()
     agent.send_signal(signal.SIGCONT)
     end(agent, watchdog)
+
+
+def test_the_watchdog_thaws_if_a_killed_agent_is_stuck_in_the_kernel(
+    bench: Bench, point: Path, hooks: Path, tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
+) -> None:
+    directory = tmp_path_factory.mktemp("fuse")
+    with hung_fuse(directory) as server:
+        agent, watchdog = frozen_agent(tmp_path, 0, str(directory))
+        take_request(server)
+        agent.kill()
+        assert bench.write(point).ended()
+        wait_until(lambda: (tmp_path / "run/thawed").exists())
+        assert agent.poll() is None, "the agent was not stuck"
+    end(agent, watchdog)
+
+
+class FakeAgent:
+    """A process that starts a watchdog, reports, and stays."""
+
+    def __init__(self, directory: Path, descriptors: int, reports: str) -> None:
+        self.directory = directory
+        done, ready = os.pipe()
+        self.pid = os.fork()
+        if self.pid == 0:
+            self.descriptors = [os.open("/dev/null", os.O_RDONLY) for _ in range(descriptors)]
+            watchdog = freeze_watchdog.Watchdog(self.descriptors, self._thaw, (), self._finish)
+            for report in reports:
+                watchdog.note(report == "f")
+            os.write(ready, b"%d" % children()[0])
+            time.sleep(60)
+            os._exit(0)
+        self.watchdog = int(os.read(done, 99))
+        os.close(done)
+        os.close(ready)
+
+    def _thaw(self, descriptor: int) -> None:
+        number = self.descriptors.index(descriptor)
+        (self.directory / f"begun{number}").touch()
+        while (self.directory / f"hang{number}").exists():
+            time.sleep(0.01)
+        (self.directory / f"thawed{number}").touch()
+
+    def _finish(self, thawed: int | None) -> None:
+        (self.directory / "finished.new").write_text(str(thawed))
+        (self.directory / "finished.new").rename(self.directory / "finished")
+
+    def kill(self) -> None:
+        os.kill(self.pid, signal.SIGKILL)
+        os.waitpid(self.pid, 0)
+
+
+@pytest.mark.parametrize("hanging", [0, 1, 2])
+def test_a_thaw_that_hangs_does_not_delay_the_others_for_ever(tmp_path: Path, hanging: int) -> None:
+    (tmp_path / f"hang{hanging}").touch()
+    agent = FakeAgent(tmp_path, 4, "ff")
+    agent.kill()
+    wait_until(lambda: (tmp_path / "finished").exists())
+    assert (tmp_path / "finished").read_text() == "2"
+    assert {path.name for path in tmp_path.glob("begun*")} == {"begun0", "begun1", "begun2"}
+    assert not (tmp_path / f"thawed{hanging}").exists()
+    # When the kernel returns, it is thawed after all.
+    (tmp_path / f"hang{hanging}").unlink()
+    wait_until(lambda: (tmp_path / f"thawed{hanging}").exists())
 
 
 def test_another_agent_does_not_freeze_meanwhile(

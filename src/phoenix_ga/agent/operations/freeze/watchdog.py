@@ -1,7 +1,11 @@
 """A process that thaws if the agent cannot: because it was killed, or does not return from the kernel.
 
+It notices the death of the agent by the end of a pipe. If a thread of the agent is stuck in the kernel, SIGKILL ends
+all threads but that one, which keeps the pipe open: so the watchdog also looks at the agent's state while something
+is frozen.
+
 It is forked before anything is frozen, and holds only the open mount points and the run directory: no port,
-which the next agent needs, and no socket. It reads no file and allocates no large memory.
+which the next agent needs, and no socket. It reads no file but one in /proc, and allocates no large memory.
 """
 
 from __future__ import annotations
@@ -27,6 +31,11 @@ _NAME: Final = b"phoenix-guard"
 PATIENCE: Final = 10.0
 # Seconds in which systemd ends the other processes of a service whose main process died.
 _CLEANUP_TIME: Final = 1.0
+# Seconds between looks at the state of the agent.
+_POLL_TIME: Final = 1.0
+# Seconds to wait for a thaw before starting the next one beside it.
+_THAW_TIME: Final = 1.0
+_KILLED: Final = 1 << (signal.SIGKILL - 1)
 
 _FROZEN: Final = b"f"
 _SKIPPED: Final = b"l"
@@ -38,7 +47,7 @@ class Watchdog:
 
     Args:
         descriptors: the mount points, in the order of freezing.
-        thaw: thaws one of them; raises OSError.
+        thaw: thaws one of them, in a process of its own; raises OSError.
         kept: other descriptors that `finish` needs.
         finish: called in the watchdog after the agent died, with the number of filesystems that the watchdog
             thawed, or None if there was nothing to thaw.
@@ -59,6 +68,7 @@ class Watchdog:
         time_limit: float = 0.0,
     ) -> None:
         reading, self._report = os.pipe2(os.O_CLOEXEC)
+        agent = os.getpid()
         try:
             # A signal to the child would be written to the agent's wake-up pipe; and the child must
             # survive signals that are meant for the agent.
@@ -66,7 +76,7 @@ class Watchdog:
             try:
                 self._process = os.fork()
                 if self._process == 0:
-                    _watch(reading, list(descriptors), thaw, kept, finish, time_limit)
+                    _watch(agent, reading, list(descriptors), thaw, kept, finish, time_limit)
             finally:
                 signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         except OSError as error:
@@ -101,6 +111,7 @@ class Watchdog:
 
 
 def _watch(
+    agent: int,
     reading: int,
     descriptors: list[int],
     thaw: Callable[[int], None],
@@ -117,7 +128,7 @@ def _watch(
         close_all_but({0, 1, 2, reading, *descriptors, *kept})
         with open("/proc/self/comm", "wb") as file:
             file.write(_NAME)
-        reports = _listen(reading, descriptors, thaw, time_limit)
+        reports = _listen(agent, reading, descriptors, thaw, time_limit)
         thawed = None if reports.endswith(_THAWED) or not descriptors else _thaw(reports, descriptors, thaw)
         # Hooks may want to unmount them.
         for descriptor in descriptors:
@@ -129,35 +140,89 @@ def _watch(
         os._exit(status)
 
 
-def _listen(reading: int, descriptors: Sequence[int], thaw: Callable[[int], None], time_limit: float) -> bytes:
+def _listen(
+    agent: int, reading: int, descriptors: Sequence[int], thaw: Callable[[int], None], time_limit: float
+) -> bytes:
     """Return what the agent has reported, after its death. At the deadline, thaw."""
     reports = b""
     deadline = monotonic() + time_limit + PATIENCE if time_limit else 0.0
     poll = select.poll()
     poll.register(reading, select.POLLIN)
     while True:
-        if not poll.poll(max(0.0, deadline - monotonic()) * 1000 if deadline else None):
-            if not reports.endswith(_THAWED):
+        frozen = bool(descriptors) and not reports.endswith(_THAWED)
+        limits = [max(0.0, deadline - monotonic())] if deadline else []
+        # Asked before the reports are read: what the agent reported before its death must be among them.
+        dead = frozen and _is_dead(agent)
+        limits += [0.0 if dead else _POLL_TIME] if frozen else []
+        if poll.poll(min(limits) * 1000 if limits else None):
+            more = os.read(reading, 4096)
+            if not more:
+                return reports
+            reports += more
+        elif dead:
+            return reports
+        elif deadline and monotonic() >= deadline:
+            if frozen:
                 _thaw(reports, descriptors, thaw)
             deadline = 0.0
-            continue
-        more = os.read(reading, 4096)
-        if not more:
-            return reports
-        reports += more
+
+
+def _is_dead(process: int) -> bool:
+    """Return whether a process has ended or been killed, though threads of it may be stuck in the kernel."""
+    try:
+        with open(f"/proc/{process}/status", "rb") as file:
+            for line in file:
+                name, _, value = line.partition(b":")
+                if name == b"State" and value.split()[0] in (b"Z", b"X"):
+                    return True
+                # The main thread is stuck itself.
+                if name == b"SigPnd" and int(value, 16) & _KILLED:
+                    return True
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    return False
 
 
 def _thaw(reports: bytes, descriptors: Sequence[int], thaw: Callable[[int], None]) -> int:
-    """Thaw what was reported as frozen, and the next one, which may be frozen and not reported yet."""
+    """Thaw what was reported as frozen, and the next one, which may be frozen and not reported yet.
+
+    Each is thawed in a process of its own. One that hangs, such as that in whose freeze the agent is stuck, delays
+    the others for a second only, and is thawed when the kernel returns. The order is the reverse one, because thawing
+    a filesystem on a loop file writes to the filesystem that holds the file.
+    """
     thawed = 0
     for number in range(min(len(reports), len(descriptors) - 1), -1, -1):
         if reports[number : number + 1] != _SKIPPED:
-            try:
-                thaw(descriptors[number])
-                thawed += 1
-            except OSError:
-                continue
+            thawed += _thaw_one(descriptors[number], thaw)
     return thawed
+
+
+def _thaw_one(descriptor: int, thaw: Callable[[int], None]) -> bool:
+    """Thaw in a child process; return whether that succeeded in time."""
+    try:
+        child = os.fork()
+    except OSError:
+        # No process is left.
+        try:
+            thaw(descriptor)
+        except OSError:
+            return False
+        return True
+    if child == 0:
+        try:
+            thaw(descriptor)
+        except BaseException:
+            os._exit(1)
+        os._exit(0)
+    deadline = monotonic() + _THAW_TIME
+    while True:
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            return status == 0
+        rest = deadline - monotonic()
+        # All signals are blocked. One of an earlier child may be pending.
+        if rest <= 0 or signal.sigtimedwait((signal.SIGCHLD,), rest) is None:
+            return False
 
 
 def _wait_for_cleanup() -> None:
