@@ -8,12 +8,14 @@ import os
 import termios
 from struct import Struct
 
+from phoenix_ga.agent.linux.descriptors import close_all_but
 from phoenix_ga.agent.operations.account import Account
+from phoenix_ga.agent.operations.child_start import StepError, start_child
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
-    from collections.abc import Callable, Container, Mapping, Sequence
+    from collections.abc import Container, Mapping, Sequence
     from typing import Final
 else:
     # The module `signal` would load `enum`.
@@ -30,8 +32,6 @@ _OWN_VARIABLES: Final = (
     b"MALLOC_TRIM_THRESHOLD_",
     b"MALLOC_TOP_PAD_",
 )
-# How often a process is started again because its process ID is in use.
-_ATTEMPTS: Final = 1000
 _UMASK: Final = 0o022
 _FIRST_ERROR_WINS: Final = (errno.ENOENT, errno.ENOTDIR)
 # Python ignores these; children must not.
@@ -95,10 +95,10 @@ def spawn(
         _become(program, account, working_directory, fallback, theirs, report)
 
     try:
-        pid = _start(become)
+        pid = start_child(become)
     except BaseException as error:
         _close(ours)
-        if isinstance(error, _StepError):
+        if isinstance(error, StepError):
             name = _step_name(error.step, argv, account, directory)
             raise OSError(error.errno, error.strerror, name) from None
         raise
@@ -154,10 +154,10 @@ def spawn_bare(
                 theirs[2] = theirs[1]
             else:
                 theirs[number] = os.open("/dev/null", (os.O_WRONLY if number else os.O_RDONLY) | os.O_CLOEXEC)
-        pid = _start(become)
+        pid = start_child(become)
     except BaseException as error:
         _close([fd for fd in ours if fd >= 0])
-        if isinstance(error, _StepError):
+        if isinstance(error, StepError):
             raise OSError(error.errno, error.strerror, path) from None
         raise
     finally:
@@ -188,12 +188,6 @@ class _Program:
         self.by_shell = by_shell
 
 
-class _StepError(OSError):
-    """A child could not execute its program. step: what failed."""
-
-    step = ""
-
-
 def _own_environment() -> dict[bytes, bytes]:
     return {name: value for name, value in os.environb.items() if name not in _OWN_VARIABLES}
 
@@ -206,39 +200,6 @@ def _parse_environment(variables: Sequence[str]) -> dict[bytes, bytes]:
         if name and assigned:
             by_name[name] = value
     return by_name
-
-
-def _start(become: Callable[[int], None]) -> int:
-    """Fork, and return the process ID once the child has executed its program. Raises _StepError, OSError."""
-    for _ in range(_ATTEMPTS):
-        report_read, report_write = os.pipe2(os.O_CLOEXEC)
-        try:
-            # A signal to the child before it executes its program would be written to our wake-up pipe.
-            mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-            try:
-                pid = os.fork()
-                if pid == 0:
-                    become(report_write)
-            finally:
-                signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        except BaseException:
-            os.close(report_read)
-            raise
-        finally:
-            os.close(report_write)
-        try:
-            report = os.read(report_read, 64)
-        finally:
-            os.close(report_read)
-        if not report:
-            return pid
-        os.waitpid(pid, 0)
-        step, number = report.decode().split()
-        if step != "number":
-            error = _StepError(int(number), os.strerror(int(number)))
-            error.step = step
-            raise error
-    raise OSError(errno.EAGAIN, "all process IDs are in use")
 
 
 def _encode(text: str) -> bytes:
@@ -300,6 +261,8 @@ def _become(
             fcntl.ioctl(fds[0], termios.TIOCSCTTY, 0)
         for number, fd in enumerate(fds):
             os.dup2(fd, number)
+        # A child that is stuck in the kernel must not keep the agent's ports and files open.
+        close_all_but({0, 1, 2, report})
         _be_killable()
         os.umask(_UMASK)
         step = b"user"

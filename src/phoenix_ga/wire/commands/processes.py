@@ -50,6 +50,7 @@ COMMANDS = (
             ("ENOENT", "the program, directory or user does not exist"),
             ("EACCES", "the program cannot be executed"),
             ("EPERM", "the agent may not run programs as this user"),
+            ("ETIMEDOUT", "the program did not start within 10 seconds"),
             TOO_MANY_STREAMS,
         ),
         examples=(
