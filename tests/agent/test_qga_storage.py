@@ -58,11 +58,10 @@ def test_nothing_is_frozen(client: LineClient) -> None:
 
 def test_a_thaw_is_not_kept_waiting_by_commands_that_are_stuck(tmp_path: Path) -> None:
     with contextlib.ExitStack() as stack:
-        agent = stack.enter_context(AgentProcess(tmp_path, "--max-workers=2"))
-        for number in range(2):
-            stuck = StuckFile(tmp_path / f"fifo{number}")
-            stack.callback(stuck.close)
-            stuck.ask_to_write(stack.enter_context(agent.connect()))
+        agent = stack.enter_context(AgentProcess(tmp_path, "--max-workers=1"))
+        stuck = StuckFile(tmp_path / "fifo")
+        stack.callback(stuck.close)
+        stuck.ask_to_write(stack.enter_context(agent.connect()))
         kept_waiting = stack.enter_context(agent.connect())
         kept_waiting.send(b'{"execute": "guest-get-diskstats"}')
         client = stack.enter_context(agent.connect())

@@ -39,11 +39,11 @@ class StuckFile:
         for _ in range(times):
             client.ask("file-write", handle_id=handle, bufb64=data)
 
-    def release(self) -> None:
-        """Let the request be finished."""
+    def release(self, size: int = 1 << 20) -> None:
+        """Let the request be finished. size: of its data, in bytes."""
         taken = 0
         os.set_blocking(self._reader, True)
-        while taken < 1 << 20:
+        while taken < size:
             taken += len(os.read(self._reader, 1 << 20))
 
     def close(self) -> None:
@@ -240,3 +240,25 @@ def test_a_last_request_is_done_whatever_answers_were_left_untaken(
         client.send(line.ljust(size - 1) + b"\n")
     agent.process.send_signal(signal.SIGCONT)
     wait_for(lambda: (tmp_path / "out").read_bytes() == b"hello")
+
+
+def test_one_command_does_not_take_all_workers(agent: AgentProcess, client: LineClient, tmp_path: Path) -> None:
+    with contextlib.ExitStack() as open_files, agent.connect() as other:
+        stuck = [StuckFile(tmp_path / f"fifo{number}") for number in range(20)]
+        for number, file in enumerate(stuck):
+            open_files.callback(file.close)
+            handle = client.call("file-open", path=str(file.path), mode="w")
+            # More than a pipe holds.
+            data = base64.b64encode(bytes(1 << 17)).decode()
+            client.ask("file-write", f"write{number}", handle_id=handle, bufb64=data)
+        for each in (client, other):
+            each.ask("file-stat", "stat", path="/")
+            assert each.answer()["return"]["isdir"]
+        other.ask("file-open", "open", path=str(tmp_path / "other"), mode="w")
+        handle = other.answer()["return"]
+        other.ask("file-write", "other", handle_id=handle, bufb64="")
+        # Those that wait get a worker when others have finished, whichever client asked.
+        for file in stuck:
+            file.release(1 << 17)
+        assert {client.answer()["tag"] for _ in stuck} == {f"write{number}" for number in range(20)}
+        assert other.answer() == {"return": True, "tag": "other"}

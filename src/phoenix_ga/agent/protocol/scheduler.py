@@ -54,6 +54,9 @@ class Scheduler:
         # Unfinished calls that a client or a thaw can revoke.
         self._revocable: dict[Call, ClientQueue] = {}
         self._waiting_for_room: list[Callable[[], None]] = []
+        # Number of running calls of each command, and the clients with calls that wait for others to finish.
+        self._running_of: dict[str, int] = {}
+        self._waiting_for_share: dict[ClientQueue, None] = {}
         self._unanswered = 0
         self.running = 0
         self.finished = 0
@@ -127,6 +130,18 @@ class Scheduler:
             if owner is queue:
                 call.revoked = True
 
+    def has_share(self, call: Call, queue: ClientQueue) -> bool:
+        """Return whether a worker may run the call now; if not, `queue.release` is called when it may.
+
+        One command gets three quarters of the workers, so that others find one even if all its calls are stuck.
+        """
+        assert call.command is not None
+        limit = self.dispatcher.context.config.max_workers
+        if self._running_of.get(call.command.name, 0) < max(1, limit * 3 // 4):
+            return True
+        self._waiting_for_share[queue] = None
+        return False
+
     def admit(self, call: Call) -> None:
         """Count a call that is to run on a worker.
 
@@ -149,6 +164,8 @@ class Scheduler:
         """Run an admitted call on a worker, then call `finished` with the outcome on the loop."""
         assert call.command is not None
         dispatcher, loop = self.dispatcher, self.loop
+        name = call.command.name
+        self._running_of[name] = self._running_of.get(name, 0) + 1
 
         def job() -> None:
             loop.call_from_thread(done, dispatcher.run(call))
@@ -159,6 +176,10 @@ class Scheduler:
             self.stuck = False
             finished(outcome)
             self.dequeue(call)
+            self._running_of[name] -= 1
+            waiting, self._waiting_for_share = self._waiting_for_share, {}
+            for queue in waiting:
+                queue.release()
             self._check_settled()
 
         submit = self.workers.submit_urgent if call.command.urgent else self.workers.submit
@@ -240,8 +261,12 @@ class ClientQueue:
 
     def release(self) -> None:
         """Launch held calls, as many as may run now."""
-        while self.held and self._may_launch():
-            self._launch(self.held.popleft())
+        for call in [*self.held]:
+            if not self._may_launch():
+                break
+            if self._scheduler.has_share(call, self):
+                self.held.remove(call)
+                self._launch(call)
 
     def take_back(self, first: Call) -> list[Call]:
         """Remove the calls that wait for their turn, from `first` on, and return them."""
@@ -328,7 +353,7 @@ class ClientQueue:
     def _launch_or_hold(self, call: Call) -> None:
         assert call.command is not None
         self._awaiting_handle.discard(call)
-        if call.command.urgent or (not self.held and self._may_launch()):
+        if call.command.urgent or (self._may_launch() and self._scheduler.has_share(call, self)):
             self._launch(call)
         else:
             self.held.append(call)
