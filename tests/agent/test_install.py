@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from phoenix_ga.agent import install
+from phoenix_ga.agent import install, installed_qemu_ga
 from phoenix_ga.agent.options.option import ConfigError
 from tests.support import SOURCE
 from tools.build_pyz import build
@@ -25,7 +25,9 @@ class System:
         self.program = directory / "usr/sbin/phoenix-ga"
         self.units = directory / "units"
         self.called: list[tuple[str, ...]] = []
-        self.state = "ActiveState=active\nNRestarts=0\n"
+        self.state = "ActiveState=active\nNRestarts=0\nMainPID=4711\n"
+        # What the service runs; empty for what its unit says.
+        self.command = ""
         self.program.parent.mkdir(parents=True)
         self.units.mkdir()
         monkeypatch.setattr(install, "PROGRAM", str(self.program))
@@ -33,11 +35,17 @@ class System:
         monkeypatch.setattr(install, "_SYSTEMD", str(directory))
         monkeypatch.setattr(install, "_START_TIME", 0.0)
         monkeypatch.setattr(install, "_systemctl", self._systemctl)
+        monkeypatch.setattr(install, "_command_line", self._command_line)
+        monkeypatch.setattr(installed_qemu_ga, "check", lambda: None)
         monkeypatch.setattr(os, "geteuid", lambda: 0)
 
     def _systemctl(self, *words: str, check: bool = True) -> tuple[int, str]:
         self.called.append(words)
         return 0, self.state if words[0] == "show" else ""
+
+    def _command_line(self, pid: str) -> str:
+        assert pid == "4711"
+        return self.command or f"/usr/bin/python3 -I {self.exec_start()}/source"
 
     def exec_start(self) -> str:
         lines = (self.units / "phoenix-ga.service").read_text().splitlines()
@@ -117,3 +125,16 @@ def test_an_agent_that_does_not_stay_up_is_no_success(
     system.state = state
     with pytest.raises(ConfigError, match=r"does not stay up; `journalctl -u phoenix-ga.service` shows why"):
         install.install(replace_qemu_ga=False)
+
+
+def test_a_service_that_runs_something_else_is_no_success(
+    system: System, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = tmp_path / "phoenix-ga.pyz"
+    archive.write_bytes(b"archive")
+    monkeypatch.setattr(sys, "path", [f"{archive}/source"])
+    system.command = "/usr/bin/qemu-ga --verbose"
+    with pytest.raises(
+        ConfigError, match=r"runs /usr/bin/qemu-ga --verbose, not .*/usr/sbin/phoenix-ga; `systemctl cat"
+    ):
+        install.install(replace_qemu_ga=True)

@@ -75,7 +75,7 @@ def test_what_was_forbidden_does_not_become_allowed(machine: Machine) -> None:
     machine.run("mkdir -p /etc/qemu && printf '[general]\\nblock-rpcs=guest-exec\\n' > /etc/qemu/qemu-ga.conf")
     refused = machine.run(f"python3 {ARCHIVE} --install --replace-qemu-ga", check=False)
     assert refused.status == 1
-    assert "/etc/qemu/qemu-ga.conf forbids commands" in refused.text
+    assert "/etc/qemu/qemu-ga.conf:2 forbids commands" in refused.text
     assert machine.run("ls /usr/sbin/phoenix-ga", check=False).status != 0
     machine.run("printf '[general]\\nblock=exec\\n' > /etc/phoenix-ga.conf")
     machine.run(f"python3 {ARCHIVE} --install --replace-qemu-ga")
@@ -88,7 +88,7 @@ def test_what_ran_around_a_freeze_is_not_forgotten(machine: Machine) -> None:
     refused = machine.run(f"python3 {ARCHIVE} --install --replace-qemu-ga", check=False)
     machine.run(f"mv /run/kept {path}")
     assert refused.status == 1
-    assert f"{path} names a program to run around a freeze" in refused.text
+    assert f"{path}:1 names a program to run around a freeze" in refused.text
     assert "freeze-hook" in refused.text
 
 

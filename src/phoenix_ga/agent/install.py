@@ -12,8 +12,8 @@ import subprocess
 import sys
 import time
 
+from phoenix_ga.agent import installed_qemu_ga
 from phoenix_ga.agent.options.option import ConfigError
-from phoenix_ga.agent.options.table import CONFIG_PATH
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,15 +24,12 @@ _UNIT_PROGRAM: Final = "/usr/sbin/phoenix-ga"
 PROGRAM: Final = _UNIT_PROGRAM
 UNITS: Final = "/etc/systemd/system"
 UNIT_NAME: Final = "phoenix-ga.service"
-QEMU_GA_UNIT: Final = "qemu-guest-agent.service"
+QEMU_GA_UNIT: Final = installed_qemu_ga.UNIT_NAME
 _SYSTEMD: Final = "/run/systemd/system"
-# Where distributions let their users forbid commands of qemu-ga, and name its hook.
-_QEMU_GA_CONFIGS: Final = ("/etc/qemu/qemu-ga.conf", "/etc/sysconfig/qemu-ga", "/etc/default/qemu-guest-agent")
-_LISTS: Final = ("block-rpcs", "allow-rpcs", "blacklist", "BLACKLIST_RPC", "FILTER_RPC_ARGS")
-_HOOKS: Final = ("fsfreeze-hook", "FSFREEZE_HOOK_PATHNAME")
-_ARGUMENTS: Final = "DAEMON_ARGS"
 # Seconds in which an agent that cannot run has failed.
 _START_TIME: Final = 1.5
+# Seconds that systemctl may take: a program in a drop-in can hang.
+_SYSTEMCTL_TIME: Final = 100.0
 
 
 def install(replace_qemu_ga: bool) -> str:
@@ -49,7 +46,7 @@ def install(replace_qemu_ga: bool) -> str:
     """
     _check_system()
     if replace_qemu_ga:
-        _check_qemu_ga_configs()
+        installed_qemu_ga.check()
     program = _install_program()
     _write(f"{UNITS}/{UNIT_NAME}", unit(program, replace_qemu_ga), 0o644)
     if replace_qemu_ga:
@@ -57,7 +54,7 @@ def install(replace_qemu_ga: bool) -> str:
     _systemctl("daemon-reload")
     _systemctl("enable", UNIT_NAME)
     _systemctl("restart", UNIT_NAME)
-    _check_running()
+    _check_running(program)
     return f"{UNIT_NAME} runs {program}" + (f", in place of {QEMU_GA_UNIT}" if replace_qemu_ga else "")
 
 
@@ -100,40 +97,6 @@ def _check_system() -> None:
         raise ConfigError("systemd is not running; start phoenix-ga from your service manager")
 
 
-def _check_qemu_ga_configs() -> None:
-    """Raise ConfigError if qemu-ga is configured to refuse commands or to run a hook, and our agent is not."""
-    if os.path.exists(CONFIG_PATH):
-        return
-    for path in _QEMU_GA_CONFIGS:
-        settings = _read_settings(path)
-        if any(name in _LISTS for name in settings):
-            raise ConfigError(
-                f"{path} forbids commands of qemu-ga; configure in {CONFIG_PATH} what the host may do "
-                "(options allow, block and read-only), then install again"
-            )
-        words = settings.get(_ARGUMENTS, "").split()
-        if any(name in _HOOKS for name in settings) or any(_is_hook(word) for word in words):
-            raise ConfigError(
-                f"{path} names a program to run around a freeze; configure it in {CONFIG_PATH} "
-                "(option freeze-hook), then install again"
-            )
-
-
-def _read_settings(path: str) -> dict[str, str]:
-    """Return the settings of a file that are not empty, by name."""
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            lines = [line.strip().partition("=") for line in file]
-    except FileNotFoundError:
-        return {}
-    settings = {name.strip(): value.strip(" \"'") for name, _, value in lines}
-    return {name: value for name, value in settings.items() if value}
-
-
-def _is_hook(word: str) -> bool:
-    return word.startswith(("-F", "--fsfreeze-hook"))
-
-
 def _install_program() -> str:
     """Copy the archive from which this runs, if it does; return the path of the program."""
     archive = os.path.dirname(sys.path[0])
@@ -151,12 +114,28 @@ def _install_program() -> str:
     return program
 
 
-def _check_running() -> None:
-    """Raise ConfigError if the service has failed, or restarts again and again."""
+def _check_running(program: str) -> None:
+    """Raise ConfigError if the service has failed, restarts again and again, or runs something else."""
     time.sleep(_START_TIME)
-    state = _systemctl("show", "--property=ActiveState,NRestarts", UNIT_NAME)[1].split()
-    if sorted(state) != ["ActiveState=active", "NRestarts=0"]:
+    output = _systemctl("show", "--property=ActiveState,NRestarts,MainPID", UNIT_NAME)[1]
+    state = dict(line.split("=", 1) for line in output.splitlines() if "=" in line)
+    if state.get("ActiveState") != "active" or state.get("NRestarts") != "0":
         raise ConfigError(f"{UNIT_NAME} does not stay up; `journalctl -u {UNIT_NAME}` shows why")
+    command = _command_line(state.get("MainPID", "0"))
+    if program not in command:
+        raise ConfigError(
+            f"{UNIT_NAME} runs {command or 'nothing'}, not {program}; "
+            f"`systemctl cat {UNIT_NAME}` shows which file says so"
+        )
+
+
+def _command_line(pid: str) -> str:
+    """Return the command line of a process; empty if it does not exist."""
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            return os.fsdecode(file.read().rstrip(b"\0").replace(b"\0", b" "))
+    except OSError:
+        return ""
 
 
 def _write(path: str, data: bytes, mode: int) -> None:
@@ -172,7 +151,12 @@ def _write(path: str, data: bytes, mode: int) -> None:
 
 def _systemctl(*words: str, check: bool = True) -> tuple[int, str]:
     """Run systemctl; return its exit status and output. Raises ConfigError if it fails and `check` is set."""
-    result = subprocess.run(["systemctl", *words], capture_output=True, text=True, check=False)
+    try:
+        result = subprocess.run(
+            ["systemctl", *words], capture_output=True, text=True, check=False, timeout=_SYSTEMCTL_TIME
+        )
+    except subprocess.TimeoutExpired:
+        raise ConfigError(f"systemctl {' '.join(words)} took longer than {_SYSTEMCTL_TIME:g} seconds") from None
     if check and result.returncode != 0:
         raise ConfigError(f"systemctl {' '.join(words)}: {result.stderr.strip()}")
     return result.returncode, result.stdout
