@@ -37,7 +37,7 @@ test: setup ## Run all tests, including those in real guests.
 		libvirt-daemon-system libvirt-clients ansible python3-libvirt qemu-guest-agent
 	@$(RUN) -m lab build
 	@$(MAKE) --no-print-directory coverage
-	@$(MAKE) --no-print-directory test-matrix ENDS=1
+	@$(MAKE) --no-print-directory test-matrix OLDEST=1
 	@$(MAKE) --no-print-directory test-minimum
 	$(PYTEST) -m 'guest and not soak'
 
@@ -47,8 +47,8 @@ test-fast: $(VENV)/ready ## Run the tests that need no guest.
 coverage: $(VENV)/ready ## Run the tests that need no guest; fail if they cover too little of the source.
 	$(PYTEST) $(PARALLEL) -m 'not soak and not guest' --cov --cov-report=term:skip-covered
 
-test-matrix: $(VENV)/ready ## Run the agent's tests with each Python from 3.9 to 3.14 found (ENDS=1: oldest, newest).
-	@$(RUN) -m tools.matrix pythons $(if $(ENDS),--ends)
+test-matrix: $(VENV)/ready ## Run the agent's tests with each Python from 3.9 to 3.14 found (OLDEST=1: with the oldest).
+	@$(RUN) -m tools.matrix pythons $(if $(OLDEST),--oldest)
 
 test-minimum: $(VENV)/ready ## Run the host's tests with the oldest supported versions of its dependencies.
 	@$(RUN) -m tools.matrix minimum
