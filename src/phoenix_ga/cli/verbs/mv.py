@@ -27,8 +27,8 @@ paths must be on one filesystem.
 
 \b
 Examples:
-  $ phoenixctl mv web1:/srv/site.new /srv/site.next
-  $ phoenixctl mv web1:/srv/a web1:/srv/b /srv/archive/
+  $ phoenixctl mv web1:/srv/www/site/static /srv/www/site/assets
+  $ phoenixctl mv web1:/srv/www/site/assets /srv/site/
 """,
 )
 @PATHS
