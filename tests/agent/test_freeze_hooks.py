@@ -28,6 +28,7 @@ from tests.agent.loop_devices import (
     take_request,
     wait_until,
 )
+from tests.support import wait_for
 
 pytestmark = [pytest.mark.root, needs_root]
 
@@ -468,7 +469,7 @@ def test_a_watchdog_has_nothing_but_what_it_needs(point: Path, hooks: Path, tmp_
     try:
         links = {os.readlink(link) for link in Path(f"/proc/{watchdog}/fd").iterdir() if int(link.name) > 2}
         assert {link for link in links if not link.startswith("pipe:")} == {str(point), str(tmp_path / "run")}
-        assert Path(f"/proc/{watchdog}/comm").read_text() == "phoenix-guard\n"
+        wait_for(lambda: Path(f"/proc/{watchdog}/comm").read_text() == "phoenix-guard\n")
         assert os.getsid(watchdog) == watchdog
     finally:
         end(agent, watchdog)

@@ -336,7 +336,8 @@ def test_a_request_without_streams_ends_when_the_agent_was_restarted(scene: Scen
         await asyncio.wait({writing}, timeout=3 * TIMEOUT)
         assert not writing.done()
         await in_thread(scene.restart)
-        with pytest.raises(ConnectionLostError, match="no longer knows"):
+        # Or, on a busy machine, it is not up again in time.
+        with pytest.raises(ConnectionLostError, match=r"no longer knows|has not answered"):
             await writing
 
     try:

@@ -251,7 +251,7 @@ def test_endless_output_leaves_nothing_behind(
             deadline = time.monotonic() + seconds
             while time.monotonic() < deadline:
                 received += len(await process.stdout.read_chunk())
-        assert received > 50_000_000 * seconds
+        assert received > 10_000_000
         assert await guest.ping()
         assert agent.memory() - before < 2 << 20
 

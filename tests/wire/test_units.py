@@ -50,9 +50,13 @@ def parse(*pieces: bytes, line_limit: int = LIMIT, spans_lines: bool = False) ->
     for piece in pieces:
         parser.receive(piece)
         for unit in parser:
-            parts = [Line(part) for part in split_objects(unit.data)] if isinstance(unit, Line) else [unit]
-            units += map(repr, parts)
+            units += as_text(unit)
     return units
+
+
+def as_text(unit: Line | Frame | Damage) -> list[str]:
+    parts = [Line(part) for part in split_objects(unit.data)] if isinstance(unit, Line) else [unit]
+    return [*map(repr, parts)]
 
 
 def bytewise(data: bytes) -> list[bytes]:
@@ -77,13 +81,11 @@ def test_what_was_held_is_not_lost_where_the_buffer_is_used_again(data: bytes, c
         buffer = bytearray(data[start:end])
         parser.receive(memoryview(buffer))
         # Whoever is busy asks for some now, and for the others when there is room.
-        units += [repr(unit) for _, unit in zip(range(taken), parser)]
+        units += [text for _, unit in zip(range(taken), parser) for text in as_text(unit)]
         parser.hold()
         buffer[:] = bytes(len(buffer))
-        units += map(repr, parser)
-    whole = Parser(LIMIT)
-    whole.receive(data)
-    assert "".join(units) == "".join(map(repr, whole))
+        units += [text for unit in parser for text in as_text(unit)]
+    assert units == parse(data)
 
 
 def test_a_frame_that_came_whole_is_not_copied() -> None:
