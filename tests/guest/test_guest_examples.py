@@ -154,5 +154,6 @@ def test_the_examples_did_what_they_say(host: Host, machine: Machine) -> None:
     assert "192.0.2.10/24" in machine.run("ip address show dev eth0").text
     assert machine.run("ip route show default").text.startswith("default via 192.0.2.1 dev eth0")
     assert machine.run("cat /etc/app.conf /etc/site.conf").text == "text\nsite.conf"
+    assert machine.run("ls /srv/www/site").text.split() == ["static"]
     assert machine.run("ls /srv/www").text.split() == ["index.html", "site", "style.css"]
     assert host.run("phoenixctl freeze-status unix:/run/web1.sock") == "thawed\n"

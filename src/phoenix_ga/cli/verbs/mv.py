@@ -27,8 +27,8 @@ paths must be on one filesystem.
 
 \b
 Examples:
-  $ phoenixctl mv web1:/srv/www/site/static /srv/www/site/assets
-  $ phoenixctl mv web1:/srv/www/site/assets /srv/site/
+  $ phoenixctl mv web1:/srv/site /srv/site.old
+  $ phoenixctl mv web1:/srv/site.old /srv/www/site/
 """,
 )
 @PATHS

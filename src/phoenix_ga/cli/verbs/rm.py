@@ -23,8 +23,8 @@ A symbolic link is removed, not followed. Nothing is asked.
 
 \b
 Examples:
-  $ phoenixctl rm -f web1:/srv/site/index.html.old
-  $ phoenixctl rm -r web1:/srv/site/assets
+  $ phoenixctl rm -f web1:/srv/www/index.html.old
+  $ phoenixctl rm -r web1:/srv/www/site/site.old
 """,
 )
 @PATHS
