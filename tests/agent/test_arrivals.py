@@ -216,6 +216,15 @@ def test_a_thaw_calls_off_a_freeze_that_came_before_it(
     assert freezing.result() is True
 
 
+def test_a_freeze_and_a_thaw_that_are_sent_together_are_both_done(
+    conversation: Conversation, dispatcher: Dispatcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    freezing = Freezing(dispatcher, monkeypatch)
+    conversation.received(memoryview(FREEZE + b'{"execute": "fs-unfreeze"}\n'))
+    assert freezing.started.wait(20)
+    assert freezing.result() is False
+
+
 def test_a_freeze_is_not_delayed_by_busy_workers(
     conversation: Conversation, dispatcher: Dispatcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:

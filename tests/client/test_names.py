@@ -99,7 +99,7 @@ def test_sources_may_be_left_out(config: Path, tmp_path: Path) -> None:
 
 def test_words_select_each_guest_once_in_their_order(config: Path) -> None:
     lines = "".join(f'{name} = "/{name}"\n' for name in ("web1", "web2", "db1"))
-    config.write_text(f'[guests]\n{lines}[groups]\nfront = ["web*"]\nall = ["@front", "db1"]\n')
+    config.write_text(f'sources = []\n[guests]\n{lines}[groups]\nfront = ["web*"]\nall = ["@front", "db1"]\n')
 
     def names(words: str) -> list[str]:
         return [guest.name for guest in select_guests(words)]

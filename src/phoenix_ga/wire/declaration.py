@@ -131,7 +131,7 @@ class Command:
         nowait: Function in the handler's module that the event loop runs instead, see the agent's core/nowait.py.
         urgent: It gets a thread of its own, however many commands are stuck.
         handle: Argument that holds a file handle; requests on one handle run in order.
-        revocable: It is called off if its client leaves, or if a command that `revokes` arrives, before it has
+        revocable: It is called off if its client leaves, or if a command that `revokes` begins, before it has
             finished. The handler gets `revoked`, which returns whether that has happened.
     """
 

@@ -112,13 +112,14 @@ class Scheduler:
             queue[0].run_at_head()
 
     def arrived(self, call: Call, queue: ClientQueue) -> None:
-        """Note a call of a client if it can be revoked, and revoke earlier ones if it is a thaw."""
-        command = call.command
-        if command is not None and command.revocable:
+        """Note a call of a client if it can be revoked."""
+        if call.command is not None and call.command.revocable:
             self._revocable[call] = queue
-        elif command is not None and command.revokes:
-            for revoked in self._revocable:
-                revoked.revoked = True
+
+    def revoke_all(self) -> None:
+        """Revoke what has arrived and is not finished, because a thaw begins."""
+        for call in self._revocable:
+            call.revoked = True
 
     def finished_with(self, call: Call) -> None:
         """Forget a call that was noted by `arrived`."""
@@ -338,6 +339,9 @@ class ClientQueue:
         try:
             dispatcher.check(call)
             assert call.command is not None
+            if call.command.revokes:
+                # Not on arrival: a client may send a freeze and a thaw in one go, and means both.
+                self._scheduler.revoke_all()
             if call.command.inline:
                 self._finish(call, dispatcher.run(call))
                 return
