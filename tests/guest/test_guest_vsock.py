@@ -69,4 +69,4 @@ def test_an_agent_behind_a_vsock_port_is_talked_to(machine: Machine) -> None:
     machine.run("systemd-run --quiet --unit relay python3 /root/relay.py; sleep 2")
     lines = machine.run("cd /root && PYTHONPATH=/root python3 client.py 2>&1").text.splitlines()
     assert lines[:4] == [f"{__version__} hello", "True"] * 2, lines
-    assert lines[4].startswith("vsock:1:8384: nobody listens on this port")
+    assert lines[4].startswith("vsock:1:8384: the agent does not listen on this port")
