@@ -15,6 +15,7 @@ from phoenix_ga.client import Transport, connect, connect_sync
 from phoenix_ga.client.opening import Opening
 from phoenix_ga.wire.declaration import Command
 from tests.support import AgentProcess, wait_for
+from tools.reference import METHODS
 
 Talk = Callable[..., Any]
 Converse = Callable[[str, Callable[[Any], Awaitable[None]]], None]
@@ -46,21 +47,8 @@ def talk(request: pytest.FixtureRequest) -> Talk:
     return face
 
 
-#: The client's methods of commands that are not generated.
-BY_HAND = {
-    "sync": "call",
-    "get-session": "call",
-    "file-write": "files.write_handle",
-    "file-get": "files.get_stream",
-    "file-put": "files.put_stream",
-    "directory-get": "files.get_tree_stream",
-    "directory-put": "files.put_tree_stream",
-    "exec": "exec",
-    "exec-attach": "processes.attach",
-    "listen": "listen",
-    "connect": "connect",
-    "get-freeze-status": "filesystems.status",
-}
+#: The client's methods of commands that are not generated, those that the reference does not name included.
+BY_HAND = {**METHODS, "sync": "call", "get-session": "call"}
 
 
 def method_of(command: Command) -> str:
