@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from tests import process_tree
 from tests.ends.client import LineClient
 
 TIMEOUT = 20.0
@@ -100,14 +101,9 @@ class AgentProcess:
                 names.append(os.readlink(link))
         return [name for name in names if name.startswith(f"{below}/")]
 
-    def children(self) -> list[str]:
+    def children(self) -> list[int]:
         """Return the process IDs of what the agent has started and not waited for."""
-        pids = []
-        for task in Path(f"/proc/{self.process.pid}/task").iterdir():
-            # A thread may end meanwhile.
-            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-                pids += (task / "children").read_text().split()
-        return pids
+        return process_tree.children(self.process.pid)
 
     def wake_ups(self) -> int:
         """Return how often any thread of the agent has gone to sleep so far."""
@@ -141,4 +137,4 @@ class AgentProcess:
         self.process.wait(TIMEOUT)
         for child in children:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(int(child), signal.SIGKILL)
+                os.kill(child, signal.SIGKILL)

@@ -35,12 +35,6 @@ def is_frozen(freezer: Freezer) -> bool:
     return freezer.frozen
 
 
-def children() -> list[int]:
-    """Return the process IDs of this process's children."""
-    tasks = Path("/proc/self/task").iterdir()
-    return [int(pid) for task in tasks for pid in (task / "children").read_text().split()]
-
-
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 SYSTEM_PATH = "/usr/sbin:/sbin:/usr/bin:/bin"
 

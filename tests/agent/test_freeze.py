@@ -29,13 +29,13 @@ from tests.agent.loop_devices import (
     TIMEOUT,
     Bench,
     OnlyBelow,
-    children,
     hung_fuse,
     is_frozen,
     needs_root,
     run,
     wait_until,
 )
+from tests.process_tree import children
 
 
 class FakeBackend(FreezeBackend):
@@ -877,7 +877,8 @@ def test_read_only_mounts(bench: Bench, real_freezer: Freezer, tmp_path: Path) -
 KILLED = """
 import os, signal, sys
 sys.path.insert(0, sys.argv[1])
-from tests.agent.loop_devices import OnlyBelow, children
+from tests.agent.loop_devices import OnlyBelow
+from tests.process_tree import children
 from phoenix_ga.agent.operations.freeze.freezer import Freezer
 from pathlib import Path
 directory = Path(sys.argv[2])

@@ -21,13 +21,13 @@ from phoenix_ga.agent.operations.freeze.hooks import HookError
 from tests.agent.loop_devices import (
     Bench,
     OnlyBelow,
-    children,
     hung_fuse,
     is_frozen,
     needs_root,
     take_request,
     wait_until,
 )
+from tests.process_tree import children
 from tests.support import wait_for
 
 pytestmark = [pytest.mark.root, needs_root]
@@ -301,7 +301,8 @@ AGENT = """
 import os, signal, sys, time
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
-from tests.agent.loop_devices import OnlyBelow, children
+from tests.agent.loop_devices import OnlyBelow
+from tests.process_tree import children
 from phoenix_ga.agent.operations.freeze import watchdog as freeze_watchdog
 from phoenix_ga.agent.operations.freeze.freezer import Freezer
 freeze_watchdog.PATIENCE = 0.5

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from phoenix_ga.agent.operations import child_start, processes
-from tests.agent.loop_devices import children, hung_fuse, needs_root, take_request, wait_until
+from tests.agent.loop_devices import hung_fuse, needs_root, take_request, wait_until
+from tests.process_tree import children
 
 
 @pytest.fixture(autouse=True)

@@ -46,7 +46,7 @@ class Scene:
         self.agent.process.wait()
         for child in children:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(int(child), signal.SIGKILL)
+                os.kill(child, signal.SIGKILL)
 
     def restart(self) -> None:
         """Kill the agent and start the next one."""

@@ -276,7 +276,7 @@ class Scene:
         self.agent.process.kill()
         for child in children:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(int(child), signal.SIGKILL)
+                os.kill(child, signal.SIGKILL)
         self.agent.restart()
 
     def pause(self) -> None:

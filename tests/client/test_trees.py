@@ -307,7 +307,7 @@ def test_a_helper_that_is_killed_is_told_and_leaves_no_half_file(
             nonlocal killed
             if not killed:
                 (helper,) = agent.children()
-                os.kill(int(helper), 9)
+                os.kill(helper, 9)
                 killed = True
 
         async with connect(endpoint) as guest:
