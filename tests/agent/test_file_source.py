@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from collections.abc import Callable
 from itertools import count, cycle
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Union, cast
 
 import pytest
 
@@ -19,11 +20,12 @@ from phoenix_ga.agent.endpoints import file_source
 from phoenix_ga.agent.endpoints.endpoint import FRAME_SIZE
 from phoenix_ga.agent.endpoints.file_source import FileSource
 from phoenix_ga.agent.protocol.streams import Streams
-from phoenix_ga.wire.streams import Data, End, Skip, Stream
+from phoenix_ga.wire.streams import Data, End, Reset, Skip, Stream
 from phoenix_ga.wire.units import Frame, Parser
 
 SIZE = 3_000_017
 CREDIT = 1 << 30
+Event = Union[Data, Skip, End, Reset]
 
 
 class SlowChannel:
@@ -52,7 +54,7 @@ class SlowChannel:
             self.loop.stop()
 
 
-def sent(path: Path, digest: bool, sparse: bool, offset: int = 0, length: int = SIZE) -> list[Data | Skip | End]:
+def sent(path: Path, digest: bool, sparse: bool, offset: int = 0, length: int = SIZE) -> list[Event]:
     """Send a file over a slow channel, and return what came out."""
     loop = Loop()
     channel = SlowChannel(loop)
@@ -66,7 +68,7 @@ def sent(path: Path, digest: bool, sparse: bool, offset: int = 0, length: int = 
     return [cast(Any, receiver.receive(cast(Frame, frame))) for frame in parser]
 
 
-def content(events: list[Data | Skip | End]) -> bytes:
+def content(events: list[Event]) -> bytes:
     end = events[-1]
     assert isinstance(end, End)
     data = b"".join(bytes(each.length) if isinstance(each, Skip) else each.payload for each in events[:-1])  # type: ignore[union-attr]
@@ -181,3 +183,43 @@ def test_no_more_is_read_ahead_than_there_are_buffers(file: Path) -> None:
     assert 0 < held <= 6 * FRAME_SIZE
     streams.close()
     assert not source._ready
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize("digest", [False, True])
+def test_a_file_that_becomes_shorter_is_an_error(
+    file: Path, digest: bool, sparse: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pull = FileSource.pull
+
+    def shrinking(self: FileSource, size: int) -> Any:
+        piece = pull(self, size)
+        if self._offset > SIZE // 2:
+            os.truncate(file, SIZE // 3)
+        return piece
+
+    monkeypatch.setattr(FileSource, "pull", shrinking)
+    end = sent(file, digest, sparse)[-1]
+    assert isinstance(end, Reset)
+    assert (end.error.code, end.error.text) == (errno.ESTALE, "the file became shorter while it was read; try again")
+
+
+def test_a_file_that_grows_is_sent_up_to_its_end(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pull = FileSource.pull
+    added = iter([b"more"])
+
+    def growing(self: FileSource, size: int) -> Any:
+        with file.open("ab") as opened:
+            opened.write(next(added, b""))
+        return pull(self, size)
+
+    monkeypatch.setattr(FileSource, "pull", growing)
+    assert content(sent(file, digest=True, sparse=False, length=2 * SIZE)) == file.read_bytes()
+
+
+def test_a_file_whose_size_is_not_true_is_sent(tmp_path: Path) -> None:
+    path = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+    if not path.exists():
+        path = Path("/sys/kernel/uevent_seqnum")
+    assert path.stat().st_size > len(path.read_bytes())
+    assert content(sent(path, digest=True, sparse=False)) == path.read_bytes()

@@ -218,3 +218,47 @@ def test_the_default_access_list_of_a_directory_is_for_new_files_only(target: Pa
     target.unlink()
     put_content(target)
     assert "system.posix_acl_access" in os.listxattr(target)
+
+
+def test_a_part_has_one_writer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("phoenix_ga.agent.operations.replacement._LOCK_TIME", 0.1)
+    target = tmp_path / "new"
+    first = Replacement(str(target), part="p1")
+    first.write(b"data")
+    with pytest.raises(OSError, match="another transfer is writing") as caught:
+        Replacement(str(target), part="p1", offset=4)
+    assert caught.value.errno == errno.EBUSY
+    first.commit()
+    first.abandon()
+    assert target.read_bytes() == b"data"
+
+
+def test_a_part_is_continued_once_its_writer_has_closed_it(tmp_path: Path) -> None:
+    target = tmp_path / "new"
+    first = Replacement(str(target), part="p1")
+    first.write(b"data")
+    timer = threading.Timer(0.2, first.abandon)
+    timer.start()
+    second = Replacement(str(target), part="p1", offset=4)
+    second.write(b" and more")
+    second.commit()
+    second.abandon()
+    timer.join()
+    assert target.read_bytes() == b"data and more"
+
+
+def test_a_part_that_another_transfer_completes_meanwhile_is_not_written_to(tmp_path: Path) -> None:
+    target = tmp_path / "new"
+    first = Replacement(str(target), part="p1")
+    first.write(b"data")
+
+    def complete() -> None:
+        first.commit()
+        first.abandon()
+
+    timer = threading.Timer(0.2, complete)
+    timer.start()
+    with pytest.raises(OSError, match="just completed"):
+        Replacement(str(target), part="p1", offset=4)
+    timer.join()
+    assert target.read_bytes() == b"data"

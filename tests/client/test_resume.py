@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import fcntl
 import filecmp
 import os
 import threading
@@ -12,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from phoenix_ga.client import GuestTimeoutError, MockTransport, TransferDamagedError, connect
+from phoenix_ga.client import GuestTimeoutError, MockTransport, TransferDamagedError, Transferred, connect
 from phoenix_ga.wire.frames import DATA, END, encode_header
 from phoenix_ga.wire.messages import Request, encode_return
 from phoenix_ga.wire.streams import Stream
@@ -171,3 +173,34 @@ def test_a_guest_that_never_tells_a_digest_is_not_waited_for(talk: Talk, source:
     with pytest.raises(GuestTimeoutError):
         talk(transport, "put", str(source), "/x", resume=True, options={"timeout": 0.1})
     assert all(frame.type != END for frame in transport.frames)
+
+
+@pytest.mark.parametrize("method", ["get", "put"])
+def test_two_transfers_never_continue_the_same_part(
+    agent: AgentProcess, talk: Talk, endpoint: str, method: str, source: Path, target: Path
+) -> None:
+    kept = stop_half_way(agent, endpoint, method, source, target)
+    (part,) = target.parent.glob(".target.*.phoenix-part")
+    with part.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(OSError, match="another") as caught:
+            talk(endpoint, method, str(source), str(target), resume=True)
+    assert caught.value.errno == errno.EBUSY
+    assert part.stat().st_size == kept
+    assert talk(endpoint, method, str(source), str(target), resume=True).resumed == kept
+    assert filecmp.cmp(source, target, shallow=False)
+
+
+def test_of_two_gets_at_once_none_reports_success_for_a_damaged_file(
+    endpoint: str, source: Path, target: Path
+) -> None:
+    async def conversation() -> None:
+        async with connect(endpoint) as guest, connect(endpoint) as other:
+            found = await asyncio.gather(
+                *(each.get(str(source), str(target), resume=True) for each in (guest, other)), return_exceptions=True
+            )
+        assert any(isinstance(each, Transferred) for each in found)
+        assert all(isinstance(each, Transferred) or getattr(each, "errno", 0) == errno.EBUSY for each in found)
+
+    asyncio.run(conversation())
+    assert filecmp.cmp(source, target, shallow=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import filecmp
 import hashlib
 import os
@@ -287,3 +288,20 @@ def test_holes_stay_holes_both_ways(talk: Talk, endpoint: str, tmp_path: Path, s
     for copy in (there, back):
         assert filecmp.cmp(source, copy, shallow=False)
         assert copy.stat().st_blocks <= source.stat().st_blocks + 16
+
+
+@pytest.mark.parametrize("method", ["get", "put"])
+def test_a_source_that_becomes_shorter_is_an_error_and_replaces_nothing(
+    talk: Talk, endpoint: str, big_file: Path, tmp_path: Path, method: str
+) -> None:
+    target = tmp_path / "target"
+    target.write_text("old")
+
+    def shrink(done: int, total: int | None) -> None:
+        os.truncate(big_file, 1_000)
+
+    kind: type[OSError] | type[StreamError] = StreamError if method == "get" else OSError
+    with pytest.raises(kind, match="became shorter") as caught:
+        talk(endpoint, method, str(big_file), str(target), progress=shrink)
+    assert getattr(caught.value, "code" if method == "get" else "errno") == errno.ESTALE
+    assert target.read_text() == "old"

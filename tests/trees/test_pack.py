@@ -79,7 +79,7 @@ def test_a_file_that_shrinks_is_filled_with_zeros_and_noted(root: Path) -> None:
     archive, told = pack(root, b"b", lambda: os.truncate(root / "b", PIECE + 5))
     assert contents(archive)["b"] == b"b" * (PIECE + 5) + bytes(PIECE - 5)
     assert contents(archive)["c"] == b"c" * (PIECE * 2)
-    assert told == [f"note: b: shorter than it was; from byte {PIECE + 5} on, the copy holds zeros"]
+    assert told == [f"missing: b: became shorter meanwhile; from byte {PIECE + 5} on, the copy holds zeros"]
 
 
 def test_of_a_file_that_grows_comes_what_was_there(root: Path) -> None:

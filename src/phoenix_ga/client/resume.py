@@ -8,9 +8,12 @@ that of the beginning of the source.
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import hashlib
 import os
 import stat
+from contextlib import suppress
+from errno import EBUSY
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from phoenix_ga.client.errors import CommandError, TransferDamagedError
@@ -47,6 +50,7 @@ async def resume_get(
     part = _part_path(target, _part(remote, first.size, first.mtime))
     fd = os.open(part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
     with os.fdopen(fd, "r+b") as file:
+        _lock(fd, part, local)
         kept = os.fstat(fd).st_size
         if kept > first.size or (kept and await _guest_digest(guest, remote, kept) != await _host_digest(file, kept)):
             kept = 0
@@ -81,8 +85,19 @@ async def resume_put(
         if too_long or (kept and await _guest_digest(guest, there, kept) != await _host_digest(file, kept)):
             kept = 0
         async with guest.files.put_stream(remote, permissions, part=part, offset=kept, new_permissions=new) as stream:
-            size, digest = await send(guest, remote, stream, file, kept, True, progress)
+            size, digest = await send(guest, remote, stream, file, local, kept, True, progress)
     return Transferred(size, None if kept else digest.file(), True, kept)
+
+
+def _lock(fd: int, part: str, local: str) -> None:
+    """Lock an open part, so that no two copies write to it. Raises OSError (EBUSY)."""
+    with suppress(BlockingIOError):
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Another copy may have completed it before it was locked.
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.stat(part, follow_symlinks=False), os.fstat(fd)):
+                return
+    raise OSError(EBUSY, "another copy to this file is running", local)
 
 
 def _part(name: str, size: int, mtime: int) -> str:

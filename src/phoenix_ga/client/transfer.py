@@ -135,7 +135,7 @@ async def put_file(
     with open_regular(local) as file:
         new = os.fstat(file.fileno()).st_mode & 0o777
         async with guest.files.put_stream(remote, permissions, new_permissions=new, digest=verify) as stream:
-            size, digest = await send(guest, remote, stream, file, 0, verify, progress)
+            size, digest = await send(guest, remote, stream, file, local, 0, verify, progress)
     return Transferred(size, digest.file(), verify)
 
 
@@ -144,11 +144,12 @@ async def send(
     remote: str,
     stream: GuestStream,
     file: BinaryIO,
+    local: str,
     start: int,
     verify: bool,
     progress: Progress | None,
 ) -> tuple[int, Digest]:
-    """Send `file` from byte `start` on; return its size, and the digest of the stream."""
+    """Send `file` from byte `start` on; return its size, and the digest of the stream. local: for errors."""
     digest = Digest()
     size = start
     total = os.fstat(file.fileno()).st_size
@@ -156,6 +157,8 @@ async def send(
         size += await _send_piece(guest, stream, piece, digest)
         if progress is not None:
             progress(size, total)
+    if size < total and os.fstat(file.fileno()).st_size < total:
+        raise OSError(errno.ESTALE, "the file became shorter while it was read; try again", local)
     await finish(guest, remote, stream, size, digest.stream() if verify else "")
     return size, digest
 
@@ -209,9 +212,8 @@ async def in_time(limit: float | None, step: Awaitable[Result], request: Request
 
 def _pieces(file: BinaryIO, offset: int) -> Iterator[bytes | Skip]:
     """Yield the content of a file from `offset` on, holes as Skip."""
-    end = os.fstat(file.fileno()).st_size
     while True:
-        hole = _hole_at(file.fileno(), offset, end)
+        hole = _hole_at(file.fileno(), offset)
         if hole:
             yield Skip(hole)
             offset += hole
@@ -223,12 +225,12 @@ def _pieces(file: BinaryIO, offset: int) -> Iterator[bytes | Skip]:
         offset += len(data)
 
 
-def _hole_at(fd: int, offset: int, end: int) -> int:
+def _hole_at(fd: int, offset: int) -> int:
     try:
         data = os.lseek(fd, offset, os.SEEK_DATA)
     except OSError as error:
         # ENXIO: only a hole follows.
-        data = end if error.errno == errno.ENXIO else offset
+        data = os.fstat(fd).st_size if error.errno == errno.ENXIO else offset
     return max(0, data - offset)
 
 

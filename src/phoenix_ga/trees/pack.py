@@ -143,7 +143,7 @@ class Packer:
                 done += len(piece)
                 piece = self._read_more(fd, name, min(_PIECE_SIZE, member.size - done))
             if done < member.size:
-                self._report.note(name, f"shorter than it was; from byte {done} on, the copy holds zeros")
+                self._report.miss(name, f"became shorter meanwhile; from byte {done} on, the copy holds zeros")
                 self._fill(member.size - done)
             self._send(padding(member.size))
         finally:

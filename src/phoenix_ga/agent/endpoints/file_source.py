@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from errno import ESTALE
 from stat import S_ISREG
 
 from phoenix_ga.agent.core.nowait import NOWAIT
@@ -57,7 +58,9 @@ class FileSource(FileEndpoint):
         self._start = offset
         self._throttle = throttle
         self._digest = ThrottledDigest("sha256", throttle) if digest else None
-        self._sparse = sparse and S_ISREG(os.fstat(fd).st_mode)
+        status = os.fstat(fd)
+        self._sparse = sparse and S_ISREG(status.st_mode)
+        self._size = status.st_size
         # There is no hole before this position.
         self._data_end = offset if self._sparse else self._end
         self._skipped = False
@@ -124,13 +127,16 @@ class FileSource(FileEndpoint):
                     if self._digest is not None:
                         self._digest.update_inline(buffer[:size])
                     return buffer[:size]
-        if self._at_end:
-            self._finish()
-        else:
+        if not self._at_end:
             self._read_on()
+        elif self._offset < min(self._size, self._end):
+            # The file is shorter than it was, or of a filesystem such as sysfs, whose sizes are not true.
+            self.work(self._check_size, self._finish)
+        else:
+            self._finish()
         return b""
 
-    def _finish(self) -> None:
+    def _finish(self, _: None = None) -> None:
         assert self.stream is not None
         message: dict[str, Any] = {"size": self._offset - self._start}
         if self._digest is not None:
@@ -180,6 +186,10 @@ class FileSource(FileEndpoint):
             self.stream.loop.call_from_thread(self._keep, read)
             read = self._read()
         return read
+
+    def _check_size(self) -> None:
+        if os.fstat(self._fd).st_size < self._size:
+            raise OSError(ESTALE, "the file became shorter while it was read; try again")
 
     def _read(self) -> Read:
         read: Read

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
-from errno import EACCES, EEXIST, EINVAL, EISDIR, ENODATA, ENOENT, EOPNOTSUPP, EPERM
+import time
+from errno import EACCES, EBUSY, EEXIST, EINVAL, EISDIR, ENODATA, ENOENT, EOPNOTSUPP, EPERM
 from fcntl import LOCK_EX, LOCK_NB, flock
 
 from phoenix_ga.agent.operations.files import encode_path, sync_directory
@@ -23,6 +24,8 @@ _PART_CHARACTERS: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0
 _PART_MAX: Final = 32
 # How many files may be written for one path at the same time.
 _TEMPORARY_MAX: Final = 100
+# Seconds in which the stream of a client that has left closes its file.
+_LOCK_TIME: Final = 2.0
 _UNSUPPORTED: Final = (EISDIR, EINVAL, ENOENT, EOPNOTSUPP)
 # The access control lists of local filesystems and of NFS.
 _ACCESS_LISTS: Final = ("system.posix_acl_access", "system.nfs4_acl")
@@ -51,7 +54,8 @@ class Replacement:
         offset: how many bytes of the incomplete file to keep.
 
     Raises:
-        OSError: from every method. ENODATA if fewer than `offset` bytes were kept.
+        OSError: from every method. ENODATA if fewer than `offset` bytes were kept; EBUSY if another transfer
+            continues the same part.
     """
 
     def __init__(
@@ -132,6 +136,9 @@ class Replacement:
                 raise OSError(ENODATA, f"only {kept} bytes of it were kept, not {offset}")
             if fd < 0:
                 fd = os.open(self._temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            _lock(fd, self._target)
+            if not self._is_ours(fd):
+                raise OSError(ENODATA, "another transfer has just completed this part")
             os.ftruncate(fd, offset)
             os.lseek(fd, offset, os.SEEK_SET)
         except BaseException:
@@ -232,6 +239,19 @@ def _make(name: bytes) -> int:
     fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     flock(fd, LOCK_EX)
     return fd
+
+
+def _lock(fd: int, target: bytes) -> None:
+    """Lock a part, so that no two transfers write to it. Raises OSError (EBUSY)."""
+    end = time.monotonic() + _LOCK_TIME
+    while True:
+        try:
+            flock(fd, LOCK_EX | LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() > end:
+                raise OSError(EBUSY, "another transfer is writing this file", target) from None
+        time.sleep(0.05)
 
 
 def _open_own(name: bytes) -> int:

@@ -32,7 +32,8 @@ COMMANDS = (
         ),
         returns="`stream`: its number; `size`: of the file, in bytes; `mode`: its permissions; `mtime`: in "
         "nanoseconds since the epoch. Closing message of the agent: `size`, the number of bytes sent, and, with "
-        "`digest`, their `sha256` in hexadecimal. The client sends no data.",
+        "`digest`, their `sha256` in hexadecimal. The client sends no data. If the file becomes shorter meanwhile, "
+        "the stream is reset (`ESTALE`); if it grows, it is sent up to its new end.",
         errors=(NO_FILE, ("ESPIPE", "the path is neither a regular file nor a block device"), TOO_MANY_STREAMS),
         examples=(
             Example(
@@ -101,6 +102,7 @@ COMMANDS = (
             ("EINVAL", "the path exists and is not a regular file, or there is an `offset` and no `part`"),
             ("ENOENT", "the directory does not exist"),
             ("ENODATA", "the kept part is shorter than `offset`"),
+            ("EBUSY", "another transfer is writing the same part"),
             TOO_MANY_STREAMS,
         ),
         examples=(Example({"path": "/tmp/phoenix/put.txt"}, {"window": 1048576, "stream": 70008}, exact=False),),
