@@ -160,3 +160,10 @@ def test_no_guest_behind_a_vsock_address() -> None:
 def test_numbers_that_are_none(endpoint: str) -> None:
     with pytest.raises(EndpointError), connect_sync(endpoint, allow_tcp=True):
         pass
+
+
+@pytest.mark.parametrize("endpoint", ["unix:~/agent.sock", "~/agent.sock"])
+def test_a_tilde_is_the_home_directory(agent: AgentProcess, monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
+    monkeypatch.setenv("HOME", str(Path(agent.socket_path).parent))
+    with connect_sync(endpoint) as guest:
+        assert guest.ping() == __version__

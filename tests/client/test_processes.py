@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -75,12 +76,40 @@ def test_another_user_is_another_user_entirely(talk: Talk, endpoint: str) -> Non
     assert talk(endpoint, "run", shell("id -u"), user="65534").stdout == b"65534\n"
 
 
+@pytest.mark.root
+@pytest.mark.parametrize(
+    ("user", "ids"),
+    [
+        ("4711", "4711 4711 4711"),
+        ("4711:4712", "4711 4712 4712"),
+        ("4711:daemon", "4711 1 1"),
+        ("nobody:daemon", "65534 1 1"),
+        (":daemon", "0 1 1"),
+    ],
+)
+def test_users_and_groups_are_names_or_numbers(talk: Talk, endpoint: str, user: str, ids: str) -> None:
+    script = 'echo $(id -u) $(id -g) $(id -G); touch "$0" && stat -c "%u %g" "$0"'
+    with tempfile.TemporaryDirectory() as directory:
+        os.chmod(directory, 0o777)
+        lines = talk(endpoint, "run", [*shell(script), f"{directory}/new"], user=user).stdout.decode().splitlines()
+    assert lines == [ids, ids.rpartition(" ")[0]]
+
+
+@pytest.mark.root
+def test_a_user_without_an_entry_has_the_root_directory_as_home(talk: Talk, endpoint: str) -> None:
+    found = talk(endpoint, "run", shell("echo $HOME $USER $SHELL; pwd"), user="4711").stdout
+    assert found == b"/ 4711 /bin/sh\n/\n"
+
+
 @pytest.mark.parametrize(
     ("options", "error", "text"),
     [
         ({"argv": ["no-such-program"]}, FileNotFoundError, "no-such-program"),
         ({"argv": ["/etc/passwd"]}, PermissionError, "/etc/passwd"),
         ({"argv": ["true"], "user": "no-such-user"}, FileNotFoundError, "no user 'no-such-user'"),
+        ({"argv": ["true"], "user": "4294967295"}, FileNotFoundError, "no user '4294967295'"),
+        ({"argv": ["true"], "user": "root:no-such-group"}, OSError, "no group 'no-such-group'"),
+        ({"argv": ["true"], "user": "root:"}, OSError, "no group ''"),
         ({"argv": ["true"], "cwd": "/no/such"}, FileNotFoundError, "/no/such"),
         ({"argv": ["true"], "env": {"A=B": "c"}}, OSError, "not a valid name of an environment variable"),
     ],

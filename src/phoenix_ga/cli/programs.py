@@ -23,7 +23,12 @@ if TYPE_CHECKING:
     from phoenix_ga.client.discovery import KnownGuest
 
 USER = click.option(
-    "-u", "--user", default="", metavar="USER", help="Run as this user of the guest.", shell_complete=complete_user
+    "-u",
+    "--user",
+    default="",
+    metavar="USER[:GROUP]",
+    help="Run as this user of the guest; names or numbers.",
+    shell_complete=complete_user,
 )
 DIRECTORY = click.option(
     "-w", "--directory", default="", metavar="DIR", help="Run in this directory. Default: the user's home."

@@ -6,10 +6,13 @@ vsock:CID[:PORT]   an agent that listens on vsock; the default port is 8383
 pty:PATH           a terminal, such as that of QEMU's `-chardev pty`
 tcp:HOST:PORT      TCP, neither encrypted nor authenticated
 NAME               a guest that `phoenix_ga.client.discovery` finds
+
+In a PATH, `~` and `~USER` at the beginning are replaced by the home directory of the user.
 """
 
 from __future__ import annotations
 
+import os
 from typing import Final
 
 from phoenix_ga.client.errors import EndpointError
@@ -22,7 +25,7 @@ _UINT32_MAX: Final = 2**32 - 1
 
 
 def split_endpoint(endpoint: str) -> tuple[str, str]:
-    """Return the kind of an endpoint and its address. Raises EndpointError, also for a name."""
+    """Return the kind of an endpoint and its address, with `~` expanded. Raises EndpointError, also for a name."""
     kind, colon, address = endpoint.partition(":")
     if colon and kind in KINDS:
         if not address or "\0" in address:
@@ -31,9 +34,11 @@ def split_endpoint(endpoint: str) -> tuple[str, str]:
             split_vsock(address)
         elif kind == "tcp":
             split_tcp(address)
+        else:
+            address = os.path.expanduser(address)
         return kind, address
     if "/" in endpoint and "\0" not in endpoint:
-        return "unix", endpoint
+        return "unix", os.path.expanduser(endpoint)
     kinds = ", ".join(f"{kind}:" for kind in KINDS)
     raise EndpointError(f"endpoint {endpoint!r} is neither a path with a slash nor begins with {kinds}")
 

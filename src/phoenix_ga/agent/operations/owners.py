@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from typing import Final
 
 _ID_DIGITS_MAX: Final = 10
-_ID_MAX: Final = 2**32 - 2
+ID_MAX: Final = 2**32 - 2
 
 
 class Names:
@@ -69,6 +69,6 @@ def group_id(name: str) -> int:
 
 def _number(text: str, what: str) -> int:
     # int() also accepts signs, spaces and digits of other scripts.
-    if text.isascii() and text.isdigit() and len(text) <= _ID_DIGITS_MAX and int(text) <= _ID_MAX:
+    if text.isascii() and text.isdigit() and len(text) <= _ID_DIGITS_MAX and int(text) <= ID_MAX:
         return int(text)
     raise OSError(EINVAL, f"there is no {what} {text[:100]!r}")

@@ -27,7 +27,13 @@ COMMANDS = (
             Argument(
                 "env", dict, "Environment variables, in addition to HOME, LOGNAME, PATH, SHELL and USER.", default={}
             ),
-            Argument("user", str, "Name or number of the user; empty: the agent's user.", default=""),
+            Argument(
+                "user",
+                str,
+                "USER or USER:GROUP, names or numbers; empty: the agent's user. With a group, the program has no "
+                "other group. A number that the guest does not know is valid, too.",
+                default="",
+            ),
             Argument("directory", str, "Working directory; empty: the user's home.", default="", python="cwd"),
             Argument("terminal", bool, "Use a pseudo-terminal instead of pipes.", default=False),
             _ROWS,
