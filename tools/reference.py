@@ -40,6 +40,7 @@ $ echo '{"execute": "ping"}' | socat - UNIX-CONNECT:SOCKET,shut-none
 # The methods that are not generated from the declarations.
 METHODS: Final = {
     "file-write": "files.write_handle",
+    "file-glob": "files.glob",
     "file-get": "files.get_stream",
     "file-put": "files.put_stream",
     "directory-get": "files.get_tree_stream",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import pty
@@ -339,3 +340,28 @@ def test_a_copy_that_a_signal_ends_leaves_no_half_file(
     _, errors = process.communicate(timeout=10)
     assert (process.returncode, errors.strip()) == (128 + number, "")
     assert os.listdir(tmp_path) == []
+
+
+def test_patterns_are_expanded_in_the_guest(run: Run, endpoint: str, tmp_path: Path) -> None:
+    there, here = tmp_path / "there", tmp_path / "here"
+    there.mkdir()
+    here.mkdir()
+    for name in ("a.txt", "b.txt", "c.log", "star*.log"):
+        (there / name).write_text(name)
+    assert run("cp", f"{endpoint}:{there}/[ab].*", here).returncode == 0
+    assert run("cp", f"{endpoint}:{there}/star\\*.log", here).returncode == 0
+    assert sorted(path.name for path in here.iterdir()) == ["a.txt", "b.txt", "star*.log"]
+    result = run("cp", f"{endpoint}:{there}/*.gz", here)
+    assert (result.returncode, "*.gz: No such file" in result.stderr) == (1, True)
+    several = run("cp", f"{endpoint}:{there}/*.txt", here / "a.txt")
+    assert (several.returncode, "several sources" in several.stderr) == (1, True)
+
+
+def test_a_guest_cannot_choose_the_names_of_files_on_the_host(
+    run: Run, scripted: ScriptedAgent, tmp_path: Path
+) -> None:
+    scripted.answers["file-glob"] = ["/srv/.bashrc"]
+    scripted.answers["file-stat"] = CommandError("No such file", errno.ENOENT)
+    result = run("cp", f"{scripted.endpoint}:/srv/*.txt", tmp_path)
+    assert (result.returncode, "does not match the pattern" in result.stderr) == (125, True)
+    assert not (tmp_path / ".bashrc").exists()

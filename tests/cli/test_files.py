@@ -249,3 +249,21 @@ def test_a_digest_of_a_large_file_gets_more_time_unless_it_is_limited(run: Run, 
 )
 def test_wrong_words_are_wrong_usage(run: Run, words: list[str]) -> None:
     assert_one_line(run(*words), 2)
+
+
+def test_patterns_are_expanded_in_the_guest(run: Run, endpoint: str, tmp_path: Path) -> None:
+    for name in ("a.txt", "b.txt", "c.log", ".d.txt"):
+        (tmp_path / name).write_text(f"{name}\n")
+    assert run("ls", "-1d", f"{endpoint}:{tmp_path}/*.txt").stdout == f"{tmp_path}/a.txt\n{tmp_path}/b.txt\n"
+    assert run("cat", f"{endpoint}:{tmp_path}/[ac].*").stdout == "a.txt\nc.log\n"
+    assert run("rm", f"{endpoint}:{tmp_path}/?.txt").returncode == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".d.txt", "c.log"]
+    assert_one_line(run("rm", f"{endpoint}:{tmp_path}/?.txt"), 1)
+
+
+def test_a_failure_does_not_stop_the_other_paths_of_a_pattern(run: Run, endpoint: str, tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").write_text("b\n")
+    result = run("cat", f"{endpoint}:{tmp_path}/?")
+    assert (result.returncode, result.stdout) == (1, "b\n")
+    assert f"{tmp_path}/a" in result.stderr

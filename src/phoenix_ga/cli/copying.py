@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from phoenix_ga.cli.errors import GuestProblem, about_guest, complain, report
+from phoenix_ga.cli.expansion import expand
 from phoenix_ga.cli.paths import split_guest_path
 from phoenix_ga.cli.progress import Progress, ProgressDisplay
 from phoenix_ga.cli.selection import select_one, socket_of
@@ -132,6 +133,7 @@ class Copier:
                     with about_guest(place.known.name):
                         self._guests[place.guest] = await stack.enter_async_context(self._connect(place.known))
             into = await self._is_directory(target)
+            origins = [each for origin in origins for each in await self._expanded(origin)]
             if len(origins) > 1 and not into:
                 raise target.problem(ENOTDIR, "not a directory, but there are several sources")
             for origin in origins:
@@ -148,6 +150,14 @@ class Copier:
                         raise
                     status = report(error)
         return status
+
+    async def _expanded(self, origin: CopyPlace) -> list[CopyPlace]:
+        guest = self._guest(origin)
+        if guest is None or origin.known is None:
+            return [origin]
+        with about_guest(origin.known.name):
+            paths = await expand(guest, origin.path)
+        return [replace(origin, path=path, word=f"{origin.endpoint}:{path}") for path in paths]
 
     async def _copy(self, origin: CopyPlace, target: CopyPlace, into: bool) -> None:
         start = time.perf_counter()

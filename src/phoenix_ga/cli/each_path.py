@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import AsyncExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from phoenix_ga.cli.context import Options
 from phoenix_ga.cli.each_guest import always_ok
 from phoenix_ga.cli.errors import about_guest, report
+from phoenix_ga.cli.expansion import expand
 from phoenix_ga.cli.fanout import fan_out
 from phoenix_ga.cli.guest_printer import GuestPrinter
 from phoenix_ga.cli.paths import GuestPath, guest_path
@@ -62,30 +63,44 @@ def each_path(
 async def each_place(
     options: Options, places: list[GuestPath], work: Callable[[Guest, str], Coroutine[Any, Any, int]]
 ) -> int:
-    """Run `work` with each path in turn, with one connection for each guest; return the last failure's status."""
+    """Run `work` with each path in turn, with one connection for each guest; return the last failure's status.
+
+    Patterns are expanded in the guest.
+    """
     from phoenix_ga.client import CommandError, PhoenixError
 
     guests = {words: select_one(words) for words, _ in places}
     connected: dict[str, Guest] = {}
     unreachable: set[str] = set()
     status = 0
+
+    @contextmanager
+    def reported(known: KnownGuest, alone: bool) -> Iterator[None]:
+        nonlocal status
+        try:
+            with about_guest(known.name):
+                yield
+        except PhoenixError as error:
+            if alone:
+                raise
+            if not isinstance(error, CommandError):
+                unreachable.add(socket_of(known))
+            status = report(error)
+
     async with AsyncExitStack() as stack:
-        for words, path in places:
+        for words, pattern in places:
             known = guests[words]
             socket = socket_of(known)
-            if socket in unreachable:
-                continue
-            try:
-                with about_guest(known.name):
+            paths: tuple[str, ...] = ()
+            if socket not in unreachable:
+                with reported(known, len(places) == 1):
                     if socket not in connected:
                         connected[socket] = await stack.enter_async_context(options.connect_to(known))
-                    status = await work(connected[socket], path) or status
-            except PhoenixError as error:
-                if len(places) == 1:
-                    raise
-                if not isinstance(error, CommandError):
-                    unreachable.add(socket)
-                status = report(error)
+                    paths = await expand(connected[socket], pattern)
+            for path in paths:
+                if socket not in unreachable:
+                    with reported(known, len(places) == len(paths) == 1):
+                        status = await work(connected[socket], path) or status
     return status
 
 
@@ -105,7 +120,7 @@ def on_several(
     async def on_one(known: KnownGuest, printer: GuestPrinter) -> Outcome:
         outcome = DONE
         async with options.connect_among(known) as guest:
-            for path in paths[socket_of(known)]:
+            for path in [path for each in paths[socket_of(known)] for path in await expand(guest, each)]:
                 try:
                     now = ended(await work(guest, path, printer))
                 except CommandError as error:

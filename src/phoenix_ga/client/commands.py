@@ -17,11 +17,12 @@ from phoenix_ga.client.generated.commands import (
 )
 from phoenix_ga.client.models import FreezeStatus
 from phoenix_ga.client.opening import opens
-from phoenix_ga.client.reader import Reader
+from phoenix_ga.client.reader import Reader, ReadError
 from phoenix_ga.client.streams import GuestStream
 from phoenix_ga.wire.base64_text import encode_base64
 from phoenix_ga.wire.commands import WINDOW_DEFAULT
 from phoenix_ga.wire.declaration import INT64_MAX
+from phoenix_ga.wire.patterns import path_matches
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -38,6 +39,18 @@ class Files(FilesCommands):
         """
         text = encode_base64(data).decode("ascii")
         await self._caller.read(Reader.true, "file-write", handle_id=handle, bufb64=text, eof=eof)
+
+    async def glob(self, pattern: str) -> tuple[str, ...]:
+        """Return the paths in the guest that match a pattern, sorted; empty if none matches.
+
+        Args:
+            pattern: A path with the wildcards of a shell: `*`, `?`, `[...]`. A backslash makes the next character an
+                ordinary one.
+
+        Raises:
+            ProtocolError: If the guest returns a path that does not match.
+        """
+        return await self._caller.read(lambda reader: _matching(reader, pattern), "file-glob", pattern=pattern)
 
     @opens
     async def get_stream(
@@ -194,3 +207,11 @@ class Commands(AgentCommands):
     def processes(self) -> ProcessesCommands:
         """Programs that `exec` started."""
         return ProcessesCommands(self._caller)
+
+
+def _matching(reader: Reader, pattern: str) -> tuple[str, ...]:
+    paths = reader.texts()
+    # Else a guest could choose the names of the files that `cp` creates on the host.
+    if not all(path_matches(pattern, path) for path in paths):
+        raise ReadError("the answer has a path that does not match the pattern")
+    return paths

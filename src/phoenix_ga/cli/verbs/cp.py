@@ -31,6 +31,10 @@ bits of SRC. An existing file keeps its owner, permissions, access control list 
 attributes, but no set-ID bits. Holes in single files are kept.
 
 \b
+`*`, `?` and [...] in a SRC in a guest are expanded in the guest. Quote them for your shell; a
+backslash makes the next character an ordinary one.
+
+\b
 With --resume, an interrupted copy is kept as .NAME.PART.phoenix-part beside DST. PART is a hash.
 The next copy with --resume continues it if the source has not changed.
 
@@ -42,6 +46,7 @@ on stderr.
 \b
 Examples:
   $ phoenixctl cp web1:/etc/hosts ./hosts-of-web1
+  $ phoenixctl cp 'web1:/var/log/*.gz' logs/
   $ phoenixctl cp index.html style.css web1:/srv/www/
   $ phoenixctl cp -r web1:/srv/www db1:/srv/
   $ phoenixctl cp site.conf 'web*:/etc/nginx/'

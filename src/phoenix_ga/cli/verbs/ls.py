@@ -17,6 +17,7 @@ from phoenix_ga.cli.errors import REFUSED, GuestProblem, about_guest, report
 from phoenix_ga.cli.file_status import device_numbers, group_of, mode_of, owner_of, status_to_json
 from phoenix_ga.cli.output import escape, moment, short_size
 from phoenix_ga.cli.verb import verb
+from phoenix_ga.wire.patterns import is_pattern
 
 if TYPE_CHECKING:
     from phoenix_ga.client import FileStatus, Guest
@@ -69,6 +70,7 @@ are reported on stderr, and the exit status is 1.
 Examples:
   $ phoenixctl ls web1:/etc
   $ phoenixctl ls -ahtr web1:/var/log
+  $ phoenixctl ls 'web1:/etc/*.conf'
 """,
 )
 @PATHS
@@ -86,7 +88,8 @@ Examples:
 @click.pass_obj
 def command(options: Options, /, paths: tuple[str, ...], order: str | None, long: bool, **flags: bool) -> int:
     """List files and directories in the guest, as `ls -l` does."""
-    form = _Format(order=order or "name", titled=len(paths) > 1 or flags["recursive"], **flags)
+    titled = len(paths) > 1 or flags["recursive"] or any(map(is_pattern, paths))
+    form = _Format(order=order or "name", titled=titled, **flags)
 
     async def work(guest: Guest, path: str) -> _Listing:
         unreadable: list[str] = []

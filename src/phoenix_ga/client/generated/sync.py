@@ -652,6 +652,19 @@ class SyncFiles(SyncObject):
         """
         self._thread.run(self._inner.write_handle(handle, data, eof))
 
+    def glob(self, pattern: str) -> tuple[str, ...]:
+        """Return the paths in the guest that match a pattern, sorted; empty if none matches.
+
+        Args:
+            pattern: A path with the wildcards of a shell: `*`, `?`, `[...]`. A backslash makes the next character an
+                ordinary one.
+
+        Raises:
+            ProtocolError: If the guest returns a path that does not match.
+        """
+        value: tuple[str, ...] = self._thread.run(self._inner.glob(pattern))
+        return value
+
     def get_stream(
         self,
         path: str,

@@ -267,6 +267,22 @@ COMMANDS = (
         changes=True,
     ),
     Command(
+        "file-glob",
+        "Return the paths that match a pattern, sorted.",
+        operation="patterns:matching_paths",
+        arguments=(
+            Argument(
+                "pattern",
+                str,
+                "A path with the wildcards of a shell: `*`, `?`, `[...]`. They match neither a slash nor a dot at "
+                "the beginning of a name. A backslash makes the next character an ordinary one.",
+            ),
+        ),
+        returns="List of paths; empty if none matches. Directories that cannot be read have no matches.",
+        errors=(("E2BIG", "the paths have more than 4 MiB"),),
+        examples=(Example({"pattern": "/tmp/phoenix/h*.t[xyz]t"}, ["/tmp/phoenix/hello.txt"]),),
+    ),
+    Command(
         "file-rename",
         "Rename a file or directory, in one step. An existing target is replaced, as rename(2) does.",
         operation="files:rename",
