@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from phoenix_ga.agent.operations.patterns import matching_paths
+from phoenix_ga.agent.operations import patterns
 from phoenix_ga.wire.patterns import NamePattern, is_pattern, path_matches
 
 NAMES = ["a", "b", "ab", "abc", ".hidden", "a*b", "[x]", "x", "a]b", "-", "é", "with space", "d.txt", "back\\slash"]
@@ -18,6 +18,10 @@ PATTERNS = [
     ".*", ".h*", "*.txt", "[x", "[", "x[", "**", "*a*b*c*", "[a-]", "[-a]", "[!]x]*", r"[\]]", "back?slash", "?*",
     "*/in", "sub/*", "*/", "s?b/", r"with\ *", "nothing*", "*/.*", r"a[\]]b", "[!a", "[é-ê]",
 ]  # fmt: skip
+
+
+def matching_paths(pattern: str) -> list[str]:
+    return patterns.matching_paths([NamePattern(part) for part in pattern.split("/")])
 
 
 @pytest.fixture

@@ -6,28 +6,36 @@ import os
 from errno import E2BIG
 
 from phoenix_ga.agent.operations.files import decode_path, encode_path
-from phoenix_ga.wire.patterns import NamePattern
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from typing import Final
+    from collections.abc import Iterable, Iterator
+    from typing import Final, Protocol
+
+    class NamePattern(Protocol):
+        """A pattern for one part of a path. literal: the only name that it matches; None if it has wildcards."""
+
+        literal: str | None
+
+        def matches(self, name: str) -> bool:
+            """Return whether it matches a name."""
+
 
 # The most that the paths may have together, in characters.
 _SIZE_MAX: Final = 4 * 1024 * 1024
 
 
-def matching_paths(pattern: str) -> list[str]:
-    """Return the existing paths that match a pattern, in order of their names.
+def matching_paths(parts: Iterable[NamePattern]) -> list[str]:
+    """Return the existing paths whose parts match, in order of their names.
 
     A directory that cannot be read has none.
 
     Raises:
         OSError: E2BIG if the paths have more than 4 MiB.
     """
-    first, *parts = pattern.split("/")
+    first, *others = parts
     found = _matching("", first)
-    for part in parts:
+    for part in others:
         found = _within_limit(path for above in found for path in _matching(above + "/", part))
     return [path for path in found if os.path.lexists(encode_path(path))]
 
@@ -43,9 +51,8 @@ def _within_limit(paths: Iterator[str]) -> list[str]:
     return found
 
 
-def _matching(above: str, part: str) -> list[str]:
+def _matching(above: str, pattern: NamePattern) -> list[str]:
     """Return the paths of what matches in a directory. above: its path with a slash; empty: the working directory."""
-    pattern = NamePattern(part)
     if pattern.literal is not None:
         return [above + pattern.literal]
     try:

@@ -269,7 +269,7 @@ COMMANDS = (
     Command(
         "file-glob",
         "Return the paths that match a pattern, sorted.",
-        operation="patterns:matching_paths",
+        handler="files:file_glob",
         arguments=(
             Argument(
                 "pattern",

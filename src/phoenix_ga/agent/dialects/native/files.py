@@ -78,6 +78,13 @@ def get_file_sha256sum(context: Context, path: str, length: int) -> str:
     return files.digest(path, "sha256", context.throttle, length)
 
 
+def file_glob(context: Context, pattern: str) -> list[str]:
+    from phoenix_ga.agent.operations.patterns import matching_paths
+    from phoenix_ga.wire.patterns import NamePattern
+
+    return matching_paths([NamePattern(part) for part in pattern.split("/")])
+
+
 def file_stat(context: Context, path: str, follow: bool, names: bool) -> dict[str, Any]:
     status = files.status(path, follow)
     entry = _entry(files.base_name(path), status)
