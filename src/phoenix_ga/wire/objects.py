@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 OBJECTS_MAX: Final = 1000
 # Brackets and quotes in such a line: an element has two quotes or brackets, and a name two quotes.
 _MARKS_MAX: Final = 4 * ELEMENTS_MAX
+# Strings of one object: each element may have a name.
+_STRINGS_MAX: Final = 2 * ELEMENTS_MAX
 
 _OPENING: Final = (b"{", b"[")
 _OPENING_BYTES: Final = b"{["
@@ -29,6 +31,7 @@ _APOSTROPHE: Final = 0x27
 _WHITE: Final = b"\r\n\t "
 # Search one piece at a time: a byte found far ahead would be searched for again after each object.
 _PIECE: Final = 1024
+_ESCAPES_PIECE: Final = 256
 
 
 class ObjectScanner:
@@ -40,7 +43,7 @@ class ObjectScanner:
         position: Index of the first byte that was not scanned.
     """
 
-    __slots__ = ("_quote", "_string_start", "depth", "position")
+    __slots__ = ("_quote", "_strings", "depth", "position")
 
     def __init__(self) -> None:
         self.reset()
@@ -50,19 +53,25 @@ class ObjectScanner:
         self.position = 0
         self.depth = 0
         self._quote = b""
-        self._string_start = 0
+        self._strings = 0
 
     @property
     def in_string(self) -> bool:
         return bool(self._quote)
 
     def find_end(self, buffer: Buffer, limit: int) -> int:
-        """Return the index after the bracket that closes the object, or -1 if none before `limit` does."""
-        while self.position < limit:
-            if self._quote:
-                self._leave_string(buffer, limit)
-                continue
+        """Return the index after the bracket that closes the object, or -1 if none before `limit` does.
+
+        An object with more strings than any request has no end.
+        """
+        while self.position < limit and self._strings <= _STRINGS_MAX:
             stop = min(self.position + _PIECE, limit)
+            if self.depth and self._scan_plain(buffer[self.position : stop]):
+                continue
+            if self._quote:
+                if not self._leave_string(buffer, limit):
+                    break
+                continue
             if not self.depth:
                 # An apostrophe outside an object belongs to text that is not JSON.
                 opening = _first(buffer, _OPENING, self.position, stop)
@@ -75,17 +84,51 @@ class ObjectScanner:
                 return end
             if quote >= 0:
                 self._quote = _QUOTES[buffer[quote] == _APOSTROPHE]
-                self._string_start = self.position = quote + 1
+                self._strings += 1
+                self.position = quote + 1
         return -1
 
-    def _leave_string(self, buffer: Buffer, limit: int) -> None:
-        quote = buffer.find(self._quote, self.position, limit)
+    def _scan_plain(self, piece: Buffer) -> bool:
+        """Scan a piece at once if it has no escapes and one kind of quote, and the object does not end in it."""
+        quote = _QUOTES[b"'" in piece]
+        if b"\\" in piece or (quote != _QUOTES[0] and _QUOTES[0] in piece) or self._quote not in (b"", quote):
+            return False
+        parts = piece.split(quote)
+        inside = self.in_string
+        brackets = b"".join(parts[inside::2]).translate(None, _NO_BRACKETS)
+        closing = brackets.count(b"}") + brackets.count(b"]")
+        if closing >= self.depth:
+            return False
+        self.depth += len(brackets) - 2 * closing
+        self._strings += len(parts) // 2
+        self._quote = quote if (len(parts) - 1 + inside) % 2 else b""
+        self.position += len(piece)
+        return True
+
+    def _leave_string(self, buffer: Buffer, limit: int) -> bool:
+        """Scan a piece of a string. Return False if only half an escape is there."""
+        stop = min(self.position + _PIECE, limit)
+        quote = buffer.find(self._quote, self.position, stop)
+        text = buffer[self.position : stop if quote < 0 else quote]
+        escaping = (len(text) - len(text.rstrip(b"\\"))) % 2
         if quote < 0:
-            self.position = limit
-            return
+            # The last backslash may escape a byte that is not there yet.
+            self.position = stop - escaping
+            return len(text) > escaping
         self.position = quote + 1
-        if _backslashes(buffer, self._string_start, quote) % 2 == 0:
+        if not escaping:
             self._quote = b""
+            return True
+        # More escapes may follow: hide them, and keep the length.
+        text = buffer[self.position : min(self.position + _ESCAPES_PIECE, limit)]
+        text = text.replace(b"\\\\", b"  ").replace(b"\\" + self._quote, b"  ")
+        quote = text.find(self._quote)
+        if quote >= 0:
+            self.position += quote + 1
+            self._quote = b""
+        else:
+            self.position += len(text) - text.endswith(b"\\")
+        return True
 
     def _follow_brackets(self, buffer: Buffer, limit: int) -> int:
         """Scan bytes outside strings. Return the index after the object, or -1 if it does not end there."""
@@ -110,16 +153,9 @@ def _first(buffer: Buffer, wanted: tuple[bytes, ...], start: int, limit: int) ->
     return found if other < 0 else other
 
 
-def _backslashes(buffer: Buffer, start: int, end: int) -> int:
-    """Return the number of backslashes right before `end`."""
-    first = end
-    while first > start:
-        piece = buffer[max(start, first - _PIECE) : first]
-        others = len(piece.rstrip(b"\\"))
-        first -= len(piece) - others
-        if others:
-            break
-    return end - first
+def count_marks(text: bytes) -> int:
+    """Return the number of brackets and quotes, which is what makes a text long to read."""
+    return len(text.translate(None, _NO_MARKS))
 
 
 def split_objects(line: bytes) -> list[bytes]:
@@ -131,7 +167,7 @@ def split_objects(line: bytes) -> list[bytes]:
     Raises:
         JsonError: if there are more objects, or more brackets and quotes, than any client sends.
     """
-    if len(line) > _MARKS_MAX and len(line.translate(None, _NO_MARKS)) > _MARKS_MAX:
+    if len(line) > _MARKS_MAX and count_marks(line) > _MARKS_MAX:
         raise JsonError(f"more than {_MARKS_MAX} brackets and quotes on a line of several objects")
     scanner = ObjectScanner()
     parts: list[bytes] = []

@@ -25,6 +25,7 @@ _MAGIC_BYTE: Final = bytes((MAGIC,))
 _WHITE: Final = b"\r\n\t "
 _SKIPPED: Final = _WHITE + RESET_BYTE
 _PIECE: Final = 1024
+_REQUEST: Final = b"execute"
 
 # More newlines than a truncated frame can swallow. After them, every parser is between units.
 RESYNC_PADDING_SIZE: Final = HEADER_SIZE + PAYLOAD_LIMIT
@@ -89,8 +90,12 @@ class Parser:
         "_buffer",
         "_dropping",
         "_exhausted",
+        "_in_line",
         "_next",
         "_object",
+        "_reports_drop",
+        "_searched",
+        "_skimming",
         "_view",
         "line_limit",
         "lines_only",
@@ -109,6 +114,12 @@ class Parser:
         self._next = {b"\n": 0, RESET_BYTE: 0, _MAGIC_BYTE: 0}
         self._dropping = False
         self._exhausted = False
+        self._skimming = False
+        # Whether the last unit was an object without a newline, so that the rest of its line follows.
+        self._in_line = False
+        self._reports_drop = False
+        # Number of bytes in which `skim` has found no request.
+        self._searched = 0
 
     @property
     def pending(self) -> int:
@@ -118,7 +129,8 @@ class Parser:
     @property
     def idle(self) -> bool:
         """Whether nothing is held, so that the next byte begins a unit."""
-        return not (self._buffer or self._dropping or self._exhausted) and self._view is None
+        held = self._buffer or self._dropping or self._exhausted or self._skimming
+        return not held and self._view is None
 
     def receive(self, data: bytes | bytearray | memoryview) -> None:
         """Add received bytes. Call `next_unit` until it returns None before the next call.
@@ -126,7 +138,7 @@ class Parser:
         Call `hold` before `data` changes, unless `next_unit` has returned None. Frames may be views of it.
         """
         self.hold()
-        start = -1 if self._dropping else self._next_frame_start(data)
+        start = -1 if self._dropping or self._skimming else self._next_frame_start(data)
         if start >= 0:
             self._buffer += data[:start]
             self._view = memoryview(data)[start:]
@@ -149,8 +161,22 @@ class Parser:
         """Discard everything, because the peer has changed."""
         self._clear()
         self._view = None
-        self._dropping = False
-        self._exhausted = False
+        self._dropping = self._exhausted = self._skimming = self._in_line = False
+
+    def skim(self, again: bool) -> None:
+        """Drop everything up to the next line that may hold a request, because what came before held none.
+
+        Only a newline or 0xFF begins such a line.
+
+        Args:
+            again: What is dropped was reported before; otherwise it is a Damage.
+        """
+        self.hold()
+        self._skimming = True
+        self._searched = 0
+        if not again:
+            self._reports_drop = True
+        self._dropping = self._dropping or self._in_line
 
     def __iter__(self) -> Iterator[Unit]:
         while (unit := self.next_unit()) is not None:
@@ -174,7 +200,12 @@ class Parser:
 
     def _next_unit(self) -> Unit | None:
         buffer = self._buffer
+        if self._skimming and self._reports_drop and (self._dropping or not self._may_be_request()):
+            self._reports_drop = False
+            return Damage(EBADMSG, "too much that is no request; dropping up to a line that may be one")
         if self._dropping and not self._drop():
+            return None
+        if self._skimming and not self._find_request():
             return None
         while buffer:
             first = buffer[0]
@@ -208,6 +239,7 @@ class Parser:
 
     def _take_line(self, end: int, next: int) -> Line:
         line = Line(bytes(memoryview(self._buffer)[:end]))
+        self._in_line = next == end
         self._forget(next)
         return line
 
@@ -215,6 +247,7 @@ class Parser:
         self._buffer = bytearray()
         self._object.reset()
         self._next = dict.fromkeys(self._next, 0)
+        self._searched = 0
 
     def _forget(self, length: int) -> None:
         del self._buffer[:length]
@@ -250,8 +283,31 @@ class Parser:
             self._clear()
             return False
         self._forget(end + 1)
-        self._dropping = False
+        self._dropping = self._in_line = False
         return True
+
+    def _may_be_request(self) -> bool:
+        """Return whether the next line may hold a request, as far as it is known."""
+        buffer = self._buffer
+        white = _leading(buffer[:_PIECE], _SKIPPED)
+        end = buffer.find(b"\n", white)
+        return end < 0 or buffer.find(_REQUEST, white, end) >= 0
+
+    def _find_request(self) -> bool:
+        """Drop lines without the word that each request holds. Return whether a line with it follows."""
+        buffer = self._buffer
+        found = buffer.find(_REQUEST, self._searched)
+        end = len(buffer) if found < 0 else found
+        # There is no end of a line in what was searched before.
+        start = max(buffer.rfind(b"\n", self._searched, end), buffer.rfind(RESET_BYTE, self._searched, end)) + 1
+        self._forget(start)
+        # The word may be there in part.
+        self._searched = max(0, end - start - len(_REQUEST) + 1)
+        self._skimming = found < 0
+        if self._skimming and len(buffer) > self.line_limit:
+            self._clear()
+            self._dropping = True
+        return found >= 0
 
     def _refuse_line(self, length: int) -> Damage:
         self._forget(length)

@@ -9,6 +9,7 @@ from phoenix_ga.agent.protocol.lines import LineReader, NotLoadedError, whole_li
 from phoenix_ga.agent.protocol.request_log import log_request
 from phoenix_ga.agent.protocol.scheduler import OUTPUT_HIGH
 from phoenix_ga.agent.protocol.session import Session
+from phoenix_ga.wire.objects import count_marks
 from phoenix_ga.wire.units import RESET_BYTE, Damage, Frame, Parser
 
 TYPE_CHECKING = False
@@ -30,6 +31,14 @@ ARRIVAL_TIME: Final = 0.25
 # If nothing was answered for this long, in seconds, requests beyond the limits are refused instead of left unread, so
 # that a `sync` behind them is seen.
 _STUCK_TIME: Final = 2.0
+# Other clients are served after this many units of one.
+_UNITS_PER_TURN: Final = 100
+# What is refused, in a row, before a client is not taken for one and only lines that may hold a request are read.
+# A line that has many brackets and quotes takes as long to refuse as several.
+_REFUSED_MAX: Final = 1000
+_MARKS_PER_REFUSAL: Final = 8
+# Only the first bytes of a line count.
+_MARKED: Final = 1024
 
 
 class Conversation:
@@ -62,6 +71,10 @@ class Conversation:
         self._synced_at = 0.0
         self._exhausted_before = 0
         self._serving = False
+        self._continuing = False
+        self._turn = 0
+        # What was refused since the last request or frame.
+        self._refused = 0
         # The unit for which a worker imports modules; no other is taken before it.
         self._loading: Unit | None = None
 
@@ -85,6 +98,8 @@ class Conversation:
             self._renew()
         call = self._whole_call(data)
         if call is not None:
+            if call.error is None:
+                self._refused = 0
             self._take_call(call)
             self._parser.spans_lines = self._reader.spans_lines
             return
@@ -100,7 +115,7 @@ class Conversation:
             return
         self._session.queue.release()
         self._session.pump()
-        if self._channel.paused:
+        if self._channel.paused and not self._continuing:
             self._serve()
         self._check_settled()
 
@@ -154,6 +169,7 @@ class Conversation:
         self._channel.drop_output()
         self._parser.line_limit = self._dispatcher.context.config.line_limit
         self._guest_sync = None
+        self._refused = 0
         self._session = Session(self._scheduler, self._channel, self._peer, self._serve)
 
     def _serve(self) -> None:
@@ -162,7 +178,12 @@ class Conversation:
             return
         self._serving = True
         try:
+            self._turn = _UNITS_PER_TURN
             while self._session.wants_more and self._loading is None:
+                if self._turn <= 0:
+                    self._continue_soon()
+                    break
+                self._turn -= 1
                 unit = self._parser.next_unit()
                 if unit is None:
                     self._channel.resume()
@@ -175,6 +196,15 @@ class Conversation:
         if self._session.queue.full:
             self._scheduler.wait_for_room(self._serve)
             self._watch_progress()
+
+    def _continue_soon(self) -> None:
+        if not self._continuing:
+            self._continuing = True
+            self._scheduler.loop.call_soon(self._continue)
+
+    def _continue(self) -> None:
+        self._continuing = False
+        self._serve()
 
     def _watch_progress(self) -> None:
         """After _STUCK_TIME, check whether calls still finish: this session's, or all if the total is too much."""
@@ -206,14 +236,29 @@ class Conversation:
         try:
             if isinstance(unit, Frame):
                 self._session.receive_frame(unit)
+                self._refused = 0
             elif isinstance(unit, Damage):
                 self._session.take(Call(None, 0, self._reader.dialect, CommandError(unit.text, unit.code)))
+                self._count_refused(1)
             else:
-                for call in self._reader.read(unit.data):
+                calls = self._reader.read(unit.data)
+                for call in calls:
                     self._take_call(call)
                 self._parser.spans_lines = self._reader.spans_lines
+                if any(call.error is None for call in calls):
+                    self._refused = 0
+                else:
+                    self._count_refused(1 + count_marks(unit.data[:_MARKED]) // _MARKS_PER_REFUSAL)
         except NotLoadedError as error:
             self._take_when_loaded(unit, error.load)
+
+    def _count_refused(self, count: int) -> None:
+        """Protect the agent, and its other clients, from a flood that is no request."""
+        again = self._refused >= _REFUSED_MAX
+        self._refused += count
+        self._turn -= count
+        if self._refused >= _REFUSED_MAX:
+            self._parser.skim(again)
 
     def _take_when_loaded(self, unit: Unit, load: Callable[[], object]) -> None:
         loop = self._scheduler.loop

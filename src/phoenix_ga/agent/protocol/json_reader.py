@@ -6,7 +6,6 @@ json-streamer.c and json-parser.c.
 
 from __future__ import annotations
 
-from phoenix_ga.wire.json_text import ELEMENTS_MAX
 from phoenix_ga.wire.objects import OBJECTS_MAX, too_many_objects
 
 TYPE_CHECKING = False
@@ -27,6 +26,8 @@ _KEYWORDS: Final = {"true": True, "false": False, "null": None}
 _SEPARATORS: Final = _WHITE + b"\xfe\xff"
 _IN_STRINGS: Final = bytes(range(0x20, 0xFE))
 _NESTING_MAX: Final = 200
+# Far more than OBJECTS_MAX requests have, and few enough for the loop.
+_TOKENS_MAX: Final = 20_000
 _PIECE: Final = 4096
 
 _STRING: Final = "string"
@@ -58,7 +59,7 @@ def _read_values(line: bytes) -> Iterator[Any]:
     tokens: list[tuple[str, str]] = []
     braces = brackets = 0
     for count, (kind, text) in enumerate(_tokens(line)):
-        if count == ELEMENTS_MAX:
+        if count == _TOKENS_MAX:
             yield ReadError("token count limit exceeded")
             return
         if kind is _ERROR:

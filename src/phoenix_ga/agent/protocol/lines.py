@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 _GUEST_PREFIX: Final = "guest-"
 # Imported when a line first needs it.
 _LENIENT: Final = "phoenix_ga.agent.protocol.json_reader"
+# The longest line for the lenient reader, which is slow.
+_LENIENT_MAX: Final = 4 * 1024 * 1024
 _BRACE: Final = ord("{")
 _NEWLINE: Final = ord("\n")
 
@@ -122,6 +124,8 @@ class LineReader:
 
     def _read_lenient(self, line: bytes, error: JsonError) -> list[Call]:
         """Read a line that is not plain JSON: QEMU accepts more, and several objects on a line."""
+        if len(line) > _LENIENT_MAX:
+            return [self._failed(str(error), NO_TAG, len(line))]
         if _LENIENT not in modules:
             raise NotLoadedError(lambda: __import__(_LENIENT))
         from phoenix_ga.agent.protocol.json_reader import ReadError, read_values
