@@ -12,16 +12,8 @@ from typing import Any
 import pytest
 
 from phoenix_ga.client.new_directory import NewDirectory
-from phoenix_ga.trees.members import (
-    DEPTH_MAX,
-    ArchiveError,
-    Member,
-    Source,
-    StreamFailed,
-    format_time,
-    parse_time,
-    split_name,
-)
+from phoenix_ga.trees.headers import ArchiveError, format_time, parse_time
+from phoenix_ga.trees.members import DEPTH_MAX, Member, Source, StreamFailed, split_name
 from phoenix_ga.trees.pack import Packer
 from phoenix_ga.trees.report import Report, shown
 from phoenix_ga.trees.unpack import Rules, Unpacker
@@ -142,7 +134,7 @@ def test_names_are_shown_as_one_harmless_line() -> None:
 
 @pytest.mark.parametrize("nanoseconds", [0, 1, -1, 10**9, -(10**9), 1_700_000_000_123_456_789, -1_500_000_000])
 def test_times_are_exact(nanoseconds: int) -> None:
-    assert parse_time(format_time(nanoseconds).encode()) == nanoseconds
+    assert parse_time(format_time(nanoseconds)) == nanoseconds
     source = Source(iter([Member(b"x", b"0", mtime=nanoseconds).header(), b""]).__next__)
     member = source.next_member()
     assert member is not None

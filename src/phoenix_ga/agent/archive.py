@@ -38,7 +38,8 @@ def main() -> None:
     """
     import signal
 
-    from phoenix_ga.trees.members import ArchiveError, StreamFailed
+    from phoenix_ga.trees.headers import ArchiveError
+    from phoenix_ga.trees.members import StreamFailed
     from phoenix_ga.trees.report import Report
 
     # SystemExit removes incomplete files.

@@ -22,17 +22,8 @@ from phoenix_ga.client.new_directory import NewDirectory
 from phoenix_ga.client.process import stream_returncode
 from phoenix_ga.client.streams import GuestStream
 from phoenix_ga.client.transfer import SLOW_DISK, Progress, in_time
-from phoenix_ga.trees.members import (
-    DIRECTORY,
-    FILE,
-    HARD_LINK,
-    SYMBOLIC_LINK,
-    ArchiveError,
-    ArchiveTooShort,
-    Member,
-    Source,
-    StreamFailed,
-)
+from phoenix_ga.trees.headers import DIRECTORY, FILE, HARD_LINK, SYMBOLIC_LINK, ArchiveError
+from phoenix_ga.trees.members import ArchiveTooShort, Member, Source, StreamFailed
 from phoenix_ga.trees.pack import Packer
 from phoenix_ga.trees.report import MISSING, NOTE, Report, shown
 from phoenix_ga.trees.unpack import Rules, Unpacker
@@ -333,13 +324,15 @@ def _judge(local: str) -> Callable[[Member], str]:
     destination = os.path.abspath(local)
 
     def judge(member: Member) -> str:
-        if member.kind not in (FILE, DIRECTORY, SYMBOLIC_LINK, HARD_LINK):
+        if member.kind in (FILE, DIRECTORY):
+            return ""
+        if member.kind not in (SYMBOLIC_LINK, HARD_LINK):
             return "a FIFO or a device, left out"
         if member.kind == SYMBOLIC_LINK and _leads_out(member):
             return f"a link that leads out of the directory, to {shown(member.link)}"
-        information = member.information()
         # tarfile examines the existing files, so names are decoded with the locale.
-        information.name = os.fsdecode(member.name) or "."
+        information = tarfile.TarInfo(os.fsdecode(member.name))
+        information.type = member.kind
         information.linkname = os.fsdecode(member.link)
         try:
             tarfile.data_filter(information, destination)

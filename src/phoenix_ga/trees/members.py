@@ -1,19 +1,30 @@
-"""The members of a tar stream: a strict subset of PAX, see pax(1).
-
-For reading, only the decoder of fixed-size headers is used of tarfile: its readers of extended headers use as much
-memory and time as the sender wants.
-"""
+"""The members of a tar stream: a strict subset of PAX, see pax(1)."""
 
 from __future__ import annotations
 
-import tarfile
+from phoenix_ga.trees.headers import (
+    BLOCK,
+    BLOCK_DEVICE,
+    CHARACTER_DEVICE,
+    DIRECTORY,
+    EXTENDED,
+    FIFO,
+    FILE,
+    HARD_LINK,
+    SECOND,
+    SYMBOLIC_LINK,
+    ArchiveError,
+    Header,
+    encode_header,
+    parse_records,
+    parse_time,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Final
 
-BLOCK: Final = tarfile.BLOCKSIZE
 # The longest path, in bytes, and the deepest.
 NAME_MAX: Final = 64 * 1024
 DEPTH_MAX: Final = 256
@@ -21,25 +32,11 @@ DEPTH_MAX: Final = 256
 _EXTENDED_MAX: Final = 160 * 1024
 _SIZE_MAX: Final = 2**63 - 1
 _ID_MAX: Final = 2**32 - 2
-_SECOND: Final = 1_000_000_000
 # The latest time that filesystems can store, in seconds since 1970.
 _TIME_MAX: Final = 2**34
-_ENCODING: Final = "utf-8"
-_ERRORS: Final = "surrogateescape"
-
-FILE: Final = tarfile.REGTYPE
-DIRECTORY: Final = tarfile.DIRTYPE
-SYMBOLIC_LINK: Final = tarfile.SYMTYPE
-HARD_LINK: Final = tarfile.LNKTYPE
-FIFO: Final = tarfile.FIFOTYPE
-CHARACTER_DEVICE: Final = tarfile.CHRTYPE
-BLOCK_DEVICE: Final = tarfile.BLKTYPE
 _KINDS: Final = (FILE, DIRECTORY, SYMBOLIC_LINK, HARD_LINK, FIFO, CHARACTER_DEVICE, BLOCK_DEVICE)
 END: Final = bytes(2 * BLOCK)
-
-
-class ArchiveError(ValueError):
-    """A tar stream is malformed, or contains something that is not allowed."""
+_ZEROS: Final = bytes(BLOCK)
 
 
 class ArchiveTooShort(ArchiveError):
@@ -87,26 +84,11 @@ class Member:
         self.link = link
         self.device = device
 
-    def information(self) -> tarfile.TarInfo:
-        """Return it as a TarInfo."""
-        information = tarfile.TarInfo(_decode(self.name or b"."))
-        information.type = self.kind
-        information.mode = self.mode
-        information.size = self.size
-        information.uid = self.uid
-        information.gid = self.gid
-        information.linkname = _decode(self.link)
-        information.devmajor, information.devminor = self.device
-        seconds, fraction = divmod(self.mtime, _SECOND)
-        if fraction or seconds < 0:
-            information.pax_headers = {"mtime": format_time(self.mtime)}
-        else:
-            information.mtime = seconds
-        return information
-
     def header(self) -> bytes:
         """Return its header, with the extended header if it needs one."""
-        return self.information().tobuf(tarfile.PAX_FORMAT, _ENCODING, _ERRORS)
+        return encode_header(
+            self.name, self.kind, self.mode, self.size, self.uid, self.gid, self.mtime, self.link, self.device
+        )
 
 
 class Source:
@@ -122,7 +104,9 @@ class Source:
 
     def __init__(self, pull: Callable[[], bytes], limit: int | None = None) -> None:
         self._pull = pull
-        self._rest = memoryview(b"")
+        # A piece of the stream, and how much of it was taken.
+        self._piece = b""
+        self._at = 0
         self._limit = limit
         self._read = 0
         # Bytes left of the member's data, and of the padding behind it.
@@ -131,27 +115,26 @@ class Source:
 
     def next_member(self) -> Member | None:
         """Return the next member, or None at the end. Unread data of the previous one is skipped."""
-        self.copy(lambda piece: None)
-        self._skip(self._padding)
-        self._padding = 0
+        self._skip(self._left + self._padding)
+        self._left = self._padding = 0
         block = self._take(BLOCK)
         extended: dict[bytes, bytes] = {}
-        if block[156:157] == tarfile.XHDTYPE:
-            size = _parse_header(block).size
+        if block[156:157] == EXTENDED:
+            size = Header(block).size
             if not 0 <= size <= _EXTENDED_MAX:
                 raise ArchiveError(f"an extended header of {size} bytes")
-            extended = _parse_extended(self._take(_in_blocks(size))[:size])
+            extended = parse_records(self._take(size + -size % BLOCK)[:size])
             block = self._take(BLOCK)
-        elif not any(block):
-            if any(self._take(BLOCK)):
+        elif block == _ZEROS:
+            if self._take(BLOCK) != block:
                 raise ArchiveError("something follows the end mark")
             return None
-        member = _read_member(_parse_header(block), extended)
+        member = _read_member(Header(block), extended)
         self._left = member.size
-        self._padding = _in_blocks(member.size) - member.size
+        self._padding = -member.size % BLOCK
         return member
 
-    def copy(self, write: Callable[[memoryview], object]) -> None:
+    def copy(self, write: Callable[[bytes | memoryview], object]) -> None:
         """Pass the data of the member to `write`, in pieces."""
         while self._left:
             piece = self._some(self._left)
@@ -160,33 +143,40 @@ class Source:
 
     def finish(self) -> None:
         """Read to the end of the stream, after the end mark."""
-        while piece := self._next_piece():
-            if any(piece):
+        rest = self._piece[self._at :]
+        while True:
+            if rest.strip(b"\0"):
                 raise ArchiveError("something follows the end mark")
+            rest = self._next_piece()
+            if not rest:
+                return
 
     def _skip(self, size: int) -> None:
         while size:
             size -= len(self._some(size))
 
     def _take(self, size: int) -> bytes:
+        end = self._at + size
+        if end <= len(self._piece):
+            piece = self._piece[self._at : end]
+            self._at = end
+            return piece
         pieces = bytearray()
         while len(pieces) < size:
             pieces += self._some(size - len(pieces))
         return bytes(pieces)
 
-    def _some(self, size: int) -> memoryview:
+    def _some(self, size: int) -> bytes | memoryview:
         """Return at least one byte, and at most `size`."""
-        if not self._rest:
-            self._rest = memoryview(self._next_piece())
-            if not self._rest:
+        if self._at == len(self._piece):
+            self._piece = self._next_piece()
+            self._at = 0
+            if not self._piece:
                 raise ArchiveTooShort("the archive is truncated")
-        piece, self._rest = self._rest[:size], self._rest[size:]
-        return piece
+        start, self._at = self._at, min(self._at + size, len(self._piece))
+        return memoryview(self._piece)[start : self._at]
 
-    def _next_piece(self) -> bytes | memoryview:
-        if self._rest:
-            rest, self._rest = self._rest, memoryview(b"")
-            return rest
+    def _next_piece(self) -> bytes:
         try:
             piece = self._pull()
         except Exception as error:
@@ -213,75 +203,26 @@ def split_name(name: bytes) -> list[bytes]:
     return parts
 
 
-def padding(size: int) -> bytes:
-    """Return the padding that follows `size` bytes of data."""
-    return bytes(_in_blocks(size) - size)
-
-
-def format_time(nanoseconds: int) -> str:
-    """Return a time in the form of extended headers."""
-    sign = "-" if nanoseconds < 0 else ""
-    seconds, fraction = divmod(abs(nanoseconds), _SECOND)
-    return f"{sign}{seconds}.{fraction:09d}"
-
-
-def parse_time(text: bytes) -> int:
-    """Parse a time of an extended header; return nanoseconds since 1970. Raises ArchiveError."""
-    negative = text.startswith(b"-")
-    whole, _, fraction = text[negative:].partition(b".")
-    if not (0 < len(whole) <= 20 and whole.isdigit() and len(fraction) <= 40 and (fraction + b"0").isdigit()):
-        raise ArchiveError("a malformed time")
-    nanoseconds = int(whole) * _SECOND + int(fraction[:9].ljust(9, b"0"))
-    return -nanoseconds if negative else nanoseconds
-
-
-def _in_blocks(size: int) -> int:
-    return -(-size // BLOCK) * BLOCK
-
-
-def _decode(name: bytes) -> str:
-    return name.decode(_ENCODING, _ERRORS)
-
-
-def _encode(name: str) -> bytes:
-    return name.encode(_ENCODING, _ERRORS)
-
-
-def _parse_header(block: bytes) -> tarfile.TarInfo:
-    try:
-        return tarfile.TarInfo.frombuf(block, _ENCODING, _ERRORS)
-    except (tarfile.HeaderError, ValueError) as error:
-        raise ArchiveError(f"not a tar header: {error}") from None
-
-
-def _parse_extended(body: bytes) -> dict[bytes, bytes]:
-    """Return the records of an extended header, each `LENGTH KEY=VALUE` and a newline."""
-    records: dict[bytes, bytes] = {}
-    start = 0
-    while start < len(body):
-        space = body.find(b" ", start, start + 8)
-        digits = body[start:space] if space > 0 else b""
-        end = start + int(digits) if digits.isdigit() else 0
-        equals = body.find(b"=", space, end)
-        if not space < equals < end <= len(body) or body[end - 1 : end] != b"\n":
-            raise ArchiveError("a malformed extended header")
-        records[body[space + 1 : equals]] = body[equals + 1 : end - 1]
-        start = end
-    return records
-
-
-def _read_member(information: tarfile.TarInfo, extended: dict[bytes, bytes]) -> Member:
-    kind = FILE if information.type == tarfile.AREGTYPE else information.type
-    if kind not in _KINDS or any(key.startswith(b"GNU.sparse") for key in extended):
+def _read_member(header: Header, extended: dict[bytes, bytes]) -> Member:
+    kind = header.kind
+    if kind not in _KINDS:
         raise ArchiveError(f"a member of an unsupported kind: {kind!r}")
-    name = extended.get(b"path", _encode(information.name))
-    link = extended.get(b"linkpath", _encode(information.linkname))
+    name, link, mtime = header.name, header.link, header.mtime * SECOND
+    size, uid, gid = header.size, header.uid, header.gid
+    if extended:
+        if any(key.startswith(b"GNU.sparse") for key in extended):
+            raise ArchiveError("a sparse file")
+        name = extended.get(b"path", name)
+        link = extended.get(b"linkpath", link)
+        if b"mtime" in extended:
+            mtime = parse_time(extended[b"mtime"])
+        size, uid, gid = (_overridden(extended, *pair) for pair in ((b"size", size), (b"uid", uid), (b"gid", gid)))
+    if not (0 <= size <= _SIZE_MAX and 0 <= uid <= _ID_MAX and 0 <= gid <= _ID_MAX):
+        raise ArchiveError("a size or an owner out of range")
+    if not -_TIME_MAX * SECOND <= mtime <= _TIME_MAX * SECOND:
+        raise ArchiveError("a time out of range")
     if len(link) > NAME_MAX or b"\0" in link:
         raise ArchiveError(f"a link of {len(link)} bytes, or with a zero byte")
-    mtime = parse_time(extended[b"mtime"]) if b"mtime" in extended else int(information.mtime) * _SECOND
-    if abs(mtime) > _TIME_MAX * _SECOND:
-        raise ArchiveError("a time out of range")
-    size = _number(extended, b"size", information.size, _SIZE_MAX)
     parts = split_name(name)
     if not parts and kind != DIRECTORY:
         raise ArchiveError("a root that is not a directory")
@@ -289,26 +230,14 @@ def _read_member(information: tarfile.TarInfo, extended: dict[bytes, bytes]) -> 
         link = b"/".join(split_name(link))
     if size and kind != FILE:
         raise ArchiveError("data of a member that is not a file")
-    device = information.devmajor, information.devminor
-    if not all(0 <= number < 2**20 for number in device):
+    if not all(0 <= number < 2**20 for number in header.device):
         raise ArchiveError("a device number out of range")
-    return Member(
-        b"/".join(parts),
-        kind,
-        information.mode & 0o7777,
-        size,
-        _number(extended, b"uid", information.uid, _ID_MAX),
-        _number(extended, b"gid", information.gid, _ID_MAX),
-        mtime,
-        link,
-        device,
-    )
+    return Member(b"/".join(parts), kind, header.mode & 0o7777, size, uid, gid, mtime, link, header.device)
 
 
-def _number(extended: dict[bytes, bytes], key: bytes, value: int, most: int) -> int:
-    if key in extended:
-        text = extended[key]
-        value = int(text) if text.isdigit() and len(text) <= 20 else -1
-    if not 0 <= value <= most:
-        raise ArchiveError(f"a {key.decode()} out of range")
-    return value
+def _overridden(extended: dict[bytes, bytes], key: bytes, value: int) -> int:
+    """Return the number of a record, or `value` if there is none; -1 if it is malformed."""
+    text = extended.get(key)
+    if text is None:
+        return value
+    return int(text) if text.isdigit() and len(text) <= 20 else -1

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import os
 import stat
-from errno import ENOENT
+from errno import ELOOP, ENOENT
 
-from phoenix_ga.trees.members import (
+from phoenix_ga.trees.headers import (
     BLOCK_DEVICE,
     CHARACTER_DEVICE,
-    DEPTH_MAX,
     DIRECTORY,
-    END,
     FIFO,
     FILE,
     HARD_LINK,
     SYMBOLIC_LINK,
-    Member,
-    StreamFailed,
+    encode_header,
     padding,
 )
+from phoenix_ga.trees.members import DEPTH_MAX, END, StreamFailed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,19 +27,33 @@ if TYPE_CHECKING:
     from phoenix_ga.trees.report import Report
 
 _PIECE_SIZE: Final = 256 * 1024
+# Files up to this size are read by one call, and sent together with their header.
+_SMALL: Final = 64 * 1024
 _OPEN: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NOCTTY
 _KINDS: Final = {stat.S_IFIFO: FIFO, stat.S_IFCHR: CHARACTER_DEVICE, stat.S_IFBLK: BLOCK_DEVICE}
 
 
 class _Level:
-    """An open directory. prefix: its name in the tree, with a slash. names: its entries that are still to come."""
+    """An open directory.
 
-    __slots__ = ("fd", "names", "prefix")
+    prefix: its name in the tree, with a slash. names: its entries that are still to come. others: those that are not
+    regular files.
+    """
+
+    __slots__ = ("fd", "names", "others", "prefix")
 
     def __init__(self, fd: int, prefix: bytes) -> None:
         self.fd = fd
         self.prefix = prefix
-        self.names = sorted((os.fsencode(name) for name in os.listdir(fd)), reverse=True)
+        self.names: list[bytes] = []
+        self.others: set[bytes] = set()
+        with os.scandir(fd) as entries:
+            for entry in entries:
+                name = os.fsencode(entry.name)
+                self.names.append(name)
+                if not entry.is_file(follow_symlinks=False):
+                    self.others.add(name)
+        self.names.sort(reverse=True)
 
 
 class Packer:
@@ -76,7 +88,7 @@ class Packer:
 
     def _enter(self, fd: int, name: bytes) -> None:
         try:
-            self._send(_member(name, DIRECTORY, os.fstat(fd)).header())
+            self._send(_header(name, DIRECTORY, os.fstat(fd)))
             self._levels.append(_Level(fd, name + b"/" if name else b""))
         except BaseException:
             os.close(fd)
@@ -85,7 +97,8 @@ class Packer:
     def _entry(self, level: _Level, part: bytes) -> None:
         name = level.prefix + part
         try:
-            self._copy(level.fd, part, name)
+            if part in level.others or not self._copy_file(level.fd, part, name):
+                self._copy(level.fd, part, name)
         except OSError as error:
             if error.errno == ENOENT:
                 self._report.note(name, "vanished meanwhile")
@@ -93,61 +106,79 @@ class Packer:
                 self._report.miss(name, error)
 
     def _copy(self, directory: int, part: bytes, name: bytes) -> None:
+        """Send anything; a regular file only if it was something else before."""
         status = os.stat(part, dir_fd=directory, follow_symlinks=False)
         kind = stat.S_IFMT(status.st_mode)
-        if kind == stat.S_IFDIR:
+        if kind == stat.S_IFREG:
+            if not self._copy_file(directory, part, name):
+                self._report.miss(name, "it was replaced by another kind of file")
+        elif kind == stat.S_IFDIR:
             if len(self._levels) >= DEPTH_MAX:
                 self._report.miss(name, f"more than {DEPTH_MAX} directories deep")
                 return
             self._enter(os.open(part, _OPEN | os.O_DIRECTORY, dir_fd=directory), name)
-            return
-        if kind == stat.S_IFSOCK:
+        elif kind == stat.S_IFSOCK:
             self._report.note(name, "a socket, left out")
-            return
-        first = self._first_names.get((status.st_dev, status.st_ino))
-        if first is not None:
-            member = _member(name, HARD_LINK, status)
-            member.link = first
-            self._send(member.header())
-            return
-        if kind == stat.S_IFREG:
-            self._copy_file(directory, part, name)
-        elif kind == stat.S_IFLNK:
-            member = _member(name, SYMBOLIC_LINK, status)
-            member.link = os.fsencode(os.readlink(part, dir_fd=directory))
-            self._send(member.header())
-        else:
-            member = _member(name, _KINDS[kind], status)
-            if kind != stat.S_IFIFO:
-                member.device = os.major(status.st_rdev), os.minor(status.st_rdev)
-            self._send(member.header())
+        elif not self._link_to_first(name, status):
+            if kind == stat.S_IFLNK:
+                link = os.fsencode(os.readlink(part, dir_fd=directory))
+                self._send(_header(name, SYMBOLIC_LINK, status, link=link))
+            else:
+                self._send(_header(name, _KINDS[kind], status))
+            self._remember(name, status)
+
+    def _link_to_first(self, name: bytes, status: os.stat_result) -> bool:
+        """Send a hard link if the file was sent under another name; return whether it was."""
+        first = self._first_names.get((status.st_dev, status.st_ino)) if status.st_nlink > 1 else None
+        if first is None:
+            return False
+        self._send(_header(name, HARD_LINK, status, link=first))
+        return True
+
+    def _remember(self, name: bytes, status: os.stat_result) -> None:
         if status.st_nlink > 1:
             self._first_names[status.st_dev, status.st_ino] = name
 
-    def _copy_file(self, directory: int, part: bytes, name: bytes) -> None:
-        # If a FIFO replaced the file, opening it would block.
-        fd = os.open(part, _OPEN | os.O_NONBLOCK, dir_fd=directory)
+    def _copy_file(self, directory: int, part: bytes, name: bytes) -> bool:
+        """Send a regular file; return False if it is something else by now."""
+        try:
+            # If a FIFO replaced the file, opening it would block.
+            fd = os.open(part, _OPEN | os.O_NONBLOCK, dir_fd=directory)
+        except OSError as error:
+            if error.errno == ELOOP:
+                return False
+            raise
         try:
             status = os.fstat(fd)
             if not stat.S_ISREG(status.st_mode):
-                self._report.miss(name, "it was replaced by another kind of file")
-                return
-            member = _member(name, FILE, status)
-            # Files of procfs and sysfs have no size; it is known only at their end.
-            piece, ended = _read_first(fd)
-            member.size = len(piece) if ended else max(status.st_size, len(piece))
-            self._send(member.header())
-            done = 0
-            while piece:
-                self._send(piece)
-                done += len(piece)
-                piece = self._read_more(fd, name, min(_PIECE_SIZE, member.size - done))
-            if done < member.size:
-                self._report.miss(name, f"became shorter meanwhile; from byte {done} on, the copy holds zeros")
-                self._fill(member.size - done)
-            self._send(padding(member.size))
+                return False
+            if self._link_to_first(name, status):
+                return True
+            size = status.st_size
+            piece = os.read(fd, size) if 0 < size <= _SMALL else b""
+            if len(piece) == size > 0:
+                self._send(b"".join((_header(name, FILE, status, size), piece, padding(size))))
+            else:
+                self._copy_pieces(fd, name, status, piece)
+            self._remember(name, status)
+            return True
         finally:
             os.close(fd)
+
+    def _copy_pieces(self, fd: int, name: bytes, status: os.stat_result, piece: bytes) -> None:
+        """Send a file that is large, or whose size is known only at its end, as in procfs. piece: its beginning."""
+        piece, ended = _read_first(fd, piece)
+        size = len(piece) if ended else max(status.st_size, len(piece))
+        self._send(_header(name, FILE, status, size))
+        done = 0
+        while piece:
+            self._send(piece)
+            done += len(piece)
+            piece = self._read_more(fd, name, min(_PIECE_SIZE, size - done))
+        if done < size:
+            self._report.miss(name, f"became shorter meanwhile; from byte {done} on, the copy holds zeros")
+            self._fill(size - done)
+        self._send(padding(size))
 
     def _read_more(self, fd: int, name: bytes, size: int) -> bytes:
         try:
@@ -170,14 +201,16 @@ class Packer:
             raise StreamFailed from error
 
 
-def _member(name: bytes, kind: bytes, status: os.stat_result) -> Member:
-    mode = stat.S_IMODE(status.st_mode)
-    return Member(name, kind, mode, 0, status.st_uid, status.st_gid, status.st_mtime_ns)
+def _header(name: bytes, kind: bytes, status: os.stat_result, size: int = 0, link: bytes = b"") -> bytes:
+    mode, device = stat.S_IMODE(status.st_mode), (0, 0)
+    if kind in (CHARACTER_DEVICE, BLOCK_DEVICE):
+        device = os.major(status.st_rdev), os.minor(status.st_rdev)
+    return encode_header(name, kind, mode, size, status.st_uid, status.st_gid, status.st_mtime_ns, link, device)
 
 
-def _read_first(fd: int) -> tuple[bytes, bool]:
-    """Return the first piece of a file, and whether that is all of it."""
-    pieces = bytearray()
+def _read_first(fd: int, begin: bytes) -> tuple[bytes, bool]:
+    """Return the first piece of a file, of which `begin` was read, and whether that is all of it."""
+    pieces = bytearray(begin)
     while len(pieces) < _PIECE_SIZE:
         data = os.read(fd, _PIECE_SIZE - len(pieces))
         if not data:

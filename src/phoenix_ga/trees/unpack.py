@@ -27,7 +27,7 @@ from errno import (
     ESTALE,
 )
 
-from phoenix_ga.trees.members import (
+from phoenix_ga.trees.headers import (
     BLOCK_DEVICE,
     CHARACTER_DEVICE,
     DIRECTORY,
@@ -36,8 +36,8 @@ from phoenix_ga.trees.members import (
     HARD_LINK,
     SYMBOLIC_LINK,
     ArchiveError,
-    split_name,
 )
+from phoenix_ga.trees.members import split_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
