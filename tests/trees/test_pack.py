@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import tarfile
 from collections.abc import Callable
 from io import BytesIO
@@ -12,8 +13,16 @@ from typing import Any
 import pytest
 
 from phoenix_ga.client.new_directory import NewDirectory
-from phoenix_ga.trees.headers import ArchiveError, format_time, parse_time
-from phoenix_ga.trees.members import DEPTH_MAX, Member, Source, StreamFailed, split_name
+from phoenix_ga.trees.headers import (
+    DIRECTORY,
+    FILE,
+    HARD_LINK,
+    SYMBOLIC_LINK,
+    ArchiveError,
+    format_time,
+    parse_time,
+)
+from phoenix_ga.trees.members import DEPTH_MAX, END, Member, Source, StreamFailed, split_name
 from phoenix_ga.trees.pack import Packer
 from phoenix_ga.trees.report import Report, shown
 from phoenix_ga.trees.unpack import Rules, Unpacker
@@ -196,25 +205,140 @@ def test_a_disk_without_nameless_files_gets_whole_files_too(
             assert sorted(os.listdir(copy)) == ["a", "b"]
 
 
-def test_a_file_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def unpack(archive: bytes, target: Path) -> list[str]:
+    """Unpack into a new directory, and return what was told."""
+    target.mkdir()
+    told: list[str] = []
+    Unpacker(Source(iter([archive, b""]).__next__), Rules(False, False, False), Report(told.append)).unpack(
+        str(target), True
+    )
+    return told
+
+
+def test_files_are_on_the_disk_before_they_have_their_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[str] = []
-    plain_sync, plain_rename = os.fsync, os.rename
+    plain_sync, plain_link, plain_rename = os.fsync, os.link, os.rename
 
     def fsync(fd: int) -> None:
         calls.append(f"fsync {os.fstat(fd).st_size}")
         plain_sync(fd)
+
+    def link(old: str, new: bytes, **where: Any) -> None:
+        if not new.endswith(b"-part"):
+            calls.append(f"link {os.fsdecode(new)}")
+        plain_link(old, new, **where)
 
     def rename(old: bytes, new: bytes, **where: int) -> None:
         calls.append(f"rename {os.fsdecode(new)}")
         plain_rename(old, new, **where)
 
     monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(os, "link", link)
     monkeypatch.setattr(os, "rename", rename)
-    (tmp_path / "one").write_bytes(b"1")
-    (tmp_path / "three").write_bytes(b"333")
-    archive, told = pack(tmp_path)
-    (tmp_path / "copy").mkdir()
-    source = Source(iter([archive, b""]).__next__)
-    Unpacker(source, Rules(False, False, False), Report(told.append)).unpack(str(tmp_path / "copy"), True)
-    assert calls == ["fsync 1", "rename one", "fsync 3", "rename three"]
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "one").write_bytes(b"1")
+    (source / "three").write_bytes(b"333")
+    archive, told = pack(source)
+    told += unpack(archive, tmp_path / "copy")
+    assert sorted(calls[:2]) == ["fsync 1", "fsync 3"]
+    assert calls[2:] == ["link one", "link three"]
+    # A second time, they replace those that are there.
+    del calls[:]
+    (tmp_path / "copy" / "one").write_bytes(b"old")
+    Unpacker(Source(iter([archive, b""]).__next__), Rules(False, False, False), Report(told.append)).unpack(
+        str(tmp_path / "copy"), False
+    )
+    assert sorted(calls[:2]) == ["fsync 1", "fsync 3"]
+    assert calls[2:] == ["link one", "rename one", "link three", "rename three"]
+    assert (tmp_path / "copy" / "one").read_bytes() == b"1"
+    assert sorted(os.listdir(tmp_path / "copy")) == ["one", "three"]
     assert told == []
+
+
+def test_a_file_that_does_not_get_to_the_disk_is_missing_and_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain_sync = os.fsync
+
+    def fsync(fd: int) -> None:
+        if os.fstat(fd).st_size == 7:
+            raise OSError(22, "Invalid argument")
+        plain_sync(fd)
+
+    source = tmp_path / "source"
+    source.mkdir()
+    for number in range(40):
+        (source / f"{number:02}").write_bytes(b"x" * number)
+    archive, _ = pack(source)
+    monkeypatch.setattr(os, "fsync", fsync)
+    assert unpack(archive, tmp_path / "copy") == ["missing: 07: Invalid argument"]
+    assert sorted(os.listdir(tmp_path / "copy")) == [f"{number:02}" for number in range(40) if number != 7]
+
+
+def test_a_disk_that_fails_ends_it_and_leaves_nothing_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fsync(fd: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    source = tmp_path / "source"
+    (source / "d").mkdir(parents=True)
+    for number in range(300):
+        (source / "d" / f"{number:02}").touch()
+    archive, _ = pack(source)
+    monkeypatch.setattr(os, "fsync", fsync)
+    before = os.listdir("/proc/self/fd")
+    with pytest.raises(OSError, match="Input/output error"):
+        unpack(archive, tmp_path / "copy")
+    assert len(os.listdir("/proc/self/fd")) == len(before)
+    assert os.listdir(tmp_path / "copy" / "d") == []
+
+
+def test_more_files_than_can_be_open(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    for number in range(500):
+        path = source / f"d{number // 10}"
+        path.mkdir(parents=True, exist_ok=True)
+        (path / f"{number}").write_bytes(b"%d" % number)
+        os.utime(path, (5, 5))
+    archive, told = pack(source)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 60, hard))
+    try:
+        told += unpack(archive, tmp_path / "copy")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert told == []
+    for number in range(500):
+        assert (tmp_path / "copy" / f"d{number // 10}" / f"{number}").read_bytes() == b"%d" % number
+        assert (tmp_path / "copy" / f"d{number // 10}").stat().st_mtime == 5
+
+
+def test_names_that_collide_take_their_places_in_the_order_of_the_stream(tmp_path: Path) -> None:
+    def file(name: bytes, content: bytes) -> bytes:
+        return Member(name, FILE, size=len(content)).header() + content + bytes(-len(content) % 512)
+
+    def link(name: bytes, target: bytes, kind: bytes = SYMBOLIC_LINK) -> bytes:
+        return Member(name, kind, link=target).header()
+
+    stream = b"".join(
+        [
+            *(file(b"twice", b"first"), file(b"twice", b"second")),
+            *(file(b"a", b"file"), link(b"a", b"elsewhere")),
+            *(link(b"b", b"elsewhere"), file(b"b", b"file")),
+            *(file(b"c", b"file"), Member(b"c", DIRECTORY).header(), file(b"c/in", b"in")),
+            *(file(b"e", b"file"), file(b"e/in", b"in")),
+            *(file(b"f", b"file"), link(b"g", b"f", HARD_LINK), file(b"f", b"later"), link(b"h", b"f", HARD_LINK)),
+        ]
+    )
+    told = unpack(stream + END, tmp_path / "copy")
+    copy = tmp_path / "copy"
+    assert sorted(os.listdir(copy)) == ["a", "b", "c", "e", "f", "g", "h", "twice"]
+    assert os.readlink(copy / "a") == "elsewhere"
+    assert not (copy / "b").is_symlink()
+    assert {name: (copy / name).read_text() for name in ("b", "c", "e", "f", "g", "h", "twice")} == {
+        **dict.fromkeys(("b", "c", "e", "g"), "file"),
+        "f": "later",
+        "h": "later",
+        "twice": "second",
+    }
+    assert [line.split(":")[1] for line in told] == [" c", " c/in", " e/in"]

@@ -32,6 +32,7 @@ _CHECKSUM: Final = slice(148, 156)
 # For the checksum, its field counts as 8 spaces.
 _CHECKSUM_BLANK: Final = 8 * 32
 _OWNER_NAMES: Final = bytes(64)
+_NO_DEVICE: Final = bytes(16)
 _REST: Final = bytes(155 + 12)
 _MAGIC: Final = b"ustar\x0000"
 # The first bytes of a number that is binary, not octal.
@@ -100,7 +101,7 @@ def _encode_block(name: bytes, numbers: bytes, tail: bytes, tail_sum: int) -> by
 
 def _encode_tail(kind: bytes, link: bytes, device: tuple[int, int]) -> bytes:
     """Return what follows the checksum."""
-    numbers = b"%07o\0%07o\0" % device if kind in (CHARACTER_DEVICE, BLOCK_DEVICE) else bytes(16)
+    numbers = b"%07o\0%07o\0" % device if kind in (CHARACTER_DEVICE, BLOCK_DEVICE) else _NO_DEVICE
     return b"".join((kind, link.ljust(_NAME_SIZE, b"\0"), _MAGIC, _OWNER_NAMES, numbers, _REST))
 
 
@@ -161,7 +162,7 @@ class Header:
         self.kind = block[156:157]
         self.link = _text(block[157:257])
         self.device = (0, 0)
-        if self.kind in (CHARACTER_DEVICE, BLOCK_DEVICE):
+        if block[329:345] != _NO_DEVICE:
             self.device = _number(block[329:337]), _number(block[337:345])
         if self.kind == b"\0":
             # The oldest format has no kind of its own for directories.

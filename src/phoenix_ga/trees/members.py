@@ -134,7 +134,7 @@ class Source:
         self._padding = -member.size % BLOCK
         return member
 
-    def copy(self, write: Callable[[bytes | memoryview], object]) -> None:
+    def copy(self, write: Callable[[memoryview], object]) -> None:
         """Pass the data of the member to `write`, in pieces."""
         while self._left:
             piece = self._some(self._left)
@@ -166,7 +166,7 @@ class Source:
             pieces += self._some(size - len(pieces))
         return bytes(pieces)
 
-    def _some(self, size: int) -> bytes | memoryview:
+    def _some(self, size: int) -> memoryview:
         """Return at least one byte, and at most `size`."""
         if self._at == len(self._piece):
             self._piece = self._next_piece()

@@ -10,23 +10,9 @@ from __future__ import annotations
 import os
 import stat
 import time
-from errno import (
-    EDQUOT,
-    EINVAL,
-    EIO,
-    EISDIR,
-    ELOOP,
-    EMFILE,
-    ENFILE,
-    ENOENT,
-    ENOMEM,
-    ENOSPC,
-    ENOTDIR,
-    EOPNOTSUPP,
-    EROFS,
-    ESTALE,
-)
+from errno import EDQUOT, EIO, ELOOP, EMFILE, ENFILE, ENOMEM, ENOSPC, ENOTDIR, EROFS, ESTALE
 
+from phoenix_ga.trees.batch import Batch, NewFile, remove, temporary_name
 from phoenix_ga.trees.headers import (
     BLOCK_DEVICE,
     CHARACTER_DEVICE,
@@ -37,22 +23,23 @@ from phoenix_ga.trees.headers import (
     SYMBOLIC_LINK,
     ArchiveError,
 )
-from phoenix_ga.trees.members import split_name
+from phoenix_ga.trees.members import StreamFailed, split_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Final
+    from typing import Final, TypeVar
 
     from phoenix_ga.trees.members import Member, Source
     from phoenix_ga.trees.report import Report
 
-_SUFFIX: Final = b".phoenix-part"
+    Opened = TypeVar("Opened")
+
 _OPEN_DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _IMPLIED_MODE: Final = 0o755
 # A new directory is private until it gets its own permissions.
 _UNFINISHED_MODE: Final = 0o700
-_NO_TMPFILE: Final = (EISDIR, EINVAL, ENOENT, EOPNOTSUPP)
+_NO_DESCRIPTORS: Final = (EMFILE, ENFILE)
 # After these errors, nothing else can succeed.
 _HOPELESS: Final = (EDQUOT, EIO, EMFILE, ENFILE, ENOMEM, ENOSPC, EROFS, ESTALE)
 # Bytes above which the free space is checked before a file is written; for small files, that costs too much.
@@ -101,10 +88,6 @@ class Unpacker:
     Args:
         rules: what to take over.
         report: receives what is skipped, and what cannot be created.
-
-    Attributes:
-        entries: number of entries created.
-        size: bytes in the files among them.
     """
 
     def __init__(self, source: Source, rules: Rules, report: Report) -> None:
@@ -112,9 +95,10 @@ class Unpacker:
         self._rules = rules
         self._report = report
         self._levels: list[_Level] = []
+        # The name of the last level; None if it is unknown.
+        self._where: bytes | None = b""
+        self._batch = Batch(self._attempt)
         self._root_is_new = False
-        self.entries = 0
-        self.size = 0
 
     def unpack(self, path: bytes | str, is_new: bool) -> None:
         """Unpack everything into the directory at `path`.
@@ -123,79 +107,99 @@ class Unpacker:
             is_new: the directory was created for this, and takes the attributes of the tree's root.
 
         Raises:
-            ArchiveError: the stream is malformed.
-            StreamFailed: the stream cannot be read.
+            ArchiveError: the stream is malformed. What was complete before is there.
+            StreamFailed: the stream cannot be read. What was complete before is there.
             OSError: nothing more can be written.
         """
         self._root_is_new = is_new
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._levels.append(_Level(b"", fd, None))
         try:
-            while (member := self._source.next_member()) is not None:
-                self._try_to_make(member)
-            self._source.finish()
+            try:
+                while (member := self._source.next_member()) is not None:
+                    self._try_to_make(member)
+                self._source.finish()
+            except (ArchiveError, StreamFailed):
+                self._batch.commit()
+                raise
+            self._batch.commit()
         finally:
+            self._batch.abandon()
             while self._levels:
                 self._leave()
 
-    def _try_to_make(self, member: Member) -> None:
+    def _attempt(self, name: bytes, work: Callable[[], object]) -> None:
         try:
-            reason = self._rules.judge(member)
-            if reason:
-                self._report.note(member.name, reason)
-            elif self._make(member):
-                self.entries += 1
+            work()
         except OSError as error:
             if error.errno in _HOPELESS:
                 raise
-            self._report.miss(member.name, error)
+            self._report.miss(name, error)
 
-    def _make(self, member: Member) -> bool:
-        """Create one entry; return whether it was created."""
-        parts = split_name(member.name)
-        if not parts:
+    def _try_to_make(self, member: Member) -> None:
+        self._attempt(member.name, lambda: self._make(member))
+
+    def _make(self, member: Member) -> None:
+        reason = self._rules.judge(member)
+        if reason:
+            self._report.note(member.name, reason)
+            return
+        if not member.name:
             if self._root_is_new:
                 self._levels[0].member = member
-            return True
-        if member.kind == DIRECTORY:
-            self._go_to(parts[:-1])
-            self._make_directory(parts[-1], member)
-            return True
-        if member.kind == HARD_LINK:
-            return self._make_hard_link(parts, member)
-        self._go_to(parts[:-1])
-        if member.kind == FILE:
-            self._make_file(parts[-1], member)
-        elif member.kind == SYMBOLIC_LINK:
-            self._make_special(parts[-1], member, lambda name, fd: os.symlink(member.link, name, dir_fd=fd))
-        elif not self._rules.devices:
+            return
+        directory, _, part = member.name.rpartition(b"/")
+        kind = member.kind
+        if kind == FILE:
+            self._go_to(directory)
+            self._make_file(part, member)
+            return
+        if kind == HARD_LINK:
+            self._make_hard_link(directory, part, member)
+            return
+        if kind not in (DIRECTORY, SYMBOLIC_LINK) and not self._rules.devices:
             self._report.note(member.name, "a FIFO or a device, left out")
-            return False
+            return
+        self._go_to(directory)
+        if member.name in self._batch:
+            # They take their places in the order of the stream.
+            self._batch.commit()
+        if kind == DIRECTORY:
+            self._make_directory(part, member)
+        elif kind == SYMBOLIC_LINK:
+            self._make_special(part, member, lambda name, fd: os.symlink(member.link, name, dir_fd=fd))
         else:
-            self._make_special(parts[-1], member, lambda name, fd: _make_node(name, fd, member, self._mode(member)))
-        return True
+            self._make_special(part, member, lambda name, fd: _make_node(name, fd, member, self._mode(member)))
 
     # Directories
 
-    def _go_to(self, parts: list[bytes]) -> None:
+    def _go_to(self, name: bytes) -> None:
         """Make this directory the last level, creating it if needed."""
+        if name == self._where:
+            return
+        parts = name.split(b"/") if name else []
         common = 0
         for level, part in zip(self._levels[1:], parts):
             if level.part != part:
                 break
             common += 1
+        self._where = None
         while len(self._levels) > common + 1:
             self._leave()
-        for part in parts[common:]:
+        for depth in range(common, len(parts)):
+            if b"/".join(parts[: depth + 1]) in self._batch:
+                # A file is on its way to this name.
+                self._batch.commit()
             try:
-                self._enter(part, None)
+                self._enter(parts[depth], None)
             except FileNotFoundError:
-                os.mkdir(part, _IMPLIED_MODE, dir_fd=self._fd)
-                self._enter(part, None)
+                os.mkdir(parts[depth], _IMPLIED_MODE, dir_fd=self._fd)
+                self._enter(parts[depth], None)
+        self._where = name
 
     def _enter(self, part: bytes, member: Member | None) -> None:
         try:
-            fd = os.open(part, _OPEN_DIRECTORY, dir_fd=self._fd)
+            fd = self._with_descriptors(lambda: os.open(part, _OPEN_DIRECTORY, dir_fd=self._fd))
         except OSError as error:
             if error.errno in (ELOOP, ENOTDIR):
                 raise OSError(ENOTDIR, "a symbolic link or a file is in the way of a directory") from None
@@ -203,15 +207,17 @@ class Unpacker:
         self._levels.append(_Level(part, fd, member))
 
     def _leave(self) -> None:
-        """Close the last level, after setting its attributes."""
+        """Close the last level, after setting its attributes once everything is in it."""
         level = self._levels.pop()
-        try:
+
+        def finish() -> None:
             if level.member is not None:
-                self._adjust(level.fd, level.member)
-        except OSError as error:
-            self._report.miss(level.member.name if level.member is not None else level.part, error)
-        finally:
-            os.close(level.fd)
+                try:
+                    self._adjust(level.fd, level.member)
+                except OSError as error:
+                    self._report.miss(level.member.name, error)
+
+        self._batch.then(level.part, finish, level.fd)
 
     @property
     def _fd(self) -> int:
@@ -225,6 +231,17 @@ class Unpacker:
             self._enter(part, None)
         else:
             self._enter(part, member)
+        self._where = member.name
+
+    def _with_descriptors(self, open_one: Callable[[], Opened]) -> Opened:
+        """Call `open_one`, a second time after closing the files of the batch if there are too many."""
+        try:
+            return open_one()
+        except OSError as error:
+            if error.errno not in _NO_DESCRIPTORS or not self._batch:
+                raise
+        self._batch.commit()
+        return open_one()
 
     # Everything else
 
@@ -234,29 +251,19 @@ class Unpacker:
             free = os.fstatvfs(directory)
             if member.size > free.f_bavail * free.f_frsize:
                 raise OSError(ENOSPC, f"no space for its {member.size} bytes", member.name)
-        temporary = _temporary_name()
-        fd, named = _open_new(directory, temporary)
+        file = self._with_descriptors(lambda: NewFile(directory, part, member.name))
         try:
-            self._source.copy(lambda piece: _write_all(fd, piece))
-            self._adjust(fd, member)
-            # The file must not appear before its data is on the disk.
-            os.fsync(fd)
-            if not named:
-                # os.link follows the link only if src_dir_fd is given, which has no other effect here.
-                os.link(f"/proc/self/fd/{fd}", temporary, src_dir_fd=directory, dst_dir_fd=directory)
-                named = True
-            os.rename(temporary, part, src_dir_fd=directory, dst_dir_fd=directory)
-            named = False
-        finally:
-            os.close(fd)
-            if named:
-                _remove(temporary, directory)
-        self.size += member.size
+            self._source.copy(file.write)
+            self._adjust(file.fd, member)
+        except BaseException:
+            file.abandon()
+            raise
+        self._batch.add(file, member.size)
 
     def _make_special(self, part: bytes, member: Member, make: Callable[[bytes, int], None]) -> None:
         """Create anything but a file or directory, under a temporary name; then rename it."""
         directory = self._fd
-        temporary = _temporary_name()
+        temporary = temporary_name()
         make(temporary, directory)
         try:
             if self._rules.owners:
@@ -265,35 +272,39 @@ class Unpacker:
             os.utime(temporary, ns=times, dir_fd=directory, follow_symlinks=False)
             os.rename(temporary, part, src_dir_fd=directory, dst_dir_fd=directory)
         except BaseException:
-            _remove(temporary, directory)
+            remove(temporary, directory)
             raise
 
-    def _make_hard_link(self, parts: list[bytes], member: Member) -> bool:
+    def _make_hard_link(self, directory: bytes, part: bytes, member: Member) -> None:
         earlier = split_name(member.link)
         if not earlier:
             raise ArchiveError("a hard link to the root")
-        if earlier == parts:
-            return True
+        if member.link == member.name:
+            return
         # No symbolic link is followed on the way to the other name, either.
-        source = self._open_way(earlier[:-1])
+        source = self._with_descriptors(lambda: self._open_way(earlier[:-1]))
         try:
-            self._go_to(parts[:-1])
-            directory = self._fd
-            temporary = _temporary_name()
-            try:
-                os.link(earlier[-1], temporary, src_dir_fd=source, dst_dir_fd=directory, follow_symlinks=False)
-            except FileNotFoundError:
-                # That the other name could not be created was reported already.
-                self._report.note(member.name, "another link to a file that is missing")
-                return False
-            try:
-                os.rename(temporary, parts[-1], src_dir_fd=directory, dst_dir_fd=directory)
-            finally:
-                # It still exists if both names were links to one file already.
-                _remove(temporary, directory)
-        finally:
+            self._go_to(directory)
+        except BaseException:
             os.close(source)
-        return True
+            raise
+        target = self._fd
+        # The other name may be that of a file which has none yet.
+        self._batch.then(member.name, lambda: self._link(source, earlier[-1], target, part, member), source)
+
+    def _link(self, source: int, earlier: bytes, directory: int, part: bytes, member: Member) -> None:
+        temporary = temporary_name()
+        try:
+            os.link(earlier, temporary, src_dir_fd=source, dst_dir_fd=directory, follow_symlinks=False)
+        except FileNotFoundError:
+            # That the other name could not be created was reported already.
+            self._report.note(member.name, "another link to a file that is missing")
+            return
+        try:
+            os.rename(temporary, part, src_dir_fd=directory, dst_dir_fd=directory)
+        finally:
+            # It still exists if both names were links to one file already.
+            remove(temporary, directory)
 
     def _open_way(self, parts: list[bytes]) -> int:
         fd = os.dup(self._levels[0].fd)
@@ -317,33 +328,6 @@ class Unpacker:
         return member.mode if self._rules.set_id else member.mode & ~(stat.S_ISUID | stat.S_ISGID)
 
 
-def _temporary_name() -> bytes:
-    # Short enough for every filesystem, whatever its encoding.
-    return b".%s%s" % (os.urandom(8).hex().encode(), _SUFFIX)
-
-
-def _open_new(directory: int, name: bytes) -> tuple[int, bool]:
-    """Open a new file for writing; return it, and whether it already has the name."""
-    try:
-        return os.open(".", os.O_WRONLY | os.O_TMPFILE | os.O_CLOEXEC, 0o600, dir_fd=directory), False
-    except OSError as error:
-        if error.errno not in _NO_TMPFILE:
-            raise
-    return os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=directory), True
-
-
-def _write_all(fd: int, data: memoryview) -> None:
-    while data:
-        data = data[os.write(fd, data) :]
-
-
 def _make_node(name: bytes, directory: int, member: Member, mode: int) -> None:
     kinds = {FIFO: stat.S_IFIFO, CHARACTER_DEVICE: stat.S_IFCHR, BLOCK_DEVICE: stat.S_IFBLK}
     os.mknod(name, kinds[member.kind] | mode, os.makedev(*member.device), dir_fd=directory)
-
-
-def _remove(name: bytes, directory: int) -> None:
-    try:
-        os.unlink(name, dir_fd=directory)
-    except OSError:
-        pass
