@@ -83,6 +83,8 @@ def trace(request: bytes) -> list[tuple[int, str, str]]:
         dispatcher.load_needed(NATIVE)
         channel = Channel(loop, ours.detach(), connected=True)
         conversation = Conversation(Scheduler(dispatcher, loop, Workers(2)), channel, "port", loop.stop)
+        # Stop the loop after each answer.
+        conversation.ending = True
         channel.start(conversation.received, conversation.drained, loop.stop, lambda: None, lambda error: loop.stop())
         for number in range(2):
             theirs.sendall(request + b"\n")

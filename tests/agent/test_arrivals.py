@@ -127,6 +127,7 @@ def test_modules_for_a_request_are_imported_by_a_worker_and_nothing_is_lost(tmp_
     scheduler = Scheduler(Dispatcher(context, NATIVE, load), loop, Workers(2))
     channel: Any = wire
     conversation = Conversation(scheduler, channel, "port", loop.stop)
+    conversation.ending = True
     conversation.received(memoryview(sync(5) + b"\n" + PING + b"\n"))
     conversation.received(memoryview(PING + b"\n"))
     assert wire.answers == []
@@ -146,6 +147,7 @@ def test_modules_that_cannot_be_imported_become_an_error_of_the_request(tmp_path
     channel: Any = wire
     scheduler = Scheduler(Dispatcher(context, NATIVE, load), loop, Workers(2))
     conversation = Conversation(scheduler, channel, "port", loop.stop)
+    conversation.ending = True
     conversation.received(memoryview(PING + b"\n"))
     loop.call_later(20, loop.stop)
     loop.run()

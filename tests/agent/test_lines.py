@@ -10,6 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+# As in an agent that has met such lines: otherwise the reader asks for it.
+import phoenix_ga.agent.protocol.json_reader  # noqa: F401
 from phoenix_ga.agent.dialects.native.dialect import NATIVE
 from phoenix_ga.agent.dialects.qga.dialect import QGA
 from phoenix_ga.agent.protocol.lines import LineReader, whole_line

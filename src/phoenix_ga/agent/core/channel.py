@@ -109,14 +109,13 @@ class Channel:
 
     def send(self, pieces: Sequence[bytes | bytearray | memoryview]) -> None:
         """Write the pieces, now or when there is room."""
-        size = sum(map(len, pieces))
-        if len(pieces) > 1 and size <= _JOINED_MAX:
+        if len(pieces) > 1 and sum(map(len, pieces)) <= _JOINED_MAX:
             # Each piece costs an exit to the hypervisor.
             pieces = (b"".join(pieces),)
         for piece in pieces:
             if piece:
                 self._output.append(memoryview(piece))
-        self.output_size += size
+                self.output_size += len(piece)
         # Answers to requests that were read together are written together.
         if not self._pulling:
             self._flush()
@@ -249,7 +248,11 @@ class Channel:
                 return
             writes += 1
             try:
-                size = os.writev(self.fd, self._next_pieces())
+                first = self._output[0]
+                if self.output_size == len(first) <= WRITE_PIECE:
+                    size = os.write(self.fd, first)
+                else:
+                    size = os.writev(self.fd, self._next_pieces())
             except BlockingIOError:
                 self._block(True)
                 return
@@ -274,7 +277,8 @@ class Channel:
                     break
                 size -= len(first)
                 self._output.popleft()
-        self._block(False)
+        if self._blocked:
+            self._block(False)
         if had_output:
             self._drained()
 
@@ -284,8 +288,6 @@ class Channel:
             self._flush()
 
     def _next_pieces(self) -> list[memoryview]:
-        if len(self._output) == 1 and self.output_size <= WRITE_PIECE:
-            return [self._output[0]]
         pieces = []
         for view in self._output:
             for start in range(0, len(view), WRITE_PIECE):

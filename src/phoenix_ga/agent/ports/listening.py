@@ -151,7 +151,6 @@ class Connection:
         self._port = port
         self._scheduler = scheduler
         self._settled = settled
-        self._no_more = False
         self._closed = False
         self._channel = Channel(scheduler.loop, fd, connected=True)
         talk = self._conversation = Conversation(scheduler, self._channel, port.name, self._conversation_settled)
@@ -175,14 +174,14 @@ class Connection:
         self._settled()
 
     def _conversation_settled(self) -> None:
-        if self._no_more:
+        if self._conversation.ending:
             self.close()
         else:
             self._settled()
 
     def _ended(self) -> None:
         # A client that stopped sending, as `echo ... | socat` does, still wants its answers.
-        self._no_more = True
+        self._conversation.ending = True
         if not (self._channel.connected and self.busy):
             self.close()
 
@@ -190,7 +189,7 @@ class Connection:
         # Its requests are still read and run; the end of the input closes the connection. An agent that is stopping
         # reads no more.
         if self._scheduler.stopping:
-            self._no_more = True
+            self._conversation.ending = True
         self._conversation.leave()
 
     def _lost(self, error: OSError) -> None:

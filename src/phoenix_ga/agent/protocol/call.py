@@ -41,10 +41,22 @@ class Call:
         error: Why it cannot run, if that is known already.
     """
 
-    __slots__ = ("bound", "command", "dialect", "error", "error_text", "request", "revoked", "run_at_head", "size")
+    __slots__ = (
+        "bound",
+        "command",
+        "dialect",
+        "error",
+        "error_text",
+        "request",
+        "revoked",
+        "run_at_head",
+        "size",
+        "tag",
+    )
 
     def __init__(self, request: Request | None, size: int, dialect: Dialect, error: Exception | None = None) -> None:
         self.request = request
+        self.tag = NO_TAG if request is None else request.tag
         self.size = size
         self.dialect = dialect
         self.error = error
@@ -61,10 +73,6 @@ class Call:
     def cost(self) -> int:
         """Memory that the call takes until it is answered, in bytes."""
         return self.size + _CALL_COST
-
-    @property
-    def tag(self) -> Any:
-        return NO_TAG if self.request is None else self.request.tag
 
     @property
     def ordered(self) -> bool:

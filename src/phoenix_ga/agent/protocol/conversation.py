@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 # The kernel's name for the port of the QEMU Guest Agent.
 _QGA_PORT: Final = "org.qemu.guest_agent"
 _DELIMITED_SYNC: Final = "guest-sync-delimited"
-_GUEST_SYNCS: Final = ("guest-sync", _DELIMITED_SYNC)
+# Commands that concern the session itself.
+_OF_SESSIONS: Final = frozenset(("sync", "get-session", "guest-sync", _DELIMITED_SYNC))
 # A client's first bytes may arrive this long before the kernel reports its connection, in seconds.
 ARRIVAL_TIME: Final = 0.25
 # If nothing was answered for this long, in seconds, requests beyond the limits are refused instead of left unread, so
@@ -50,7 +51,10 @@ class Conversation:
 
     Args:
         peer: The name of the port, for the log.
-        settled: Called when no answers are pending.
+        settled: Called when no answers are pending, if `ending` is set or the agent is about to end.
+
+    Attributes:
+        ending: The client sends no more.
     """
 
     def __init__(self, scheduler: Scheduler, channel: Channel, peer: str, settled: Callable[[], None]) -> None:
@@ -60,6 +64,7 @@ class Conversation:
         self._channel = channel
         self._peer = peer
         self._settled = settled
+        self.ending = False
         self._stuck: Timer | None = None
         self._late_check: Timer | None = None
         self._parser = Parser(config.line_limit)
@@ -101,8 +106,8 @@ class Conversation:
             if call.error is None:
                 self._refused = 0
             self._take_call(call)
-            self._parser.spans_lines = self._reader.spans_lines
             return
+        self._parser.spans_lines = self._reader.spans_lines
         self._parser.receive(data)
         self._serve()
         self._parser.hold()
@@ -110,11 +115,15 @@ class Conversation:
 
     def drained(self) -> None:
         """The channel has written all output: continue."""
-        # A frame was written immediately: nothing has changed.
-        if self._session.pumping:
+        session = self._session
+        streams = session.streams
+        if streams is not None and streams.pumping:
+            # A frame was written immediately: nothing has changed.
             return
-        self._session.queue.release()
-        self._session.pump()
+        if session.queue.held:
+            session.queue.release()
+        if streams is not None:
+            streams.pump()
         if self._channel.paused and not self._continuing:
             self._serve()
         self._check_settled()
@@ -161,7 +170,7 @@ class Conversation:
             self.leave()
 
     def _check_settled(self) -> None:
-        if not self.busy:
+        if (self.ending or self._scheduler.stopping) and not self.busy:
             self._settled()
 
     def _renew(self) -> None:
@@ -290,12 +299,15 @@ class Conversation:
 
     def _take_call(self, call: Call) -> None:
         name = call.request.execute if call.request is not None else ""
+        if name not in _OF_SESSIONS:
+            self._session.take(call)
+            return
         if name == "sync":
             self._sync(call)
             return
         if name == "get-session":
             call.bound = {"number": self._session.number}
-        if name in _GUEST_SYNCS:
+        else:
             # Its client ignores answers before this one, so it need not wait for them.
             busy = self._session.queue.busy or self._channel.output_size >= OUTPUT_HIGH
             if self._session.muted or (busy and name == _DELIMITED_SYNC):

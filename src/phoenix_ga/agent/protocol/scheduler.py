@@ -38,6 +38,7 @@ class Scheduler:
     """State that the calls of all clients share: number of running commands, memory, and handle queues.
 
     Attributes:
+        unanswered: Memory that the unanswered requests of all clients take, in bytes.
         running: Number of admitted calls that are not finished.
         finished: Number of calls finished so far.
         stuck: No call finished for a long time while `unanswered` was at its limit.
@@ -57,21 +58,17 @@ class Scheduler:
         # Number of running calls of each command, and the clients with calls that wait for others to finish.
         self._running_of: dict[str, int] = {}
         self._waiting_for_share: dict[ClientQueue, None] = {}
-        self._unanswered = 0
+        self.unanswered = 0
         self.running = 0
         self.finished = 0
         self.stuck = False
         self.stopping = False
         self.settled: Callable[[], None] = lambda: None
 
-    def exceeds(self, times: float) -> bool:
-        """Return whether unanswered requests take `times` their memory limit."""
-        return self._unanswered >= times * _TOTAL_COST_MAX
-
     def count(self, cost: int) -> None:
         """Add to the memory that unanswered requests take."""
-        self._unanswered += cost
-        if self._unanswered < _TOTAL_COST_MAX:
+        self.unanswered += cost
+        if self.unanswered < _TOTAL_COST_MAX:
             self.stuck = False
             if self._waiting_for_room:
                 waiting, self._waiting_for_room = self._waiting_for_room, []
@@ -237,10 +234,13 @@ class ClientQueue:
     @property
     def has_room(self) -> bool:
         """Whether another request can be kept or refused."""
+        if not self._cost and self._scheduler.unanswered < _TOTAL_COST_MAX:
+            return True
         # If commands are stuck, further requests are refused instead of left unread. A refusal that waits for its
         # turn takes memory too, unless answers are muted.
-        refusing = self.stuck or self._scheduler.stuck
-        return self._session.muted or not self.full or (refusing and not self._exceeds(2))
+        if self._session.muted or not self.full:
+            return True
+        return (self.stuck or self._scheduler.stuck) and not self._exceeds(2)
 
     def may_run_nowait(self, call: Call) -> bool:
         """Return whether the call may run on the loop without overtaking another one."""
@@ -282,7 +282,7 @@ class ClientQueue:
     def detach(self) -> None:
         """The client has left: its requests are still run, unless all requests take too much memory."""
         self._scheduler.revoke_all_of(self)
-        if self._scheduler.exceeds(0.5):
+        if self._scheduler.unanswered * 2 >= _TOTAL_COST_MAX:
             self._drop_all()
         self.release()
 
@@ -305,7 +305,7 @@ class ClientQueue:
         self._scheduler.dequeue(call)
 
     def _exceeds(self, times: int) -> bool:
-        return self._cost >= times * _CLIENT_COST_MAX or self._scheduler.exceeds(times)
+        return self._cost >= times * _CLIENT_COST_MAX or self._scheduler.unanswered >= times * _TOTAL_COST_MAX
 
     def _must_wait(self, call: Call) -> bool:
         if call.ordered and (self.turn_taken or self.waiting):

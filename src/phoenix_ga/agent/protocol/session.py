@@ -41,6 +41,7 @@ class Session:
     Attributes:
         muted: Calls are run, but not answered.
         queue: Its unanswered calls.
+        streams: Its streams, once it has opened some.
     """
 
     def __init__(self, scheduler: Scheduler, channel: Channel, peer: str, proceed: Callable[[], None]) -> None:
@@ -51,7 +52,7 @@ class Session:
         self._channel: Channel | None = channel
         self._peer = peer
         self._proceed = proceed
-        self._streams: Streams | None = None
+        self.streams: Streams | None = None
         # Bytes of requests read since the unread output reached its limit.
         self._ahead = 0
         self._number: int | None = None
@@ -132,13 +133,13 @@ class Session:
     def detach(self) -> None:
         """The client has left: drop its answers from now on, and end its streams."""
         self._channel = None
-        if self._streams is not None:
-            self._streams.close()
+        if self.streams is not None:
+            self.streams.close()
         self.queue.detach()
 
     def receive_frame(self, frame: Frame) -> None:
         """Give a frame to its stream. If there is none, tell the client, which may wait for an earlier agent."""
-        if self._streams is not None and self._streams.receive(frame):
+        if self.streams is not None and self.streams.receive(frame):
             return
         # A RESET is never answered, or two sides could answer each other for ever. A client that does not read
         # gets no more.
@@ -147,18 +148,8 @@ class Session:
 
     def end_streams(self) -> None:
         """Reset all streams, because the agent is about to end or to stop serving the port."""
-        if self._streams is not None:
-            self._streams.reset_all("the agent is stopping")
-
-    @property
-    def pumping(self) -> bool:
-        """Whether a stream is giving a frame to the channel."""
-        return self._streams is not None and self._streams.pumping
-
-    def pump(self) -> None:
-        """Let streams send, because the channel has room."""
-        if self._streams is not None:
-            self._streams.pump()
+        if self.streams is not None:
+            self.streams.reset_all("the agent is stopping")
 
     def _open_streams(self, call: Call, opened: Opened) -> None:
         scheduler = self._scheduler
@@ -166,17 +157,17 @@ class Session:
             for endpoint in opened.endpoints.values():
                 endpoint.closed(scheduler.loop, scheduler.workers)
             return
-        if self._streams is None:
+        if self.streams is None:
             # Imported already, by the handler that made the endpoints.
             from phoenix_ga.agent.protocol.streams import Streams
 
             context = self._dispatcher.context
             limit = context.config.max_streams
-            self._streams = Streams(
+            self.streams = Streams(
                 scheduler.loop, scheduler.workers, self._channel, self._throttle, limit, context.next_stream
             )
         try:
-            streams = self._streams.open_all(opened.endpoints, opened.credit)
+            streams = self.streams.open_all(opened.endpoints, opened.credit)
         except OSError as error:
             self.send(self._dispatcher.refuse(call, error))
             return
