@@ -7,7 +7,7 @@ PYTEST := $(RUN) -m pytest
 # More processes than cores, because most tests wait for something most of the time.
 PARALLEL := -n 3 --dist worksteal
 # Each writes a file of this repository, or with --check compares it.
-GENERATORS := tools.reference tools.manual tools.client_methods
+GENERATORS := tools.reference tools.manual tools.client_methods tools.hub_commands
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test test-fast test-guest test-matrix test-minimum coverage soak bench bench-compare pyz docs generate \

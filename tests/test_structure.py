@@ -24,6 +24,7 @@ MAY_IMPORT = {
     "trees": {"trees"},
     "agent": {"agent", "trees", "wire"},
     "client": {"client", "trees", "wire"},
+    "hub": {"hub", "client", "wire"},
     "cli": {"cli", "client", "wire"},
 }
 # The folders of the agent, from the kernel up to the ports, and what each may import of the others.

@@ -26,6 +26,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from phoenix_ga.wire.messages import NO_CODE, AnswerError, Request
+from phoenix_ga.wire.streams import LINK_LOST
 
 
 class PhoenixError(Exception):
@@ -183,8 +184,10 @@ def command_error(text: str, code: int, request: Request | None, error_class: st
     return kind(text, code, request, error_class)
 
 
-def refusal(error: AnswerError, request: Request) -> CommandError:
+def refusal(error: AnswerError, request: Request) -> PhoenixError:
     """Return the exception for the error answer to `request`."""
+    if error.code == LINK_LOST:
+        return ConnectionLostError(error.text, request)
     return command_error(error.text, error.code, request, getattr(error, "error_class", ""))
 
 

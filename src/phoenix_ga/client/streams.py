@@ -12,6 +12,7 @@ from phoenix_ga.client.keepalive import RESTARTED
 from phoenix_ga.wire.messages import NO_CODE, Request
 from phoenix_ga.wire.streams import (
     AGENT_STOPPING,
+    LINK_LOST,
     UNKNOWN_STREAM,
     Credit,
     Data,
@@ -257,7 +258,7 @@ class GuestStream:
         elif isinstance(event, Reset) and event.error.code == UNKNOWN_STREAM:
             # Nor does it know the other streams.
             raise ConnectionLostError(RESTARTED)
-        elif isinstance(event, Reset) and event.error.code == AGENT_STOPPING:
+        elif isinstance(event, Reset) and event.error.code in (AGENT_STOPPING, LINK_LOST):
             self._fail(ConnectionLostError(event.error.text, self.request))
         elif isinstance(event, Reset):
             self._fail(self._broken(event.error.text, event.error.code))

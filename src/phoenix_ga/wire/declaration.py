@@ -107,6 +107,25 @@ class Example:
         self.opens = opens
 
 
+class StreamMember:
+    """A stream that the answer of a command opens.
+
+    Args:
+        name: Member of the answer that holds the stream's number.
+        sends: The client sends on it; the answer's member `window` is its first credit.
+        ends_both: END of the agent ends both directions.
+        announces: Its data are lines that announce further streams, as those of `listen`.
+    """
+
+    __slots__ = ("announces", "ends_both", "name", "sends")
+
+    def __init__(self, name: str, *, sends: bool = False, ends_both: bool = False, announces: bool = False) -> None:
+        self.name = name
+        self.sends = sends
+        self.ends_both = ends_both
+        self.announces = announces
+
+
 class Command:
     """The declaration of a command: all of it but its code.
 
@@ -133,6 +152,8 @@ class Command:
         handle: Argument that holds a file handle; requests on one handle run in order.
         revocable: It is called off if its client leaves, or if a command that `revokes` begins, before it has
             finished. The handler gets `revoked`, which returns whether that has happened.
+        streams: The streams that its answer opens.
+        full_access: Whoever may use it can read the guest's secrets or take over the guest.
     """
 
     __slots__ = (
@@ -141,6 +162,7 @@ class Command:
         "changes",
         "errors",
         "examples",
+        "full_access",
         "handle",
         "handler",
         "help",
@@ -153,6 +175,7 @@ class Command:
         "returns",
         "revocable",
         "revokes",
+        "streams",
         "takes_arguments",
         "urgent",
         "while_frozen",
@@ -182,6 +205,8 @@ class Command:
         handle: str = "",
         revocable: bool = False,
         revokes: bool = False,
+        streams: tuple[StreamMember, ...] = (),
+        full_access: bool = False,
     ) -> None:
         self.name = name
         self.help = help
@@ -203,6 +228,8 @@ class Command:
         self.handle = handle
         self.revocable = revocable
         self.revokes = revokes
+        self.streams = streams
+        self.full_access = full_access
 
     @property
     def policy_names(self) -> tuple[str, ...]:

@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 MESSAGE_MAX: Final = 64 * 1024
 _CREDIT_MAX: Final = 2**31 - 1
 
-# Codes of a RESET that says that the agent has lost the stream, and not that the stream itself failed: EIDRM
-# and ESHUTDOWN of Linux, which files, pipes and sockets do not return.
+# Codes of a RESET that says that the agent has lost the stream, and not that the stream itself failed: EIDRM,
+# ENOLINK (from a hub, also in answers) and ESHUTDOWN of Linux, which files, pipes and sockets do not return.
 UNKNOWN_STREAM: Final = 43
+LINK_LOST: Final = 67
 AGENT_STOPPING: Final = 108
 
 _COUNT: Final = Struct(">I")
@@ -106,6 +107,10 @@ class Stream:
         granted, self._ungranted = self._ungranted, 0
         self._room += granted
         return encode_header(WINDOW, self.id, _COUNT.size) + _COUNT.pack(granted)
+
+    def allow(self, size: int) -> None:
+        """Note that a WINDOW for `size` bytes, made elsewhere, was passed on to the other side."""
+        self._room = min(self._room + size, _CREDIT_MAX)
 
     def reset(self, text: str, code: int = NO_CODE) -> bytes:
         """End both directions, and return the frame that gives the reason."""

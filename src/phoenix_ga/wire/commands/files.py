@@ -81,6 +81,7 @@ COMMANDS = (
             Example({"path": "/tmp/phoenix/site/new", "parents": False}, True),
         ),
         changes=True,
+        full_access=True,
     ),
     Command(
         "file-open",
@@ -123,6 +124,7 @@ COMMANDS = (
         ),
         examples=(Example({"path": EXAMPLE_FILE, "mode": "w", "perm": 416}, 1000, exact=False),),
         changes=("mode", "w"),
+        full_access=True,
     ),
     Command(
         "file-write",
@@ -141,6 +143,7 @@ COMMANDS = (
         ),
         examples=(Example({"handle_id": 1000, "bufb64": "SGVsbG8sIHdvcmxkIQ==", "eof": True}, True),),
         handle="handle_id",
+        full_access=True,
     ),
     Command(
         "file-read",
@@ -168,6 +171,7 @@ COMMANDS = (
         ),
         nowait="file_read_nowait",
         handle="handle_id",
+        full_access=True,
     ),
     Command(
         "file-close",
@@ -179,6 +183,7 @@ COMMANDS = (
         errors=(_NO_HANDLE, ("EIO", "the data could not be written; the handle is closed nevertheless")),
         examples=(Example({"handle_id": 1000}, True, opens=EXAMPLE_FILE),),
         handle="handle_id",
+        full_access=True,
     ),
     Command(
         "get-file-md5sum",
@@ -226,6 +231,7 @@ COMMANDS = (
             Example({"path": EXAMPLE_FILE, "user": "root", "gid": -1}, True),
         ),
         changes=True,
+        full_access=True,
     ),
     Command(
         "file-chmod",
@@ -242,6 +248,7 @@ COMMANDS = (
         errors=(NO_FILE,),
         examples=(Example({"path": EXAMPLE_FILE, "perm": 416}, True),),
         changes=True,
+        full_access=True,
     ),
     Command(
         "file-remove",
@@ -265,6 +272,7 @@ COMMANDS = (
         ),
         examples=(Example({"path": "/tmp/phoenix/site/new"}, True),),
         changes=True,
+        full_access=True,
     ),
     Command(
         "file-glob",
@@ -298,6 +306,7 @@ COMMANDS = (
         ),
         examples=(Example({"path": "/tmp/phoenix/site", "target": "/tmp/phoenix/site.old"}, True),),
         changes=True,
+        full_access=True,
     ),
     Command(
         "file-truncate",
@@ -314,6 +323,7 @@ COMMANDS = (
         ),
         examples=(Example({"path": "/tmp/phoenix/hello.txt", "size": 13}, True),),
         changes=True,
+        full_access=True,
     ),
     Command(
         "file-stat",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from phoenix_ga.wire.commands.shared import TOO_MANY_STREAMS, WINDOW
-from phoenix_ga.wire.declaration import Argument, Command, Example
+from phoenix_ga.wire.declaration import Argument, Command, Example, StreamMember
 
 _PID = Argument("pid", int, "Process ID returned by `exec`.", minimum=1, maximum=2**31 - 1)
 _ROWS = Argument("rows", int, "Height of the terminal, in characters.", default=24, minimum=1, maximum=65535)
@@ -72,6 +72,8 @@ COMMANDS = (
             ),
         ),
         changes=True,
+        streams=(StreamMember("stream", sends=True, ends_both=True), StreamMember("stderr")),
+        full_access=True,
     ),
     Command(
         "exec-attach",
@@ -86,6 +88,8 @@ COMMANDS = (
             TOO_MANY_STREAMS,
         ),
         changes=True,
+        streams=(StreamMember("stream", sends=True, ends_both=True), StreamMember("stderr")),
+        full_access=True,
     ),
     Command(
         "exec-list",
@@ -124,6 +128,7 @@ COMMANDS = (
         arguments=(_PID, _ROWS, _COLUMNS),
         errors=(_NO_PROCESS, ("ENOTTY", "the process has no terminal")),
         examples=(Example({"pid": 4711, "rows": 50, "columns": 132}, True),),
+        full_access=True,
     ),
     Command(
         "exec-signal",
@@ -135,5 +140,6 @@ COMMANDS = (
         errors=(_NO_PROCESS,),
         examples=(Example({"pid": 4711, "signal": 15}, True),),
         changes=True,
+        full_access=True,
     ),
 )

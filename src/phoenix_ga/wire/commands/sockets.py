@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from phoenix_ga.wire.commands.shared import TOO_MANY_STREAMS, WINDOW
-from phoenix_ga.wire.declaration import Argument, Command, Example
+from phoenix_ga.wire.declaration import Argument, Command, Example, StreamMember
 
 _SOCKET_PATH = Argument("path", str, "Path of a Unix socket, instead of `host` and `port`.", default="")
 
@@ -32,6 +32,8 @@ COMMANDS = (
             Example({"port": 8384, "window": 0}, {"host": "127.0.0.1", "port": 8384, "stream": 70012}, exact=False),
         ),
         changes=True,
+        streams=(StreamMember("stream", announces=True),),
+        full_access=True,
     ),
     Command(
         "connect",
@@ -66,5 +68,7 @@ COMMANDS = (
             ),
         ),
         changes=True,
+        streams=(StreamMember("stream", sends=True),),
+        full_access=True,
     ),
 )

@@ -12,7 +12,7 @@ from phoenix_ga.wire.commands.shared import (
     TOO_MANY_STREAMS,
     WINDOW,
 )
-from phoenix_ga.wire.declaration import INT64_MAX, Argument, Command, Example
+from phoenix_ga.wire.declaration import INT64_MAX, Argument, Command, Example, StreamMember
 
 _DIGEST = Argument("digest", bool, "Compute the SHA-256 on both sides, for the closing messages.", default=True)
 _NO_DIRECTORY = ("ENOTDIR", "the path is not a directory")
@@ -42,6 +42,8 @@ COMMANDS = (
                 exact=False,
             ),
         ),
+        streams=(StreamMember("stream"),),
+        full_access=True,
     ),
     Command(
         "file-put",
@@ -107,6 +109,8 @@ COMMANDS = (
         ),
         examples=(Example({"path": "/tmp/phoenix/put.txt"}, {"window": 1048576, "stream": 70008}, exact=False),),
         changes=True,
+        streams=(StreamMember("stream", sends=True),),
+        full_access=True,
     ),
     Command(
         "directory-get",
@@ -120,6 +124,8 @@ COMMANDS = (
         "helper gave up; or `signal`, the signal that killed it. The client sends no data.",
         errors=(NO_FILE, _NO_DIRECTORY, TOO_MANY_STREAMS),
         examples=(Example({"path": "/tmp/phoenix", "window": 0}, {"stream": 70014, "stderr": 70015}, exact=False),),
+        streams=(StreamMember("stream"), StreamMember("stderr")),
+        full_access=True,
     ),
     Command(
         "directory-put",
@@ -145,5 +151,7 @@ COMMANDS = (
             ),
         ),
         changes=True,
+        streams=(StreamMember("stream", sends=True, ends_both=True), StreamMember("stderr")),
+        full_access=True,
     ),
 )

@@ -182,6 +182,7 @@ class GuestCommand(Command):
         handle: str = "",
         revocable: bool = False,
         revokes: bool = False,
+        full_access: bool = False,
     ) -> None:
         super().__init__(
             name,
@@ -195,6 +196,7 @@ class GuestCommand(Command):
             handle=handle,
             revocable=revocable,
             revokes=revokes,
+            full_access=full_access,
         )
         self.parameters = parameters
         self.takes_arguments = bool(parameters)

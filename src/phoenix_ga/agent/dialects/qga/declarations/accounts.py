@@ -25,6 +25,7 @@ COMMANDS: Final[tuple[GuestCommand, ...]] = (
             Parameter("crypted", BOOLEAN),
         ),
         changes=True,
+        full_access=True,
     ),
     GuestCommand(
         "guest-ssh-get-authorized-keys",
@@ -42,6 +43,7 @@ COMMANDS: Final[tuple[GuestCommand, ...]] = (
             Parameter("reset", BOOLEAN, optional=True),
         ),
         changes=True,
+        full_access=True,
     ),
     GuestCommand(
         "guest-ssh-remove-authorized-keys",
@@ -52,5 +54,6 @@ COMMANDS: Final[tuple[GuestCommand, ...]] = (
             Parameter("keys", ListOf(STRING)),
         ),
         changes=True,
+        full_access=True,
     ),
 )

@@ -20,6 +20,7 @@ COMMANDS: Final = (
         parameters=(Parameter("path", STRING), Parameter("mode", STRING, optional=True)),
         governed_by=("file-open",),
         changes=("mode", WRITE_MODES),
+        full_access=True,
     ),
     GuestCommand(
         "guest-file-close",
@@ -28,6 +29,7 @@ COMMANDS: Final = (
         parameters=(_HANDLE,),
         governed_by=("file-close",),
         handle="handle",
+        full_access=True,
     ),
     GuestCommand(
         "guest-file-read",
@@ -37,6 +39,7 @@ COMMANDS: Final = (
         governed_by=("file-read",),
         nowait="guest_file_read_nowait",
         handle="handle",
+        full_access=True,
     ),
     GuestCommand(
         "guest-file-write",
@@ -45,6 +48,7 @@ COMMANDS: Final = (
         parameters=(_HANDLE, Parameter("buf-b64", STRING), Parameter("count", INTEGER, optional=True)),
         governed_by=("file-write",),
         handle="handle",
+        full_access=True,
     ),
     GuestCommand(
         "guest-file-seek",
@@ -53,6 +57,7 @@ COMMANDS: Final = (
         parameters=(_HANDLE, Parameter("offset", INTEGER), Parameter("whence", _WHENCE)),
         governed_by=("file-open",),
         handle="handle",
+        full_access=True,
     ),
     GuestCommand(
         "guest-file-flush",
@@ -61,5 +66,6 @@ COMMANDS: Final = (
         parameters=(_HANDLE,),
         governed_by=("file-write",),
         handle="handle",
+        full_access=True,
     ),
 )

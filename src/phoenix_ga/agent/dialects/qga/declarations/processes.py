@@ -30,6 +30,7 @@ COMMANDS: Final = (
         parameters=(Parameter("pid", INTEGER),),
         governed_by=("exec",),
         inline=True,
+        full_access=True,
     ),
     GuestCommand(
         "guest-exec",
@@ -44,5 +45,6 @@ COMMANDS: Final = (
         ),
         governed_by=("exec",),
         changes=True,
+        full_access=True,
     ),
 )

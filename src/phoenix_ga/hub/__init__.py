@@ -1,0 +1,1 @@
+"""The hub: many clients on the port of one guest. See docs/hub.md."""

@@ -1,0 +1,210 @@
+"""The socket on which the hub offers a guest."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import select
+import socket
+import time
+from collections.abc import Callable
+from errno import EADDRINUSE, EMFILE
+from pathlib import Path
+from typing import Final
+
+from phoenix_ga.client.hub_sockets import socket_name
+from phoenix_ga.client.inventory import KnownGuest
+from phoenix_ga.hub.audit import Observer
+from phoenix_ga.hub.link import Link
+from phoenix_ga.hub.router import Client
+from phoenix_ga.hub.users import User, peer_of
+from phoenix_ga.wire.messages import encode_error
+
+# Output that a client has not read: beyond the first, nothing more is read from it; beyond the second, it is dropped.
+_UNREAD_HIGH: Final = 1024 * 1024
+_UNREAD_MAX: Final = 128 * 1024 * 1024
+_CLIENTS_OF_USER_MAX: Final = 256
+_CLIENTS_MAX: Final = 1024
+
+
+class GuestServer:
+    """A guest's socket, its clients and the link to it.
+
+    Args:
+        guest: the guest.
+        observer: applies the rules.
+        directory: of the socket.
+        linger: seconds that the port stays open without clients.
+    """
+
+    def __init__(self, guest: KnownGuest, observer: Observer, directory: Path, linger: float) -> None:
+        self.guest = guest
+        self.observer = observer
+        self.path = directory / socket_name(guest.name)
+        self.link = Link(guest, observer, linger)
+        self.connections: set[Connection] = set()
+        self._server: asyncio.AbstractServer | None = None
+
+    async def start(self) -> None:
+        """Listen. Raises OSError."""
+        self._server = await listen(self.path, lambda: Connection(self))
+
+    async def stop(self) -> None:
+        """Close the socket, the clients and the link."""
+        if self._server is not None:
+            self._server.close()
+            self.path.unlink(missing_ok=True)
+        for connection in list(self.connections):
+            connection.abort()
+        await self.link.close("the hub is stopping")
+
+    def has_room(self, user: User) -> bool:
+        """Return whether a user may have one more connection."""
+        of_user = sum(connection.user.uid == user.uid for connection in self.connections)
+        return of_user < _CLIENTS_OF_USER_MAX and len(self.connections) < _CLIENTS_MAX
+
+
+class Connection(asyncio.Protocol):
+    """A client's connection.
+
+    Attributes:
+        user: who connected.
+        since: when, in seconds since the epoch.
+        received, sent: number of bytes from and to the client.
+    """
+
+    def __init__(self, server: GuestServer) -> None:
+        self._server = server
+        self._client: Client | None = None
+        self._transport: asyncio.Transport | None = None
+        self._unread = False
+        self._resuming: asyncio.Task[None] | None = None
+        self.user = User(-1, "unknown", frozenset())
+        self.since = time.time()
+        self.received = self.sent = 0
+
+    # For the event loop
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        connection: socket.socket = transport.get_extra_info("socket")
+        try:
+            self.user = peer_of(connection)
+        except OSError:
+            transport.abort()
+            return
+        guest = self._server.guest.name
+        if not self._server.has_room(self.user):
+            transport.write(encode_error(f"too many clients of guest {guest}", EMFILE))
+            transport.close()
+            return
+        transport.set_write_buffer_limits(_UNREAD_HIGH)
+        may_use = self._server.observer.rules.knows(self.user, guest)
+        self._client = self._server.link.router.attach(self, self.user, may_use)
+        self._server.connections.add(self)
+        self._server.link.client_came()
+
+    def data_received(self, data: bytes) -> None:
+        if self._client is None:
+            return
+        self.received += len(data)
+        self._server.link.router.receive(self._client, data)
+        self._throttle()
+
+    def eof_received(self) -> bool:
+        if self._client is None or self._has_hung_up():
+            return False
+        self._server.link.router.finish(self._client)
+        return True
+
+    def pause_writing(self) -> None:
+        self._unread = True
+        self._throttle()
+
+    def resume_writing(self) -> None:
+        self._unread = False
+        self._throttle()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        client, self._client = self._client, None
+        self._server.connections.discard(self)
+        if self._resuming is not None:
+            self._resuming.cancel()
+        if client is not None:
+            self._server.link.router.detach(client)
+            self._server.link.client_went()
+
+    # For the router
+
+    def send(self, data: bytes) -> None:
+        """Send bytes without waiting; a client that reads too slowly is dropped."""
+        if self._transport is not None and not self._transport.is_closing():
+            self.sent += len(data)
+            self._transport.write(data)
+            if self._transport.get_write_buffer_size() > _UNREAD_MAX:
+                self._transport.abort()
+
+    def close(self) -> None:
+        """Send what is left, then close the connection."""
+        if self._transport is not None:
+            self._transport.close()
+
+    def abort(self) -> None:
+        """Close the connection now."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    @property
+    def stream_count(self) -> int:
+        """Number of open streams."""
+        return 0 if self._client is None else self._server.link.router.stream_count(self._client)
+
+    def _has_hung_up(self) -> bool:
+        """Return whether the client has closed its socket, and not only its sending side."""
+        assert self._transport is not None
+        poll = select.poll()
+        poll.register(self._transport.get_extra_info("socket").fileno(), 0)
+        return any(events & select.POLLHUP for _, events in poll.poll(0))
+
+    def _throttle(self) -> None:
+        """Read from the client if there is room for what it sends."""
+        if self._client is None or self._transport is None or self._resuming is not None:
+            return
+        if self._unread:
+            self._transport.pause_reading()
+        elif self._server.link.is_full(self._client):
+            self._transport.pause_reading()
+            self._resuming = asyncio.get_running_loop().create_task(self._resume())
+        else:
+            self._transport.resume_reading()
+
+    async def _resume(self) -> None:
+        client = self._client
+        while client is not None and self._server.link.is_full(client):
+            await self._server.link.wait_for_room()
+        self._resuming = None
+        self._throttle()
+
+
+async def listen(path: Path, factory: Callable[[], asyncio.Protocol]) -> asyncio.AbstractServer:
+    """Listen on a Unix socket to which every user may connect, because the rules decide. Raises OSError.
+
+    A socket that nobody listens on is replaced; one that another hub listens on is an error.
+    """
+    probe = socket.socket(socket.AF_UNIX)
+    try:
+        probe.connect(str(path))
+        raise OSError(EADDRINUSE, "another hub listens on this socket", str(path))
+    except (FileNotFoundError, ConnectionRefusedError):
+        path.unlink(missing_ok=True)
+    finally:
+        probe.close()
+    listener = socket.socket(socket.AF_UNIX)
+    try:
+        listener.bind(str(path))
+        os.chmod(path, 0o666)
+        return await asyncio.get_running_loop().create_unix_server(factory, sock=listener, backlog=128)
+    except BaseException:
+        listener.close()
+        raise

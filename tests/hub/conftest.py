@@ -1,0 +1,113 @@
+"""A real hub in front of real agents."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support import SOURCE, TIMEOUT, AgentProcess, wait_for
+
+
+class HubProcess:
+    """`phoenix-hub` as a process of this machine, in front of the guests that `guests` names."""
+
+    def __init__(self, directory: Path, guests: dict[str, str], config: str = "") -> None:
+        self.directory = directory
+        self.log_path = directory / "hub.log"
+        self.config_path = directory / "hub.toml"
+        self.config_path.write_text(config)
+        self.inventory = directory / "xdg" / "phoenix" / "config.toml"
+        self.inventory.parent.mkdir(parents=True, exist_ok=True)
+        self.write_guests(guests)
+        self.process = self._start()
+
+    def write_guests(self, guests: dict[str, str]) -> None:
+        lines = [f'"{name}" = "{endpoint}"' for name, endpoint in guests.items()]
+        self.inventory.write_text("\n".join(["sources = []", "[guests]", *lines, ""]))
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        with self.log_path.open("ab") as log:
+            process = subprocess.Popen(
+                [
+                    *(sys.executable, "-m", "phoenix_ga.hub"),
+                    *("--config", str(self.config_path), "--directory", str(self.directory / "hub")),
+                ],
+                stdin=subprocess.DEVNULL,
+                stderr=log,
+                env={**os.environ, "PYTHONPATH": str(SOURCE), "XDG_CONFIG_HOME": str(self.directory / "xdg")},
+            )
+        deadline = time.monotonic() + TIMEOUT
+        while True:
+            try:
+                self.ask("status")
+                return process
+            except OSError:
+                if process.poll() is not None or time.monotonic() > deadline:
+                    process.kill()
+                    raise RuntimeError(f"the hub did not start:\n{self.log_path.read_text()}") from None
+                time.sleep(0.02)
+
+    def socket(self, guest: str) -> Path:
+        return self.directory / "hub" / "guests" / f"{guest}.sock"
+
+    def ask(self, execute: str, **arguments: str) -> Any:
+        """Return the hub's answer on its control socket; an error as it was sent."""
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(TIMEOUT)
+            connection.connect(str(self.directory / "hub" / "hub.sock"))
+            connection.sendall(json.dumps({"execute": execute, "arguments": arguments}).encode() + b"\n")
+            answer = json.loads(connection.makefile("rb").readline())
+        return answer.get("return", answer)
+
+    def audit(self) -> list[dict[str, Any]]:
+        """Return the lines of the record."""
+        lines = self.log_path.read_text().splitlines()
+        return [json.loads(line) for line in lines if line.startswith("{")]
+
+    def state(self, guest: str) -> dict[str, Any]:
+        found: dict[str, Any] = next(each for each in self.ask("list") if each["name"] == guest)
+        return found
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait(TIMEOUT)
+
+    def restart(self) -> None:
+        self.process.wait(TIMEOUT)
+        self.process = self._start()
+
+    def reload(self) -> None:
+        self.process.send_signal(signal.SIGHUP)
+
+    def stop(self) -> int:
+        self.process.terminate()
+        return self.process.wait(TIMEOUT)
+
+
+@pytest.fixture
+def agent(tmp_path: Path) -> Iterator[AgentProcess]:
+    with AgentProcess(tmp_path) as process:
+        yield process
+
+
+@pytest.fixture
+def hub(tmp_path: Path, agent: AgentProcess) -> Iterator[HubProcess]:
+    process = HubProcess(tmp_path, {"web1": f"unix:{agent.socket_path}"})
+    try:
+        yield process
+    finally:
+        process.kill()
+
+
+def wait_for_state(hub: HubProcess, guest: str, state: str) -> None:
+    wait_for(lambda: hub.state(guest)["state"] == state)

@@ -1,0 +1,186 @@
+"""Many clients on one guest through a real hub, with a real agent behind it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from phoenix_ga.client import CommandError, ConnectionLostError, Guest, connect
+from tests.ends.client import HungUpError, LineClient
+from tests.hub.conftest import HubProcess, wait_for_state
+from tests.support import AgentProcess, wait_for
+
+
+def talk(hub: HubProcess, *stories: Callable[[Guest], Coroutine[Any, Any, Any]]) -> list[Any]:
+    """Run each story with a client of its own, all at the same time."""
+
+    async def one(story: Callable[[Guest], Coroutine[Any, Any, Any]]) -> Any:
+        async with connect(str(hub.socket("web1"))) as guest:
+            return await story(guest)
+
+    async def all_of_them() -> list[Any]:
+        return await asyncio.gather(*map(one, stories))
+
+    return asyncio.run(all_of_them())
+
+
+def test_a_client_finds_the_wire_of_the_port(hub: HubProcess) -> None:
+    with LineClient.connect(hub.socket("web1")) as client:
+        assert isinstance(client.call("ping"), str)
+        assert client.call("file-stat", path="/etc")["isdir"]
+
+
+def test_clients_work_at_the_same_time(hub: HubProcess, tmp_path: Path) -> None:
+    content = os.urandom(3_000_000)
+    (tmp_path / "big").write_bytes(content)
+
+    async def get(guest: Guest) -> bool:
+        await guest.get(str(tmp_path / "big"), str(tmp_path / "copy"))
+        return (tmp_path / "copy").read_bytes() == content
+
+    async def put(guest: Guest) -> bool:
+        await guest.put(str(tmp_path / "big"), str(tmp_path / "put"))
+        return (tmp_path / "put").read_bytes() == content
+
+    async def run(guest: Guest) -> bool:
+        return (await guest.run(["cat"], input=b"hello")).stdout == b"hello"
+
+    async def ping(guest: Guest) -> bool:
+        return all([await guest.ping() for _ in range(100)])
+
+    async def qemu(guest: Guest) -> bool:
+        return all([(await guest.qga.get_host_name())["host-name"] for _ in range(20)])
+
+    assert all(talk(hub, get, put, run, ping, qemu, run, ping, get))
+
+
+def test_a_waiting_client_does_not_hold_up_another(hub: HubProcess) -> None:
+    async def sleeper(guest: Guest) -> None:
+        async with guest.exec(["sleep", "60"]), connect(str(hub.socket("web1"))) as other:
+            assert await other.ping()
+
+    talk(hub, sleeper)
+
+
+def test_requests_without_a_tag_stay_in_order(hub: HubProcess) -> None:
+    with LineClient.connect(hub.socket("web1")) as client:
+        for number in range(200):
+            path = "/etc" if number % 2 else "/etc/passwd"
+            client.send(b'{"execute": "file-stat", "arguments": {"path": "%s"}}\n' % path.encode())
+        answers = [client.answer()["return"]["isdir"] for _ in range(200)]
+    assert answers == [bool(number % 2) for number in range(200)]
+
+
+def test_a_client_that_leaves_takes_its_programs_with_it_and_no_others(hub: HubProcess, agent: AgentProcess) -> None:
+    async def stay(guest: Guest) -> None:
+        process = await guest.exec(["sleep", "600"])
+        async with connect(str(hub.socket("web1"))) as other:
+            await other.exec(["sleep", "600"])
+            await other.exec(["sleep", "600"], terminal=True)
+            assert len(agent.children()) == 3
+        await asyncio.get_running_loop().run_in_executor(None, wait_for, lambda: len(agent.children()) == 1)
+        await process.kill()
+        assert await process.wait() == -9
+
+    talk(hub, stay)
+
+
+def test_sync_resets_only_the_client_that_sent_it(hub: HubProcess) -> None:
+    async def story(guest: Guest) -> None:
+        async with guest.exec(["cat"]) as process:
+            with LineClient.connect(hub.socket("web1")) as other:
+                assert other.call("sync", id=5) == 5
+                assert other.call("get-session") == 5
+            await process.stdin.write(b"still here")
+            await process.stdin.end()
+            assert await process.stdout.read() == b"still here"
+
+    talk(hub, story)
+
+
+def test_a_frame_for_the_stream_of_another_client_is_refused(hub: HubProcess) -> None:
+    async def story(guest: Guest) -> None:
+        async with guest.exec(["cat"]) as process:
+            with LineClient.connect(hub.socket("web1")) as thief:
+                thief.send_frame(3, process.stdin.id)
+                assert thief.wait_for_reset(process.stdin.id)[1] == 43
+            await process.stdin.write(b"mine")
+            await process.stdin.end()
+            assert await process.stdout.read() == b"mine"
+
+    talk(hub, story)
+
+
+def test_requests_fail_if_the_agent_is_restarted(hub: HubProcess, agent: AgentProcess) -> None:
+    async def story(guest: Guest) -> None:
+        async with guest.exec(["sleep", "600"]) as process:
+            agent.process.kill()
+            with pytest.raises(ConnectionLostError):
+                await process.wait()
+            agent.restart()
+            assert await guest.ping()
+
+    talk(hub, story)
+
+
+def test_the_port_is_released(hub: HubProcess) -> None:
+    assert hub.state("web1")["state"] == "closed"
+    with LineClient.connect(hub.socket("web1")) as client:
+        client.call("ping")
+        assert hub.state("web1")["state"] == "connected"
+        assert hub.ask("release", guest="web*") == ["web1"]
+        assert hub.state("web1")["state"] == "closed"
+        assert client.call("ping")
+
+
+def test_the_port_is_closed_when_nobody_uses_it(tmp_path: Path, agent: AgentProcess) -> None:
+    hub = HubProcess(tmp_path, {"web1": f"unix:{agent.socket_path}"}, "linger = 0.1\n")
+    try:
+        with LineClient.connect(hub.socket("web1")) as client:
+            client.call("ping")
+        wait_for_state(hub, "web1", "closed")
+    finally:
+        hub.kill()
+
+
+def test_guests_come_and_go(hub: HubProcess, agent: AgentProcess) -> None:
+    hub.write_guests({"web1": f"unix:{agent.socket_path}", "web 2/b": f"unix:{agent.socket_path}x"})
+    wait_for(lambda: len(hub.ask("list")) == 1 or hub.socket("web1").exists())
+    hub.write_guests({"db1": f"unix:{agent.socket_path}"})
+    wait_for(lambda: [guest["name"] for guest in hub.ask("list")] == ["db1"])
+    assert not hub.socket("web1").exists()
+    with LineClient.connect(hub.socket("db1")) as client:
+        assert client.call("ping")
+
+
+def test_the_next_hub_takes_the_place_of_one_that_was_killed(hub: HubProcess) -> None:
+    client = LineClient.connect(hub.socket("web1"))
+    with client:
+        client.call("ping")
+        hub.kill()
+        with pytest.raises((HungUpError, OSError)):
+            client.call("ping")
+    hub.restart()
+    with LineClient.connect(hub.socket("web1")) as client:
+        assert client.call("ping")
+
+
+def test_changes_are_recorded_without_secrets(hub: HubProcess) -> None:
+    async def story(guest: Guest) -> None:
+        await guest.run(["true"], env={"TOKEN": "sesame"})
+        await guest.ping()
+        with pytest.raises(CommandError):
+            await guest.qga.set_user_password("nobody-here", "c2VzYW1l", False)
+
+    talk(hub, story)
+    run, password = hub.audit()
+    assert (run["command"], run["arguments"]["argv"], run["result"]) == ("exec", ["true"], "done")
+    assert (run["guest"], run["uid"], run["pid"]) == ("web1", os.getuid(), os.getpid())
+    assert password["result"].startswith("failed: ")
+    assert "sesame" not in hub.log_path.read_text()
+    assert "c2VzYW1l" not in hub.log_path.read_text()
