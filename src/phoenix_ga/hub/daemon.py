@@ -64,6 +64,8 @@ class Hub:
         self._guests.mkdir(parents=True, exist_ok=True)
         os.chmod(self.config.directory, 0o755)
         os.chmod(self._guests, 0o755)
+        changes = Changes()
+        await self._look()
         control = self.config.directory / "hub.sock"
         if activated is None:
             self._control = await listen(control, lambda: ControlConnection(self))
@@ -73,9 +75,7 @@ class Hub:
             self._control = await loop.create_unix_server(
                 lambda: ControlConnection(self), sock=socket.socket(fileno=activated)
             )
-        changes = Changes()
         try:
-            await self._look()
             following = loop.create_task(self._follow(changes))
             await self._stopping.wait()
             following.cancel()
