@@ -25,7 +25,7 @@ from tests.support import AgentProcess
 ROOT = Path(__file__).parent.parent
 PAGES = [path for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))) if path.exists()]
 MAN_PAGE = ROOT / "packaging" / "phoenix-ga.8"
-MAN_PAGES = (MAN_PAGE, ROOT / "packaging" / "phoenixctl.1")
+MAN_PAGES = (MAN_PAGE, *(ROOT / "packaging" / name for name in ("phoenixctl.1", "phoenix-hub.8")))
 OPERATING = (ROOT / "docs" / "operating.md").read_text()
 PROTOCOL = (ROOT / "docs" / "protocol.md").read_text()
 CONFIGS = re.findall(r"```ini\n(.*?)```", OPERATING, re.DOTALL)

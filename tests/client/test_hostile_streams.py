@@ -920,7 +920,7 @@ def evil_reset(code: int) -> bytes:
 def test_what_a_guest_says_of_a_stream_is_harmless_on_a_terminal(
     frames: list[bytes], status: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def open_endpoint(endpoint: str, allow_tcp: bool) -> MockTransport:
+    async def open_endpoint(endpoint: str, allow_tcp: bool, direct: bool) -> MockTransport:
         return MockTransport({"file-get": opened(FILE, *frames)})
 
     monkeypatch.setattr("phoenix_ga.client.guest.open_endpoint", open_endpoint)

@@ -39,6 +39,7 @@ class Options:
     verbose: bool = False
     parallel: int = PARALLEL
     allow_tcp: bool = False
+    direct: bool = False
 
     def connect_to(self, guest: KnownGuest) -> AbstractAsyncContextManager[Guest]:
         """Return a context manager that connects to a guest."""
@@ -78,6 +79,8 @@ class Options:
         settings: dict[str, Any] = {"trace": _show_wire} if self.verbose else {}
         if self.allow_tcp:
             settings.update(allow_tcp=True)
+        if self.direct:
+            settings.update(direct=True)
         if self.timeout is not None:
             # A user who waits longer for answers also waits for a guest that is paused.
             patience = max(self.timeout, KEEPALIVE_TIMEOUT)

@@ -43,6 +43,7 @@ def global_options() -> list[click.Parameter]:
         ),
         GlobalOption("--json", is_flag=True, help="Print results and errors as JSON, one value a line."),
         GlobalOption("-v", "--verbose", is_flag=True, help="Print the messages on the wire to stderr."),
+        GlobalOption("--direct", is_flag=True, help="Use the port of the guest itself, even if a hub offers it."),
         GlobalOption("--allow-tcp", is_flag=True, help="Allow tcp:HOST:PORT, which is not encrypted."),
     ]
 

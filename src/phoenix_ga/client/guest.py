@@ -381,6 +381,7 @@ async def connect(
     trace: Trace | None = None,
     reconnect: float | None = None,
     allow_tcp: bool = False,
+    direct: bool = False,
     keepalive_interval: float | None = KEEPALIVE_INTERVAL,
     keepalive_timeout: float = KEEPALIVE_TIMEOUT,
 ) -> Guest:
@@ -399,6 +400,7 @@ async def connect(
         reconnect: seconds to keep trying, at first and for the first call after the connection was lost; None: do
             not. Calls in flight raise ConnectionLostError all the same, and streams end.
         allow_tcp: permit TCP, which is neither encrypted nor authenticated.
+        direct: use the port of the guest in any case; else a hub is used if one offers the guest.
         keepalive_interval: seconds of silence, while streams are open or answers are due, before the agent is asked
             whether it is still there; None: never.
         keepalive_timeout: seconds that it has to answer; then the connection is lost. Raise it if the guest may be
@@ -416,7 +418,7 @@ async def connect(
     async def open_one() -> Connection:
         if isinstance(endpoint, (str, KnownGuest)):
             name = endpoint if isinstance(endpoint, str) else endpoint.name
-            transport = await open_endpoint(endpoint, allow_tcp)
+            transport = await open_endpoint(endpoint, allow_tcp, direct)
         else:
             name, transport = type(endpoint).__name__, endpoint
         return await Connection.open(

@@ -12,8 +12,7 @@ from phoenix_ga.wire.declaration import Command
 _COMMANDS: Final[dict[str, Command]] = {**BY_NAME, **{command.name: command for command in guest_commands.COMMANDS}}
 
 #: The hub answers these itself: they concern the client's session.
-SYNCS: Final = frozenset(("sync", "guest-sync", "guest-sync-delimited"))
-LOCAL: Final = SYNCS | {"get-session"}
+LOCAL: Final = frozenset(("sync", "get-session", "guest-sync", "guest-sync-delimited"))
 
 #: Arguments that are too long or too secret for a log.
 HIDDEN: Final = guest_commands.HIDDEN | {"bufb64", "keys", "env"}

@@ -110,6 +110,7 @@ async def _run(hub: Hub, connection: ControlConnection, user: User, request: Req
         "status": (lambda: hub.describe(user), ()),
         "watch": (lambda: _watch(hub, connection), ()),
         "release": (lambda guest: _release(hub, user, guest), ("guest",)),
+        "record": (lambda: _record(hub, user), ()),
         "reload": (lambda: _reload(hub, user), ()),
         "explain": (lambda user, guest, command: _explain(hub, user, guest, command), ("user", "guest", "command")),
     }
@@ -128,7 +129,7 @@ def _watch(hub: Hub, connection: ControlConnection) -> bool:
 
 
 async def _release(hub: Hub, user: User, guest: str) -> list[str]:
-    _require_root(hub, user, "release")
+    _require_owner(hub, user, "release")
     servers = [server for name, server in hub.servers.items() if fnmatch.fnmatchcase(name, guest)]
     if not servers:
         raise ControlError(f"no guest is named {guest!r}", ENOENT)
@@ -137,8 +138,13 @@ async def _release(hub: Hub, user: User, guest: str) -> list[str]:
     return [server.guest.name for server in servers]
 
 
+def _record(hub: Hub, user: User) -> str:
+    _require_owner(hub, user, "read the record")
+    return str(hub.config.audit or "")
+
+
 async def _reload(hub: Hub, user: User) -> bool:
-    _require_root(hub, user, "reload")
+    _require_owner(hub, user, "reload")
     try:
         await hub.reload()
     except ValueError as error:
@@ -155,6 +161,6 @@ def _explain(hub: Hub, user: str, guest: str, command: str) -> dict[str, Any]:
     return {"allowed": verdict.allowed, "reason": verdict.reason, "groups": sorted(whom.groups)}
 
 
-def _require_root(hub: Hub, user: User, command: str) -> None:
+def _require_owner(hub: Hub, user: User, what: str) -> None:
     if not hub.is_owner(user):
-        raise ControlError(f"only root, the hub's own user and the group phoenix may {command}", EPERM)
+        raise ControlError(f"only root, the hub's own user and the group phoenix may {what}", EPERM)

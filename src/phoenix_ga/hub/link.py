@@ -137,7 +137,7 @@ class Link:
         pause = _RETRY_FIRST
         while True:
             try:
-                self._transport = transport = await open_endpoint(self.guest)
+                self._transport = transport = await open_endpoint(self.guest, direct=True)
             except (PhoenixError, OSError) as error:
                 self._fail(str(error))
                 if isinstance(error, EndpointError):

@@ -15,7 +15,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from phoenix_ga.client.errors import ConnectionLostError
-from phoenix_ga.hub.catalogue import LOCAL, SYNCS, find_command, is_answered
+from phoenix_ga.hub.catalogue import LOCAL, find_command, is_answered
 from phoenix_ga.hub.messages import BadLineError, ClientRequest, read_request, split_line
 from phoenix_ga.hub.routes import Route, Routes
 from phoenix_ga.wire.declaration import Command
@@ -227,7 +227,7 @@ class Router:
     def _queue(self, call: Call) -> None:
         client = call.client
         execute = call.request.request.execute
-        if execute in SYNCS:
+        if execute == "sync":
             self._begin_session(client)
         if not client.may_use:
             # It gets its refusals, but does not open the port.
@@ -241,9 +241,11 @@ class Router:
             call.command is not None and bool(call.command.handle) and (client.ordered or client.ordered_in_flight)
         )
         is_local = execute in LOCAL
-        if (call.request.is_ordered and not is_local) or waits:
+        if is_local and not call.request.is_qemu:
+            client.quick.append(call)
+        elif call.request.is_ordered or waits:
             client.ordered.append(call)
-        elif is_local or call.is_quick:
+        elif call.is_quick:
             client.quick.append(call)
         else:
             client.tagged.append(call)
@@ -263,7 +265,7 @@ class Router:
             self._send(client.tagged.popleft())
         while self._native is not None and client.ordered and not client.ordered_in_flight:
             call = client.ordered[0]
-            if call.request.is_qemu and not self._may_take_turn(call):
+            if call.request.is_qemu and call.request.request.execute not in LOCAL and not self._may_take_turn(call):
                 break
             client.ordered.popleft()
             self._send(call)

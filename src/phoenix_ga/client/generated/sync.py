@@ -1523,6 +1523,7 @@ def connect_sync(
     trace: Trace | None = None,
     reconnect: float | None = None,
     allow_tcp: bool = False,
+    direct: bool = False,
     keepalive_interval: float | None = KEEPALIVE_INTERVAL,
     keepalive_timeout: float = KEEPALIVE_TIMEOUT,
 ) -> SyncGuest:
@@ -1541,6 +1542,7 @@ def connect_sync(
         reconnect: seconds to keep trying, at first and for the first call after the connection was lost; None: do
             not. Calls in flight raise ConnectionLostError all the same, and streams end.
         allow_tcp: permit TCP, which is neither encrypted nor authenticated.
+        direct: use the port of the guest in any case; else a hub is used if one offers the guest.
         keepalive_interval: seconds of silence, while streams are open or answers are due, before the agent is asked
             whether it is still there; None: never.
         keepalive_timeout: seconds that it has to answer; then the connection is lost. Raise it if the guest may be
@@ -1562,6 +1564,7 @@ def connect_sync(
             trace=trace,
             reconnect=reconnect,
             allow_tcp=allow_tcp,
+            direct=direct,
             keepalive_interval=keepalive_interval,
             keepalive_timeout=keepalive_timeout,
         )

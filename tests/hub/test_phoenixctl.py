@@ -1,0 +1,103 @@
+"""phoenixctl with a hub."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+from tests.ends.client import LineClient
+from tests.hub.conftest import HubProcess
+from tests.support import SOURCE, AgentProcess, wait_for
+
+
+def phoenixctl(hub: HubProcess, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "phoenix_ga.cli", *words],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={
+            **os.environ,
+            "PYTHONPATH": str(SOURCE),
+            "XDG_CONFIG_HOME": str(hub.directory / "xdg"),
+            "PHOENIX_HUB_DIRECTORY": str(hub.directory / "hub"),
+        },
+    )
+
+
+def test_a_guest_is_used_through_the_hub_and_directly_if_wanted(hub: HubProcess) -> None:
+    assert phoenixctl(hub, "exec", "web1", "--", "echo", "hello").stdout == "hello\n"
+    assert hub.audit()[-1]["command"] == "exec"
+    count = len(hub.audit())
+    assert phoenixctl(hub, "exec", "--direct", "web1", "--", "echo", "hello").stdout == "hello\n"
+    assert len(hub.audit()) == count
+
+
+def test_guests_are_asked_through_the_hub(hub: HubProcess) -> None:
+    with LineClient.connect(hub.socket("web1")) as client:
+        client.call("ping")
+        (guest,) = map(json.loads, phoenixctl(hub, "--json", "guests").stdout.splitlines())
+    assert (guest["name"], guest["state"], guest["dialect"]) == ("web1", "answers", "phoenix")
+
+
+def test_without_the_hub_the_port_is_used(hub: HubProcess) -> None:
+    hub.kill()
+    assert phoenixctl(hub, "exec", "web1", "--", "echo", "hello").stdout == "hello\n"
+    status = phoenixctl(hub, "hub")
+    assert status.returncode == 125
+    assert "hub" in status.stderr
+
+
+def test_status_names_the_clients(hub: HubProcess) -> None:
+    with LineClient.connect(hub.socket("web1")) as client:
+        client.call("ping")
+        shown = phoenixctl(hub, "hub", "status").stdout
+        (guest,) = map(json.loads, phoenixctl(hub, "--json", "hub").stdout.splitlines())
+    assert "connected" in shown
+    assert str(os.getpid()) in shown
+    assert guest["clients"][0]["pid"] == os.getpid()
+
+
+def test_release_frees_the_port(hub: HubProcess, agent: AgentProcess) -> None:
+    with LineClient.connect(hub.socket("web1")) as client:
+        client.call("ping")
+        assert phoenixctl(hub, "hub", "release", "web*").stdout == "released web1\n"
+        assert hub.state("web1")["state"] == "closed"
+    unknown = phoenixctl(hub, "hub", "release", "web2")
+    assert (unknown.returncode, "no guest is named 'web2'" in unknown.stderr) == (1, True)
+
+
+def test_explain_names_the_rule(hub: HubProcess) -> None:
+    shown = phoenixctl(hub, "hub", "explain", "nobody", "web1", "exec").stdout
+    assert shown.startswith("nobody may not use exec on guest web1: the default")
+    hub.config_path.write_text('[[rule]]\nname = "odd"\nusers = ["nobody"]\nallow = ["exec"]\n')
+    assert phoenixctl(hub, "hub", "reload").returncode == 0
+    shown = phoenixctl(hub, "hub", "explain", "nobody", "web1", "exec").stdout
+    assert shown == "nobody may use exec on guest web1: rule 1 (odd): allow exec\n"
+
+
+def test_a_mistake_in_the_configuration_keeps_the_old_rules(hub: HubProcess) -> None:
+    hub.config_path.write_text("lingr = 1")
+    refused = phoenixctl(hub, "hub", "reload")
+    assert (refused.returncode, "lingr" in refused.stderr) == (1, True)
+    hub.reload()
+    wait_for(lambda: "the old configuration stays" in hub.log_path.read_text())
+    assert hub.ask("status")
+
+
+def test_audit_prints_the_record(hub: HubProcess) -> None:
+    record = hub.directory / "audit.log"
+    hub.config_path.write_text(f'audit = "{record}"\n')
+    hub.stop()
+    hub.restart()
+    phoenixctl(hub, "exec", "web1", "--", "true")
+    phoenixctl(hub, "mkdir", "web1:/nonexistent/directory")
+    shown = phoenixctl(hub, "hub", "audit", "--guest", "web1").stdout.splitlines()
+    assert len(shown) == 2
+    assert "exec" in shown[0]
+    assert shown[0].endswith("- done")
+    assert "failed: " in shown[1]
+    assert not phoenixctl(hub, "hub", "audit", "--user", "nobody-here").stdout
+    assert record.stat().st_mode & 0o777 == 0o640
