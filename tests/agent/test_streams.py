@@ -197,6 +197,26 @@ def test_windows_are_bounded_in_sum(client: LineClient, tmp_path: Path) -> None:
     assert sorted(os.listdir(tmp_path)) == ["agent.log", "agent.sock", "phoenix-ga.conf"]
 
 
+def test_a_client_may_have_as_many_connections_as_streams(client: LineClient, tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "many"))
+        listener.listen(2048)
+        windows = [client.call("connect", path=str(tmp_path / "many"))["window"] for _ in range(1024)]
+        assert windows[0] > windows[-1] > 0
+        assert sum(windows) <= 64 << 20
+        with pytest.raises(RefusedError, match="1024 streams are open"):
+            client.call("connect", path=str(tmp_path / "many"))
+
+
+def test_a_small_window_is_the_one_that_holds(client: LineClient, tmp_path: Path) -> None:
+    for number in range(33):
+        client.call("file-put", path=str(tmp_path / f"file{number}"))
+    opened = client.call("exec", argv=["sleep", "60"])
+    assert opened["window"] == 32 * 1024
+    client.send_frame(DATA, opened["stream"], bytes(opened["window"] + 1))
+    assert "violation" in client.wait_for_reset(opened["stream"])[0]
+
+
 def test_a_file_with_a_wrong_digest_stays_as_it_was(client: LineClient, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("old")
     stream = client.call("file-put", path=str(tmp_path / "file"))["stream"]

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from phoenix_ga.wire.streams import Skip
 
 WINDOW: Final = 128 * 1024
+# The window if the client has many streams.
+_SMALL_WINDOW: Final = 32 * 1024
 
 
 class DescriptorEndpoint(Endpoint):
@@ -41,6 +43,9 @@ class DescriptorEndpoint(Endpoint):
         self._pending = bytearray()
         self._sink_ended = False
         self._watched: set[int] = set()
+
+    def shrink_window(self) -> None:
+        self.window = min(self.window, _SMALL_WINDOW)
 
     def start(self, stream: OpenStream) -> None:
         self._stream = stream

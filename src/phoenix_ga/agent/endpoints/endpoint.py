@@ -34,6 +34,9 @@ class Endpoint:
     sends = True
     skips = False
 
+    def shrink_window(self) -> None:
+        """Make the window smaller if possible, because the client has many streams. Called before `start`."""
+
     def start(self, stream: OpenStream) -> None:
         """Begin, and report to `stream` from now on."""
 

@@ -171,7 +171,10 @@ class Session:
         except OSError as error:
             self.send(self._dispatcher.refuse(call, error))
             return
-        numbers = {name: stream.stream.id for name, stream in streams.items()}
-        self.send(self._dispatcher.encode(call, {**opened.answer, **numbers}))
+        answer = {**opened.answer, **{name: stream.stream.id for name, stream in streams.items()}}
+        if "window" in answer:
+            # Now it is known; it is smaller if there are many streams.
+            answer["window"] = opened.endpoints["stream"].window
+        self.send(self._dispatcher.encode(call, answer))
         for stream in streams.values():
             stream.start()

@@ -144,6 +144,8 @@ class Streams:
         Raises:
             OSError: EAGAIN; too many streams are open. The endpoint is closed then.
         """
+        if self._windows + endpoint.window > _WINDOWS_MAX // 2:
+            endpoint.shrink_window()
         try:
             if len(self._open) >= self._limit:
                 raise OSError(EAGAIN, f"{self._limit} streams are open, which is the limit; end some")
