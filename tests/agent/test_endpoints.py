@@ -24,6 +24,7 @@ from phoenix_ga.agent.endpoints.process import Process
 from phoenix_ga.agent.endpoints.process_table import ProcessTable
 from phoenix_ga.agent.endpoints.socket import ListeningEndpoint
 from phoenix_ga.agent.operations.processes import spawn
+from phoenix_ga.agent.operations.program_groups import ProgramGroup
 from phoenix_ga.agent.operations.sockets import connect_unix, listen_unix
 from phoenix_ga.agent.protocol.streams import Streams
 from phoenix_ga.wire.streams import Data
@@ -74,7 +75,7 @@ def test_a_sink_keeps_bytes_and_not_frames(loop: Loop) -> None:
 
 
 def start(table: ProcessTable, *argv: str, detached: bool = True) -> Process:
-    return Process(table, spawn(argv, {}), argv, "", detached)
+    return Process(table, spawn(argv, {}), ProgramGroup("", ""), argv, "", detached)
 
 
 def attach_and_leave(loop: Loop, table: ProcessTable, process: Process, data: bytes = b"") -> int:
@@ -167,7 +168,7 @@ def test_pipes_and_the_terminal_belong_to_the_user(loop: Loop, terminal: tuple[i
     table = ProcessTable(loop)
     script = "echo out >/dev/stdout; echo problem >/dev/stderr; stat -L -c %U /dev/stdin"
     child = spawn(["sh", "-c", script], {}, "nobody", "/", terminal)
-    process = Process(table, child)
+    process = Process(table, child, ProgramGroup("", ""))
     process.watch()
     run_until(loop, lambda: process.outcome is not None)
     assert process.outcome == {"status": 0}

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from lab.machine import Machine
-from phoenix_ga.client import connect_sync
 from tests.cli.conftest import command_line, environment
 from tools.guest import AGENT_PORT, agent_files, wait_for_agent
 
@@ -76,12 +75,3 @@ def test_a_client_goes_on_after_a_pause_that_it_was_told_to_wait_for(machine: Ma
         machine.run("pkill -f '[s]leep 1000'")
         process.communicate(timeout=60)
     assert process.returncode == 128 + 15
-
-
-def test_a_program_that_is_killed_for_its_memory_does_not_take_the_agent_along(machine: Machine, port: Path) -> None:
-    with connect_sync(f"unix:{port}") as guest:
-        before = machine.run("systemctl show -P MainPID -P NRestarts phoenix-ga").text
-        greedy = "echo 1000 > /proc/self/oom_score_adj; exec tail /dev/zero"
-        assert guest.run(["sh", "-c", greedy], timeout=300).returncode == -9
-        assert guest.ping()
-    assert machine.run("systemctl show -P MainPID -P NRestarts phoenix-ga").text == before

@@ -34,6 +34,11 @@ def main(arguments: list[str] | None = None) -> int:
 
             print(install(line.replace_qemu_ga) if line.action == "install" else uninstall())
             return 0
+        if line.action == "clean-up":
+            from phoenix_ga.agent.operations.program_groups import clean_up, find_unit_group
+
+            clean_up(find_unit_group())
+            return 0
         config = load_config(line)
         if line.action == "dump-config":
             print(config.dump(), end="")

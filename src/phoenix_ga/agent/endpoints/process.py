@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from phoenix_ga.agent.core.workers import Workers
     from phoenix_ga.agent.endpoints.process_table import ProcessTable
     from phoenix_ga.agent.operations.processes import ChildProcess
+    from phoenix_ga.agent.operations.program_groups import ProgramGroup
     from phoenix_ga.agent.protocol.streams import OpenStream
 
 # fcntl(2); the module fcntl has no name for it before Python 3.10.
@@ -46,12 +47,14 @@ class Process:
         self,
         table: ProcessTable,
         child: ChildProcess,
+        group: ProgramGroup,
         argv: tuple[str, ...] = (),
         user: str = "",
         detached: bool = False,
     ) -> None:
         self.table = table
         self.pid = child.pid
+        self.group = group
         self.terminal = child.stdin == child.stdout
         self.argv = argv
         self.user = user

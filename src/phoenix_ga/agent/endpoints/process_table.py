@@ -6,6 +6,7 @@ from _thread import allocate_lock
 from errno import EAGAIN, EBUSY, ESRCH
 
 from phoenix_ga.agent.core.loop import SIGCHLD
+from phoenix_ga.agent.linux.threads import start_thread
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -98,6 +99,12 @@ class ProcessTable:
             del self._running[process.pid]
             if process.detached:
                 self._ended[process] = None
+        if process.group.exists:
+            try:
+                start_thread(process.group.end, "the control group of a program")
+            except OSError:
+                # The group stays until the agent ends.
+                pass
 
     def expire_later(self, process: Process) -> None:
         """Forget a detached process after a while, unless a client is attached then. For the loop's thread."""

@@ -63,6 +63,7 @@ def spawn(
     user: str = "",
     directory: str = "",
     terminal: tuple[int, int] | None = None,
+    group: int = -1,
 ) -> ChildProcess:
     """Start a program; return once it has been executed.
 
@@ -71,6 +72,7 @@ def spawn(
         environment: added to that of the user.
         directory: the working directory; empty for the user's home.
         terminal: rows and columns of a pseudo-terminal; None for three pipes.
+        group: `procs` of its control group; -1 for that of the agent.
 
     Raises:
         OSError: as execve(2) or chdir(2); ENOENT if there is no such user; EPERM if the agent may not change
@@ -92,7 +94,7 @@ def spawn(
 
     def become(report: int) -> None:
         program = _Program(programs, arguments, variables_encoded)
-        _become(program, account, working_directory, fallback, theirs, report)
+        _become(program, account, working_directory, fallback, theirs, report, group=group)
 
     try:
         pid = start_child(become)
@@ -115,6 +117,7 @@ def spawn_bare(
     captures: str,
     taken: Container[int],
     directory: str = ".",
+    group: int = -1,
 ) -> ChildProcess:
     """Start a program with exactly this environment; return once it has been executed.
 
@@ -126,6 +129,7 @@ def spawn_bare(
             pipe of stdout) or "none". The others are /dev/null.
         taken: process IDs that it must not get.
         directory: the working directory; by default, the agent's.
+        group: `procs` of its control group; -1 for that of the agent.
 
     Raises:
         OSError: as execve(2), with `path` as the file name.
@@ -142,7 +146,7 @@ def spawn_bare(
     wanted = (feeds, captures in ("stdout", "separated", "merged"), captures in ("stderr", "separated"))
 
     def become(report: int) -> None:
-        _become(program, None, _encode(directory), b"/", theirs, report, taken)
+        _become(program, None, _encode(directory), b"/", theirs, report, taken, group)
 
     try:
         for number, is_pipe in enumerate(wanted):
@@ -249,6 +253,7 @@ def _become(
     fds: Sequence[int],
     report: int,
     taken: Container[int] = (),
+    group: int = -1,
 ) -> None:
     """In the child: execute the program, or report why not. Never returns."""
     step = b"number"
@@ -256,6 +261,8 @@ def _become(
         if os.getpid() in taken:
             raise OSError(errno.EAGAIN, "")
         step = b"start"
+        if group >= 0:
+            _join(group)
         os.setsid()
         if fds[0] == fds[1]:
             fcntl.ioctl(fds[0], termios.TIOCSCTTY, 0)
@@ -291,6 +298,13 @@ def _become(
         os.write(report, b"%s %d" % (step, errno.EINVAL))
     finally:
         os._exit(127)
+
+
+def _join(group: int) -> None:
+    try:
+        os.write(group, b"0")
+    except OSError:
+        pass
 
 
 def _be_killable() -> None:

@@ -17,7 +17,7 @@ class CommandLine:
     Attributes:
         options: values by attribute of Config.
         config_path: the config file; `config_named`: it was given explicitly.
-        action: "serve", "help", "version", "dump-config", "install" or "uninstall".
+        action: "serve", "help", "version", "dump-config", "install", "uninstall" or "clean-up".
         replace_qemu_ga: with "install".
     """
 
@@ -38,6 +38,7 @@ _ACTIONS: Final = {
     "dump-config": "dump-config",
     "install": "install",
     "uninstall": "uninstall",
+    "clean-up": "clean-up",
 }
 REPLACE: Final = "replace-qemu-ga"
 

@@ -29,6 +29,7 @@ def usage() -> str:
         ("--install", "Install the agent as a systemd service, start it, and exit."),
         (f"--{REPLACE}", "With --install: replace qemu-guest-agent.service too."),
         ("--uninstall", "Undo --install, start qemu-guest-agent.service if it was replaced, and exit."),
+        ("--clean-up", "End programs that a dead agent left running, and exit: for ExecStopPost= of the service."),
         ("-D, --dump-config", "Print the options in effect as a config file, and exit."),
         ("-v, --version", "Print the version, and exit."),
         ("-h, --help", "Print this text, and exit."),

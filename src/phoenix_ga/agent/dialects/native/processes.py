@@ -28,6 +28,7 @@ def execute(
     from phoenix_ga.agent.endpoints.process import Process
     from phoenix_ga.agent.endpoints.process_table import process_table
     from phoenix_ga.agent.operations.processes import spawn
+    from phoenix_ga.agent.operations.program_groups import program_groups
 
     for name in env:
         if not name or "=" in name:
@@ -35,8 +36,9 @@ def execute(
     table = process_table(context)
     if detach:
         table.make_room()
-    child = spawn(argv, env, user, directory, (rows, columns) if terminal else None)
-    process = Process(table, child, tuple(argv), user, detach)
+    with program_groups(context).open(kept=detach) as group:
+        child = spawn(argv, env, user, directory, (rows, columns) if terminal else None, group.procs)
+    process = Process(table, child, group, tuple(argv), user, detach)
     return Opened({"pid": process.pid, "window": process.main.window}, {**process.endpoints}, window)
 
 

@@ -80,5 +80,8 @@ def _start_archiver(context: Context, action: str, path: str, *flags: str) -> An
     from phoenix_ga.agent.endpoints.process import Process
     from phoenix_ga.agent.endpoints.process_table import process_table
     from phoenix_ga.agent.operations.processes import spawn
+    from phoenix_ga.agent.operations.program_groups import program_groups
 
-    return Process(process_table(context), spawn(command_line(action, path, *flags), {}, directory=os.getcwd()))
+    with program_groups(context).open(kept=False) as group:
+        child = spawn(command_line(action, path, *flags), {}, directory=os.getcwd(), group=group.procs)
+    return Process(process_table(context), child, group)

@@ -23,6 +23,7 @@ def guest_exec(
     capture_output: bool | str | None,
 ) -> dict[str, Any]:
     from phoenix_ga.agent.operations.processes import spawn_bare
+    from phoenix_ga.agent.operations.program_groups import program_groups
 
     data = b"" if input_data is None else decode_guest_base64(input_data)
     if not isinstance(capture_output, str):
@@ -30,14 +31,17 @@ def guest_exec(
     results = context.part(_make_results)
     try:
         results.check_limit()
-        child = spawn_bare(
-            _text(path),
-            [_text(word) for word in arg or ()],
-            None if env is None else [_text(variable) for variable in env],
-            input_data is not None,
-            capture_output,
-            results.pids,
-        )
+        # It goes on if the agent is restarted: it has no client that could end with it.
+        with program_groups(context).open(kept=True) as group:
+            child = spawn_bare(
+                _text(path),
+                [_text(word) for word in arg or ()],
+                None if env is None else [_text(variable) for variable in env],
+                input_data is not None,
+                capture_output,
+                results.pids,
+                group=group.procs,
+            )
     except OSError as error:
         what = f"Failed to execute child process “{path}” ({error.strerror})"
         raise CommandError(f"Guest agent command failed, error was '{what}'", error.errno or NO_CODE) from None
