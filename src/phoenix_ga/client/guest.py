@@ -234,7 +234,7 @@ class Guest(Commands):
 
         Args:
             argv: the program and its arguments; empty: the login shell of the user.
-            env: variables to add to HOME, LOGNAME, PATH, SHELL and USER.
+            env: variables to add to those of a login, such as HOME, PATH and LANG.
             user: name or number; empty: the user of the agent.
             cwd: working directory; empty: the user's home.
             terminal: give it a pseudo-terminal of `rows` and `columns` characters.

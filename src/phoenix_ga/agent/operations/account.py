@@ -13,6 +13,12 @@ if TYPE_CHECKING:
     from typing import Final
 
 _PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+# Variables for all logins: pam_env(8), then the locale of Debian and of systemd. The last one wins.
+_ENVIRONMENT_FILES: Final = ("/etc/environment", "/etc/default/locale", "/etc/locale.conf")
+# A larger file is not one of these.
+_FILE_MAX: Final = 64 * 1024
+# Runtime directories of users who are logged in, or lingering, see pam_systemd(8).
+_RUNTIME_DIRECTORIES: Final = "/run/user"
 
 
 class Account:
@@ -48,14 +54,18 @@ class Account:
             self.groups = [self.gid] if entry is None else os.getgrouplist(self.name, self.gid)
 
     def environment(self) -> dict[str, str]:
-        """Return what login(1) would set."""
-        return {
-            "HOME": self.home,
-            "LOGNAME": self.name,
-            "PATH": _PATH,
-            "SHELL": self.shell,
-            "USER": self.name,
-        }
+        """Return what a login would set. Reads files."""
+        variables = {"PATH": _PATH}
+        for path in _ENVIRONMENT_FILES:
+            variables.update(_read_variables(path))
+        runtime_directory = f"{_RUNTIME_DIRECTORIES}/{self.uid}"
+        try:
+            if os.stat(runtime_directory).st_uid == self.uid:
+                variables["XDG_RUNTIME_DIR"] = runtime_directory
+        except OSError:
+            pass
+        variables.update(HOME=self.home, LOGNAME=self.name, SHELL=self.shell, USER=self.name)
+        return variables
 
 
 def _find(user: str) -> pwd.struct_passwd | None:
@@ -67,3 +77,24 @@ def _find(user: str) -> pwd.struct_passwd | None:
         if is_number:
             return None
         raise OSError(ENOENT, f"there is no user {user!r}") from None
+
+
+def _read_variables(path: str) -> dict[str, str]:
+    """Return the assignments in a file, as pam_env(8) reads /etc/environment; none if it cannot be read."""
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            text = file.read(_FILE_MAX)
+    except OSError:
+        return {}
+    variables = {}
+    for line in text.splitlines():
+        words = line.split("#")[0].strip()
+        if words.startswith("export "):
+            words = words[len("export ") :].lstrip()
+        name, assigned, value = words.partition("=")
+        if not assigned or not name.isidentifier() or not name.isascii() or "\0" in value:
+            continue
+        if value[:1] in ("'", '"'):
+            value = value[1:].rstrip(value[0])
+        variables[name] = value
+    return variables

@@ -25,7 +25,12 @@ COMMANDS = (
                 "login shell.",
             ),
             Argument(
-                "env", dict, "Environment variables, in addition to HOME, LOGNAME, PATH, SHELL and USER.", default={}
+                "env",
+                dict,
+                "Environment variables, in addition to those of a login: HOME, LOGNAME, SHELL, USER, PATH, "
+                "XDG_RUNTIME_DIR if the user is logged in, and those of `/etc/environment`, `/etc/default/locale` "
+                "and `/etc/locale.conf`.",
+                default={},
             ),
             Argument(
                 "user",
