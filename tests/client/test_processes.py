@@ -159,6 +159,22 @@ def test_a_control_character_ends_what_runs_in_a_terminal(converse: Converse, en
     converse(endpoint, conversation)
 
 
+@pytest.mark.parametrize("terminal", [False, True])
+def test_a_program_whose_client_leaves_can_clean_up(
+    converse: Converse, endpoint: str, tmp_path: Path, terminal: bool
+) -> None:
+    # More than a pipe holds.
+    clean_up = f"head -c 300000 /dev/zero; echo problem >&2; touch {tmp_path}/clean; exit"
+
+    async def conversation(guest: Guest) -> None:
+        argv = shell(f"trap '{clean_up}' TERM HUP; echo ready; while :; do sleep 0.1; done")
+        async with guest.exec(argv, terminal=terminal) as process:
+            assert b"ready" in await process.stdout.read_chunk()
+
+    converse(endpoint, conversation)
+    wait_for((tmp_path / "clean").exists)
+
+
 def test_signals_reach_the_whole_group(converse: Converse, endpoint: str) -> None:
     async def conversation(guest: Guest) -> None:
         async with guest.exec(shell("sleep 60 | sleep 60; true")) as process:

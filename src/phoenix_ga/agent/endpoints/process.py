@@ -7,7 +7,7 @@ from errno import ESRCH
 from fcntl import fcntl
 from time import time
 
-from phoenix_ga.agent.core.loop import SIGHUP, SIGKILL, SIGTERM
+from phoenix_ga.agent.core.loop import READABLE, SIGHUP, SIGKILL, SIGTERM
 from phoenix_ga.agent.endpoints.descriptor import WINDOW, DescriptorEndpoint
 from phoenix_ga.agent.operations.processes import set_terminal_size
 
@@ -28,6 +28,9 @@ F_SETPIPE_SZ: Final = 1031
 _GRACE: Final = 5.0
 # How many bytes a detached process can write before it blocks until a client attaches.
 _PIPE_SIZE: Final = 256 * 1024
+# Output that nobody wants is read in pieces of this size, and a few in a row.
+_DISCARDED_SIZE: Final = 64 * 1024
+_READS_PER_TURN: Final = 4
 
 
 class Process:
@@ -103,6 +106,11 @@ class Process:
         """Change the size of the terminal. Raises OSError (ENOTTY) if there is none."""
         set_terminal_size(self.main.source, rows, columns)
 
+    @property
+    def ending(self) -> bool:
+        """Whether it was told to end, because its client is gone, and has not ended yet."""
+        return self._terminated and self.outcome is None
+
     def watch(self) -> None:
         """Watch for its end. For the loop's thread."""
         self.table.watch()
@@ -157,6 +165,8 @@ class OutputEndpoint(DescriptorEndpoint):
         self.is_open = True
         # Bytes of earlier clients that must be written before the current one is granted more.
         self._ungranted = 0
+        # While it reads what nobody wants.
+        self._discarding_loop: Loop | None = None
 
     def start(self, stream: OpenStream) -> None:
         super().start(stream)
@@ -188,13 +198,20 @@ class OutputEndpoint(DescriptorEndpoint):
 
     def closed(self, loop: Loop, workers: Workers) -> None:
         self.is_open = False
-        if not self.process.detached or self.process.reported:
-            super().closed(loop, workers)
-            return
-        # What waits for the sink, and what is in the pipe, stays for the next client.
         self.detach_stream()
-        self.process.watch()
-        self.process.client_left()
+        if self.process.detached and not self.process.reported:
+            # What waits for the sink, and what is in the pipe, stays for the next client.
+            self.process.watch()
+            self.process.client_left()
+            return
+        self.client_gone()
+        if self.process.ending:
+            self._discard_until_end(loop)
+        else:
+            self.close_all()
+
+    def client_gone(self) -> None:
+        """The client is gone for good, and the stream with it."""
 
     def drained(self) -> bool:
         # All that the process wrote has been read. Other processes may hold the pipe open for ever.
@@ -202,8 +219,31 @@ class OutputEndpoint(DescriptorEndpoint):
 
     def process_ended(self) -> None:
         """Send what the process has written, then end the stream."""
-        if self._stream is not None:
+        if self._discarding_loop is not None:
+            self._discarding_loop.unwatch(self._source)
+            self._discarding_loop = None
+            self.close_all()
+        elif self._stream is not None:
             self._stream.ready()
+
+    def _discard_until_end(self, loop: Loop) -> None:
+        """Keep the pipe, and drop what comes: SIGPIPE must not kill a program that cleans up."""
+        self._pending = bytearray()
+        self.end_sink()
+        self._discarding_loop = loop
+        loop.watch(self._source, lambda events: self._discard(), READABLE)
+        self._discard()
+
+    def _discard(self) -> None:
+        if self._discarding_loop is None:
+            return
+        try:
+            for _ in range(_READS_PER_TURN):
+                if not os.read(self._source, _DISCARDED_SIZE):
+                    return
+        except OSError:
+            return
+        self._discarding_loop.call_soon(self._discard)
 
 
 class MainEndpoint(OutputEndpoint):
@@ -228,7 +268,7 @@ class MainEndpoint(OutputEndpoint):
         self._report()
 
     def process_ended(self) -> None:
-        if self._source_ended:
+        if self._source_ended and self._discarding_loop is None:
             self._report()
         else:
             super().process_ended()
@@ -238,11 +278,10 @@ class MainEndpoint(OutputEndpoint):
         if not self.process.terminal:
             super().end_sink()
 
-    def closed(self, loop: Loop, workers: Workers) -> None:
-        super().closed(loop, workers)
+    def client_gone(self) -> None:
         if not self.process.detached:
             self.process.terminate()
-        elif self.process.reported:
+        else:
             self.process.table.forget(self.process)
 
     def _report(self) -> None:
