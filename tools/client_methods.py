@@ -250,6 +250,7 @@ SYNC_CLASSES: Final = {
     "SyncDirectoryStream": ["file_streams:DirectoryStream"],
     "SyncFile": ["files:GuestFile"],
     "SyncProcess": ["process:GuestProcess"],
+    "SyncFrozen": ["frozen:Frozen"],
     "SyncListener": ["sockets:GuestListener"],
     "SyncFiles": ["generated.commands:FilesCommands", "commands:Files"],
     "SyncFilesystems": ["generated.commands:FilesystemsCommands", "commands:Filesystems"],
@@ -293,6 +294,7 @@ if TYPE_CHECKING:
     from phoenix_ga.client.caller import Unset
     from phoenix_ga.client.connection import Trace
     from phoenix_ga.client.errors import CompletedProcess
+    from phoenix_ga.client.frozen import FreezeProgress
     from phoenix_ga.client.generated.qga import QGA_TYPES
     from phoenix_ga.client.guest import ExecOptions
     from phoenix_ga.client.inventory import KnownGuest
@@ -311,7 +313,7 @@ def render_sync() -> str:
     types += sorted(set(qapi_results.ARGUMENTS.values()) - set(types))
     models = sorted({name for command in COMMANDS for name in _names(command.result) if name not in READERS})
     header = SYNC_HEADER.replace("QGA_TYPES", ", ".join(types))
-    parts = [header.replace("MODELS", ", ".join([*models, "FreezeStatus"]))]
+    parts = [header.replace("MODELS", ", ".join(["Freeze", "FreezeStatus", *models]))]
     for name, sources in SYNC_CLASSES.items():
         parts.append(_sync_class(name, [_class_of(source) for source in sources]))
     parts.append(_sync_connect(_connect_function()))

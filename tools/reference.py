@@ -49,6 +49,7 @@ METHODS: Final = {
     "exec-attach": "processes.attach",
     "listen": "listen",
     "connect": "connect",
+    "fs-freeze": "filesystems.freeze",
     "get-freeze-status": "filesystems.status",
 }
 

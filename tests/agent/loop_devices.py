@@ -63,7 +63,7 @@ class OnlyBelow(FreezeBackend):
     def mounts(self) -> list[Mount]:
         return [mount for mount in super().mounts() if mount.path.startswith(self._prefix)]
 
-    def sync(self) -> None:
+    def sync(self, descriptor: int) -> None:
         """This machine has other things to do than to write all that is dirty."""
 
     def freeze(self, descriptor: int) -> None:

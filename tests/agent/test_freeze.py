@@ -11,7 +11,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -21,8 +21,9 @@ from phoenix_ga.agent.linux import threads as threads_module
 from phoenix_ga.agent.linux.block_devices import Topology
 from phoenix_ga.agent.linux.freeze import FreezeBackend
 from phoenix_ga.agent.linux.mounts import Filesystem, Mount, MountTree
-from phoenix_ga.agent.operations.freeze import freezer as freeze_module
-from phoenix_ga.agent.operations.freeze import sync as sync_module
+from phoenix_ga.agent.operations.freeze import attempt as attempt_module
+from phoenix_ga.agent.operations.freeze import operation as operation_module
+from phoenix_ga.agent.operations.freeze import write_back as write_back_module
 from phoenix_ga.agent.operations.freeze.freezer import Freezer
 from phoenix_ga.agent.operations.freeze.state import FreezeState
 from tests.agent.loop_devices import (
@@ -52,6 +53,7 @@ class FakeBackend(FreezeBackend):
         self.at_work = ""
         self.frozen: list[str] = []
         self.calls: list[str] = []
+        self.synced: set[str] = set()
         self.read_only: set[str] = set()
         self._open: dict[int, str] = {}
 
@@ -70,8 +72,8 @@ class FakeBackend(FreezeBackend):
         self._open[descriptor] = filesystem.point
         return descriptor
 
-    def sync(self) -> None:
-        self.calls.append("sync")
+    def sync(self, descriptor: int) -> None:
+        self.synced.add(self._open[descriptor])
 
     def freeze(self, descriptor: int) -> None:
         point = self._open[descriptor]
@@ -121,7 +123,8 @@ def test_freezes_in_order_and_thaws_in_reverse(freezer: Freezer, kernel: FakeBac
     assert freezer.thaw() == 3
     assert not is_frozen(freezer)
     assert not (tmp_path / "run/frozen").exists()
-    assert kernel.calls == ["sync", *(f"freeze /{n}" for n in (1, 2, 3)), *(f"thaw /{n}" for n in (3, 2, 1))]
+    assert kernel.calls == [*(f"freeze /{n}" for n in (1, 2, 3)), *(f"thaw /{n}" for n in (3, 2, 1))]
+    assert kernel.synced == {"/1", "/2", "/3"}
 
 
 def test_can_be_repeated(freezer: Freezer) -> None:
@@ -135,7 +138,8 @@ def test_only_the_filesystems_that_are_asked_for(freezer: Freezer, kernel: FakeB
     assert is_frozen(freezer)
     assert kernel.frozen == ["/1", "/3"]
     assert freezer.thaw() == 2
-    assert kernel.calls == ["sync", "freeze /1", "freeze /3", "thaw /3", "thaw /1"]
+    assert kernel.calls == ["freeze /1", "freeze /3", "thaw /3", "thaw /1"]
+    assert kernel.synced == {"/1", "/3"}
     assert log == []
 
 
@@ -369,7 +373,7 @@ def test_thaw_cancels_a_freeze_at_work(freezer: Freezer, kernel: FakeBackend) ->
 
 
 def test_thaw_does_not_wait_for_ever(freezer: Freezer, kernel: FakeBackend, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(freeze_module, "CANCEL_TIME_LIMIT", 0.05)
+    monkeypatch.setattr(operation_module, "CANCEL_TIME_LIMIT", 0.05)
     release = kernel.hold["/3"] = threading.Event()
     worker, errors = in_thread(freezer)
     wait_until(lambda: kernel.at_work == "/3")
@@ -434,27 +438,143 @@ def test_many_threads_leave_nothing_frozen(freezer: Freezer, kernel: FakeBackend
     assert kernel.frozen == []
 
 
-def test_sync_that_hangs_does_not_stop_the_freeze(
+def test_a_write_back_that_hangs_does_not_stop_the_freeze(
     freezer: Freezer, kernel: FakeBackend, monkeypatch: pytest.MonkeyPatch, log: list[str]
 ) -> None:
-    monkeypatch.setattr(sync_module, "SYNC_TIME_LIMIT", 0.05)
+    monkeypatch.setattr(write_back_module, "WRITE_BACK_TIME_LIMIT", 0.2)
     release = threading.Event()
-    ended = threading.Event()
+    hung: list[str] = []
+    done: list[str] = []
 
-    def sync() -> None:
-        release.wait(TIMEOUT)
-        ended.set()
+    def sync(descriptor: int) -> None:
+        point = kernel._open[descriptor]
+        if point == "/2":
+            hung.append(point)
+            release.wait(TIMEOUT)
+        done.append(point)
 
     monkeypatch.setattr(kernel, "sync", sync)
-    assert len(freezer.freeze()) == 3
-    freezer.thaw()
+    for _ in range(2):
+        assert len(freezer.freeze()) == 3
+        freezer.thaw()
     # The second leaves it out, instead of adding one more thread that hangs.
-    assert len(freezer.freeze()) == 3
-    freezer.thaw()
-    assert len(log) == 2
-    assert "skipped" in log[1]
+    assert hung == ["/2"]
+    assert sorted(done) == ["/1", "/1", "/3", "/3"]
+    assert log == ["not all dirty data of /2 was written before the freeze"] * 2
     release.set()
-    assert ended.wait(TIMEOUT)
+    wait_until(lambda: "/2" in done)
+
+
+# The generation, and how a freeze ended
+
+
+def test_a_thaw_by_its_generation_proves_that_the_freeze_held(freezer: Freezer, kernel: FakeBackend) -> None:
+    record = freezer.freeze_recorded()
+    assert (record.points, record.skipped, record.ended) == (["/1", "/2", "/3"], [], "")
+    assert freezer.thaw(record.generation) == 3
+    assert record.ended == "released"
+    assert 0 < record.since <= record.until
+    # The answer may have been lost, so the client asks again.
+    assert freezer.thaw(record.generation) == 0
+    assert freezer.freeze_recorded().generation not in ("", record.generation)
+    freezer.thaw()
+
+
+@pytest.mark.parametrize(
+    ("thaw", "ended", "reason"),
+    [
+        (lambda freezer: freezer.thaw(), "thawed", "somebody thawed"),
+        (lambda freezer: freezer._expire(freezer._freeze_number, 1.0), "deadline", "its time limit was reached"),
+    ],
+)
+def test_a_freeze_that_somebody_ended_did_not_hold(
+    freezer: Freezer, kernel: FakeBackend, thaw: Callable[[Freezer], object], ended: str, reason: str
+) -> None:
+    generation = freezer.freeze_recorded().generation
+    thaw(freezer)
+    assert freezer.record.ended == ended
+    with pytest.raises(OSError, match=f"the freeze did not hold: {reason}") as caught:
+        freezer.thaw(generation)
+    assert caught.value.errno == errno.ESTALE
+    # Nor is the next one touched.
+    freezer.freeze()
+    with pytest.raises(OSError, match="does not know of it; the agent has frozen again") as caught:
+        freezer.thaw(generation)
+    assert caught.value.errno == errno.ESTALE
+    assert kernel.frozen == ["/1", "/2", "/3"]
+    freezer.thaw()
+
+
+def test_what_another_program_thawed_did_not_hold(freezer: Freezer, kernel: FakeBackend) -> None:
+    generation = freezer.freeze_recorded().generation
+    kernel.frozen.remove("/2")
+    for _ in range(2):
+        with pytest.raises(OSError, match="the freeze did not hold: another program thawed /2"):
+            freezer.thaw(generation)
+        assert freezer.record.ended == "broken"
+        assert kernel.frozen == []
+    assert not is_frozen(freezer)
+
+
+def test_the_record_has_what_was_skipped_and_nothing_of_a_freeze_that_failed(
+    freezer: Freezer, kernel: FakeBackend
+) -> None:
+    kernel.fail_freeze.update({"/1": errno.EOPNOTSUPP, "/2": errno.EBUSY})
+    record = freezer.freeze_recorded()
+    assert record.skipped == [("/1", "unsupported"), ("/2", "foreign")]
+    freezer.thaw()
+    kernel.fail_freeze["/3"] = errno.EIO
+    with pytest.raises(OSError, match="cannot freeze /3"):
+        freezer.freeze()
+    assert (freezer.record.generation, freezer.record.ended) == ("", "")
+
+
+def test_a_thaw_by_another_generation_does_not_cancel_a_freeze(
+    freezer: Freezer, kernel: FakeBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(operation_module, "CANCEL_TIME_LIMIT", 0.05)
+    release = kernel.hold["/2"] = threading.Event()
+    worker, errors = in_thread(freezer)
+    wait_until(lambda: kernel.at_work == "/2")
+    with pytest.raises(OSError, match="being frozen or thawed") as caught:
+        freezer.thaw("0123456789abcdef")
+    assert caught.value.errno == errno.EBUSY
+    release.set()
+    worker.join()
+    assert errors == []
+    assert freezer.thaw() == 3
+
+
+def test_a_wrong_mount_point_is_refused_if_asked_to(freezer: Freezer, kernel: FakeBackend) -> None:
+    with pytest.raises(OSError, match="/nowhere is not the mount point of a filesystem") as caught:
+        freezer.freeze(["/1", "/nowhere"], strict=True)
+    assert caught.value.errno == errno.EINVAL
+    assert kernel.calls == []
+    assert freezer.freeze(["/1"], strict=True) == ["/1"]
+    freezer.thaw()
+
+
+def test_a_device_that_hangs_fails_the_freeze_in_time(
+    freezer: Freezer, kernel: FakeBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attempt_module, "FREEZE_TIME_LIMIT", 0.2)
+    release = kernel.hold["/2"] = threading.Event()
+    with pytest.raises(OSError, match=r"cannot freeze /2: its device does not answer.*thawed 1 others") as caught:
+        freezer.freeze()
+    assert caught.value.errno == errno.ETIMEDOUT
+    assert kernel.frozen == []
+    assert not is_frozen(freezer)
+    assert freezer.has_work_left
+    with pytest.raises(OSError, match="being frozen or thawed"):
+        freezer.freeze()
+    # When the kernel returns, it has frozen it.
+    release.set()
+    wait_until(lambda: not freezer._operation.locked())
+    assert kernel.frozen == []
+    kernel.hold.clear()
+    assert len(freezer.freeze()) == 3
+    assert is_frozen(freezer)
+    freezer.thaw()
 
 
 @pytest.mark.parametrize("asked", range(4))
@@ -477,12 +597,12 @@ def test_without_a_thread_nothing_is_frozen_and_nothing_stays_locked(
     with monkeypatch.context() as patch:
         patch.setattr(threads_module, "start_new_thread", fails)
         for _ in range(2):
-            with pytest.raises(BlockingIOError, match="no thread is left for the sync before the freeze"):
+            with pytest.raises(BlockingIOError, match="no thread is left for the freeze"):
                 freezer.freeze()
         assert not is_frozen(freezer)
         assert kernel.calls == []
     assert len(freezer.freeze()) == 3
-    assert "sync" in kernel.calls
+    assert kernel.synced
     assert freezer.thaw() == 3
 
 
@@ -520,8 +640,14 @@ def test_recovers_what_a_dead_agent_left(
     freezer: Freezer, kernel: FakeBackend, tmp_path: Path, log: list[str]
 ) -> None:
     kernel.frozen = ["/1", "/2"]
-    write_state(tmp_path / "run", dead_process(), *(f"filesystem 8:{n} /{n}" for n in (1, 2, 3, 9)))
+    lines = (f"filesystem 8:{n} /{n}" for n in (1, 2, 3, 9))
+    write_state(tmp_path / "run", dead_process(), "generation 0123abcd 1764280000000", *lines)
     assert freezer.recover() == 2
+    record = freezer.record
+    assert (record.generation, record.since, record.ended) == ("0123abcd", 1764280000000, "died")
+    assert record.until > record.since
+    with pytest.raises(OSError, match="the freeze did not hold: the agent was killed"):
+        freezer.thaw("0123abcd")
     assert kernel.calls == ["thaw /3", "thaw /2", "thaw /1"]
     assert kernel.frozen == []
     assert not is_frozen(freezer)
@@ -658,6 +784,47 @@ def test_a_selection_by_any_mount_point_keeps_the_order(bench: Bench, real_freez
         assert not bench.write(middle).is_blocked()
     finally:
         assert real_freezer.thaw() == 1
+
+
+@pytest.mark.root
+@needs_root
+def test_a_real_filesystem_that_fsfreeze_thaws_did_not_hold(
+    bench: Bench, real_freezer: Freezer, tmp_path: Path
+) -> None:
+    first, second = (bench.make(tmp_path / f"image{number}", f"fs{number}") for number in range(2))
+    generation = real_freezer.freeze_recorded().generation
+    run("fsfreeze", "--unfreeze", second)
+    with pytest.raises(OSError, match=f"the freeze did not hold: another program thawed {second}$"):
+        real_freezer.thaw(generation)
+    assert bench.write(first).ended()
+    record = real_freezer.freeze_recorded()
+    assert real_freezer.thaw(record.generation) == 2
+    assert record.ended == "released"
+
+
+@pytest.mark.root
+@needs_root
+def test_dirty_data_is_written_before_the_freeze(
+    bench: Bench, real_freezer: Freezer, real: OnlyBelow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    point = bench.make(tmp_path / "image", "point")
+    marker = os.urandom(64)
+    on_disk: list[bool] = []
+    monkeypatch.setattr(real, "sync", lambda descriptor: FreezeBackend.sync(real, descriptor))
+    plain_freeze = real.freeze
+
+    def freeze(descriptor: int) -> None:
+        on_disk.append(marker in (tmp_path / "image").read_bytes())
+        plain_freeze(descriptor)
+
+    monkeypatch.setattr(real, "freeze", freeze)
+    (point / "dirty").write_bytes(marker)
+    assert marker not in (tmp_path / "image").read_bytes()
+    try:
+        real_freezer.freeze()
+    finally:
+        real_freezer.thaw()
+    assert on_disk == [True]
 
 
 @pytest.mark.root
@@ -910,7 +1077,7 @@ def test_recovers_after_a_kill_of_the_watchdog_too(
     assert real_freezer.recover() == 2
     assert all(writer.ended() for writer in writers)
     assert log == ["an agent that died left filesystems frozen: thawed 2"]
-    assert real_freezer.ended == "died"
+    assert real_freezer.record.ended == "died"
     assert not (tmp_path / "run/frozen").exists()
 
 
@@ -925,6 +1092,6 @@ def test_the_watchdog_thaws_after_a_kill(bench: Bench, real_freezer: Freezer, lo
     wait_until(lambda: (tmp_path / "run/thawed").exists())
     assert real_freezer.recover() == 0
     assert log == ["an agent that died left filesystems frozen: its watchdog thawed them"]
-    assert real_freezer.ended == "died"
+    assert real_freezer.record.ended == "died"
     assert real_freezer.recover() == 0
     assert len(log) == 1

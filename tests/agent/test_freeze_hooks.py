@@ -280,10 +280,10 @@ def test_the_deadline_thaws_and_runs_the_hooks(
     wait_until(lambda: told(hooks) == ["hook freeze", "hook thaw"])
     wait_until(lambda: any("nobody thawed for 1 seconds: the deadline thawed 1" in line for line in log))
     assert not is_frozen(real_freezer)
-    assert real_freezer.ended == "deadline"
+    assert real_freezer.record.ended == "deadline"
     assert real_freezer.remaining is None
     assert real_freezer.thaw() == 0
-    assert real_freezer.ended == "deadline"
+    assert real_freezer.record.ended == "deadline"
 
 
 def test_the_deadline_of_one_freeze_does_not_end_the_next(bench: Bench, real_freezer: Freezer, point: Path) -> None:
@@ -294,7 +294,7 @@ def test_the_deadline_of_one_freeze_does_not_end_the_next(bench: Bench, real_fre
     time.sleep(1)
     assert is_frozen(real_freezer)
     assert real_freezer.thaw() == 1
-    assert real_freezer.ended == "thawed"
+    assert real_freezer.record.ended == "thawed"
 
 
 AGENT = """
@@ -359,7 +359,7 @@ def test_the_watchdog_of_a_killed_agent_thaws_and_runs_the_hooks_once(
     wait_until(lambda: told(hooks) == ["1 freeze", "2 freeze", "2 thaw", "1 thaw"])
     wait_until(lambda: not Path(f"/proc/{watchdog}").exists())
     assert not (tmp_path / "marker").exists()
-    assert real_freezer.ended == "died"
+    assert real_freezer.record.ended == "died"
     # The next agent has nothing to do, and can freeze again.
     assert list((tmp_path / "run").iterdir()) == []
     real_freezer.hooks.paths = ()
@@ -514,7 +514,7 @@ def test_what_an_agent_of_another_make_left_frozen_ends_by_the_deadline_too(
     freezer.recover()
     assert bench.write(point).ended()
     wait_until(lambda: not marker.exists())
-    assert freezer.ended == "deadline"
+    assert freezer.record.ended == "deadline"
 
 
 def test_a_marker_that_cannot_be_made_is_only_told_of(

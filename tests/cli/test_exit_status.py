@@ -166,6 +166,7 @@ EVERY_VERB = [
     ["attach", "GUEST", "1"],
     ["exec", "GUEST", "--", "true"],
     ["freeze", "GUEST"],
+    ["frozen", "GUEST", "--", "true"],
     ["thaw", "GUEST"],
     ["freeze-status", "GUEST"],
     ["ls", "GUEST:/x"],

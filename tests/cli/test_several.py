@@ -31,7 +31,17 @@ from tests.cli.test_exit_status import EVIL, assert_harmless
 from tests.ends.agent import ScriptedAgent
 from tests.support import SOURCE, AgentProcess, wait_for
 
-THAWED = {"frozen": False, "remaining": -1, "ended": ""}
+THAWED = {
+    "frozen": False,
+    "remaining": -1,
+    "ended": "",
+    "generation": "",
+    "since": 0,
+    "until": 0,
+    "blocked": 0,
+    "stage": "",
+}
+FROZE = {"generation": "5f0c7d1b", "filesystems": ["/"], "skipped": []}
 FROZEN = {**THAWED, "frozen": True}
 
 Phoenixctl = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -156,7 +166,7 @@ def test_what_becomes_of_each_is_summed_up_and_the_highest_status_counts(host: H
     host.know({"gone": f"{host.directory}/gone.sock"})
     lines = [json.loads(line) for line in host.run("--json", "freeze-status", "good0,db1,gone").stdout.splitlines()]
     found = {line["guest"]: line.get("result", line.get("error")) for line in lines}
-    assert found["good0"] == {"frozen": False, "remaining": None, "ended": ""}
+    assert found["good0"] == {**THAWED, "remaining": None}
     assert found["db1"] == {"text": "not today", "status": 1}
     assert found["gone"]["status"] == 125
 
@@ -388,7 +398,7 @@ def test_programs_are_left_running_on_all(pair: Host) -> None:
 
 
 def test_a_freeze_of_several_tells_which_are_frozen_where_not_all_are(host: Host) -> None:
-    good = host.add("good", fs_freeze=True)
+    good = host.add("good", fs_freeze=FROZE)
     host.add("bad", fs_freeze=CommandError("a device is gone", 5))
     result = host.run("freeze", "*")
     assert result.returncode == 1
@@ -400,7 +410,7 @@ def test_a_freeze_of_several_tells_which_are_frozen_where_not_all_are(host: Host
 
 @pytest.mark.parametrize("answer", [CommandError("a device is gone", 5), SILENCE, None])
 def test_a_freeze_of_all_or_none_thaws_again_what_froze(host: Host, answer: Any) -> None:
-    good = host.add("good", fs_freeze=True, fs_unfreeze=True)
+    good = host.add("good", fs_freeze=FROZE, fs_unfreeze=True)
     bad = host.add("bad", fs_freeze=answer, fs_unfreeze=True)
     result = host.run("--timeout", 1, "freeze", "--all-or-none", "*")
     assert result.returncode in (1, 124, 125)
@@ -410,7 +420,7 @@ def test_a_freeze_of_all_or_none_thaws_again_what_froze(host: Host, answer: Any)
 
 
 def test_an_interrupted_freeze_of_all_or_none_thaws_again(host: Host) -> None:
-    good = host.add("good", fs_freeze=True, fs_unfreeze=True)
+    good = host.add("good", fs_freeze=FROZE, fs_unfreeze=True)
     slow = host.add("slow", fs_freeze=SILENCE, fs_unfreeze=True)
     process = host.start("freeze", "--all-or-none", "*")
     assert process.stdout is not None
@@ -423,7 +433,7 @@ def test_an_interrupted_freeze_of_all_or_none_thaws_again(host: Host) -> None:
 
 
 def test_an_interrupted_freeze_tells_which_may_be_frozen(host: Host) -> None:
-    host.add("good", fs_freeze=True)
+    host.add("good", fs_freeze=FROZE)
     slow = host.add("slow", fs_freeze=SILENCE)
     process = host.start("freeze", "*")
     assert process.stdout is not None

@@ -19,6 +19,7 @@ from phoenix_ga.cli.program import program
 from phoenix_ga.client import SILENCE, CommandError
 from phoenix_ga.wire.commands import BY_NAME
 from tests.cli.conftest import Run, command_line, environment
+from tests.cli.test_several import FROZE, THAWED
 from tests.ends.agent import ScriptedAgent
 
 # A verb is a file.
@@ -131,8 +132,8 @@ def test_commands(run: Run, endpoint: str) -> None:
 
 
 def test_freeze_status_and_thaw(run: Run, scripted: ScriptedAgent) -> None:
-    details = {"frozen": True, "remaining": 7, "ended": ""}
-    scripted.answers = {"fs-freeze": True, "fs-unfreeze": True, "get-freeze-status": details}
+    details = {**THAWED, "frozen": True, "remaining": 7}
+    scripted.answers = {"fs-freeze": FROZE, "fs-unfreeze": True, "get-freeze-status": details}
     assert run("freeze", "--auto-thaw", 9, scripted.endpoint).stdout == "frozen\n"
     assert run("freeze-status", scripted.endpoint).stdout == "frozen, automatic thaw in 7 s\n"
     assert run("--json", "thaw", scripted.endpoint).stdout == '{"frozen": false}\n'
@@ -142,21 +143,30 @@ def test_freeze_status_and_thaw(run: Run, scripted: ScriptedAgent) -> None:
 @pytest.mark.parametrize(
     ("details", "told"),
     [
-        ({"frozen": True, "remaining": -1, "ended": ""}, "frozen"),
-        ({"frozen": False, "remaining": -1, "ended": ""}, "thawed"),
-        ({"frozen": False, "remaining": -1, "ended": "thawed"}, "thawed"),
+        ({"frozen": True}, "frozen"),
+        ({"frozen": True, "stage": "freeze /data\x1b"}, "being frozen: freeze /data\\x1b"),
+        ({}, "thawed"),
+        ({"ended": "thawed"}, "thawed"),
+        ({"ended": "released"}, "thawed, by a thaw that proves that the freeze held until then"),
+        ({"ended": "broken"}, "thawed, in part by another program before the thaw"),
+        ({"ended": "deadline"}, "thawed, automatically after the time limit of the freeze"),
+        ({"ended": "died"}, "thawed, because the agent was killed while frozen"),
+        ({"ended": "\x1b[31m"}, "thawed"),
         (
-            {"frozen": False, "remaining": -1, "ended": "deadline"},
-            "thawed, automatically after the time limit of the freeze",
+            {"frozen": True, "generation": "ab\x1b", "since": 1764280000123, "blocked": 1234},
+            "frozen\ngeneration ab\\x1b, frozen since 2025-11-27 21:46:40 UTC, writers blocked for 1.234 s",
         ),
-        ({"frozen": False, "remaining": -1, "ended": "died"}, "thawed, because the agent was killed while frozen"),
-        ({"frozen": False, "remaining": -1, "ended": "\x1b[31m"}, "thawed"),
+        (
+            {"ended": "thawed", "generation": "ab", "since": 1764280000123, "until": 2**63, "blocked": 99},
+            f"thawed\ngeneration ab, frozen since 2025-11-27 21:46:40 UTC until {2**63} ms, "
+            "writers blocked for 0.099 s",
+        ),
     ],
 )
 def test_freeze_status_tells_how_the_last_freeze_ended(
     run: Run, scripted: ScriptedAgent, details: dict[str, object], told: str
 ) -> None:
-    scripted.answers = {"get-freeze-status": details}
+    scripted.answers = {"get-freeze-status": {**THAWED, **details}}
     assert run("freeze-status", scripted.endpoint).stdout == told + "\n"
 
 

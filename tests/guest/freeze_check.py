@@ -253,8 +253,8 @@ def check(places: dict[str, list[str]], problems: list[str]) -> list[str]:
     check_writers(places, lambda: kill(first), problems)
     successor = Freezer(log.append, RUN_DIRECTORY)
     successor.recover()
-    if successor.ended != "died":
-        problems.append(f"the successor of a watchdog knows only of {successor.ended!r}")
+    if successor.record.ended != "died":
+        problems.append(f"the successor of a watchdog knows only of {successor.record.ended!r}")
 
     # Both are killed, and the next agent finds that.
     child = freeze_in_child()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -53,10 +54,10 @@ def hooks(machine: Machine) -> list[str]:
     return machine.run("cat /run/hooks", check=False).text.split()
 
 
-def details(client: LineClient) -> dict[str, object]:
+def details(client: LineClient) -> dict[str, Any]:
     """Ask the agent, which may have been started again meanwhile."""
     client.sync()
-    found: dict[str, object] = client.call("get-freeze-status", details=True)
+    found: dict[str, Any] = client.call("get-freeze-status", details=True)
     return found
 
 
@@ -70,25 +71,31 @@ def start_writer(machine: Machine) -> None:
 
 
 def test_a_killed_agent_is_followed_by_a_thaw_and_one_thaw_hook(machine: Machine, client: LineClient) -> None:
-    client.call("fs-freeze", timeout=0)
-    assert client.call("get-freeze-status", details=True) == {"frozen": True, "remaining": -1, "ended": ""}
+    generation = client.call("fs-freeze", timeout=0, details=True)["generation"]
+    status = client.call("get-freeze-status", details=True)
+    assert (status["frozen"], status["remaining"], status["ended"]) == (True, -1, "")
     start_writer(machine)
     assert machine.run("pgrep -c phoenix-guard").text == "1"
     machine.run("kill -KILL $(systemctl show --property MainPID --value phoenix-ga)")
     wait_for(lambda: machine.run("test -e /run/written", check=False).status == 0)
     wait_for(lambda: hooks(machine) == ["freeze", "thaw"])
-    assert details(client) == {"frozen": False, "remaining": -1, "ended": "died"}
+    status = details(client)
+    assert (status["frozen"], status["ended"], status["generation"]) == (False, "died", generation)
+    assert 0 < status["since"] <= status["until"]
+    with pytest.raises(RefusedError, match="the freeze did not hold: the agent was killed"):
+        client.call("fs-unfreeze", generation=generation)
     assert hooks(machine) == ["freeze", "thaw"]
     assert "its watchdog thawed them" in machine.run(f"cat {LOG}").text
     assert machine.run("ls /run/phoenix-ga").text == ""
 
 
 def test_the_next_agent_thaws_where_all_of_the_service_was_killed(machine: Machine, client: LineClient) -> None:
-    client.call("fs-freeze")
+    generation = client.call("fs-freeze", details=True)["generation"]
     start_writer(machine)
     machine.run("systemctl kill --signal KILL phoenix-ga")
     wait_for(lambda: machine.run("test -e /run/written", check=False).status == 0)
-    assert details(client)["ended"] == "died"
+    status = details(client)
+    assert (status["ended"], status["generation"]) == ("died", generation)
     wait_for(lambda: hooks(machine) == ["freeze", "thaw"])
     assert "an agent that died left filesystems frozen: thawed" in machine.run(f"cat {LOG}").text
     wait_for(lambda: machine.run("ls /run/phoenix-ga").text == "")

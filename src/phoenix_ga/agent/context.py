@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from phoenix_ga.agent.core.log import Log
     from phoenix_ga.agent.core.loop import Loop
     from phoenix_ga.agent.operations.freeze.freezer import Freezer
+    from phoenix_ga.agent.operations.freeze.record import FreezeRecord
     from phoenix_ga.agent.operations.handles import Handles
     from phoenix_ga.agent.protocol.policy import Policy
 
@@ -128,9 +129,9 @@ class Context:
         return self._freezer is not None and self._freezer.has_work_left
 
     @property
-    def freeze_ended(self) -> str:
-        """How the last freeze ended, as `Freezer.ended` says. Never waits."""
-        return "" if self._freezer is None else self._freezer.ended
+    def freeze_record(self) -> FreezeRecord | None:
+        """What is known of the last freeze; None if there was none. Never waits."""
+        return None if self._freezer is None else self._freezer.record
 
     @property
     def freeze_remaining(self) -> float | None:

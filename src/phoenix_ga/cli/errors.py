@@ -14,6 +14,7 @@ from phoenix_ga.cli.output import escape, to_json
 
 REFUSED = 1
 USAGE = 2
+NOT_HELD = 123
 TIMED_OUT = 124
 NO_LINK = 125
 
@@ -55,6 +56,7 @@ def explain(error: Exception) -> tuple[int, str]:
     from phoenix_ga.client import (
         CommandError,
         EndpointError,
+        FreezeNotHeldError,
         GuestTimeoutError,
         PhoenixError,
         StreamError,
@@ -69,6 +71,8 @@ def explain(error: Exception) -> tuple[int, str]:
         return vars(error).get("status", REFUSED), f"{error.text}{hint}"
     if isinstance(error, GuestTimeoutError):
         return TIMED_OUT, f"{error.text}; use --timeout to wait longer" if error.request else error.text
+    if isinstance(error, FreezeNotHeldError):
+        return NOT_HELD, error.text
     if isinstance(error, PhoenixError):
         return REFUSED if isinstance(error, (StreamError, TransferIncompleteError)) else NO_LINK, error.text
     if isinstance(error, OSError):

@@ -128,12 +128,13 @@ Exit status:
   0          success
   1          the guest refused, a local file failed, or a directory was copied only in part
   2          usage error
+  123        frozen, thaw --generation: the filesystems did not stay frozen
   124        no answer within the time limit
   125        no connection, connection lost, or protocol violation
   126, 127   exec: the program cannot be executed, or was not found
   129, 143   SIGHUP or SIGTERM ended phoenixctl
   130        interrupted by Ctrl-C, or disconnected with ~.
-  any        exec, shell, attach: the exit status of the program; 128+N if signal N ended it
+  any        exec, shell, attach, frozen: the exit status of the program; 128+N if signal N ended it
 With several guests, the exit status is the highest of all.
 
 \b

@@ -11,6 +11,8 @@ import click
 from phoenix_ga.cli.context import PARALLEL
 from phoenix_ga.cli.errors import json_errors
 
+_HOST_COMMAND = f"{__name__}.host_command"
+
 
 class GlobalOption(click.Option):
     """An option of phoenixctl itself, which can also follow the verb."""
@@ -103,6 +105,23 @@ class ProgramVerb(Verb):
                     return index
             index += 1
         return None
+
+
+class CommandVerb(Verb):
+    """A verb whose words after `--` are a command of this host; the callback finds them by `host_command`."""
+
+    def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
+        end = args.index("--") if "--" in args else len(args)
+        context.meta[_HOST_COMMAND] = args[end + 1 :]
+        if not context.resilient_parsing and not args[end + 1 :] and not {"-h", "--help"} & set(args):
+            raise click.UsageError("A command is missing: put it after --, with spaces around that.", context)
+        return super().parse_args(context, args[:end])
+
+
+def host_command() -> list[str]:
+    """Return the words of the command of this host."""
+    words: list[str] = click.get_current_context().meta[_HOST_COMMAND]
+    return words
 
 
 def verb(cls: type[Verb] = Verb, **attributes: Any) -> Callable[[Callable[..., Any]], Verb]:

@@ -9,6 +9,7 @@ from phoenix_ga.client.errors import (
     ConnectError,
     ConnectionLostError,
     EndpointError,
+    FreezeNotHeldError,
     GuestTimeoutError,
     PhoenixError,
     ProcessFailedError,
@@ -20,6 +21,7 @@ from phoenix_ga.client.errors import (
 )
 from phoenix_ga.client.file_streams import DirectoryStream, FileStream
 from phoenix_ga.client.files import GuestFile
+from phoenix_ga.client.frozen import FreezeProgress, Frozen, freeze_group
 from phoenix_ga.client.guest import (
     CALL_TIMEOUT,
     CONNECT_TIMEOUT,
@@ -36,6 +38,7 @@ from phoenix_ga.client.models import (
     Disk,
     FilePiece,
     FileStatus,
+    Freeze,
     FreezeStatus,
     Kernel,
     LoadAverage,
@@ -44,6 +47,7 @@ from phoenix_ga.client.models import (
     NetworkInterface,
     ProcessInformation,
     Route,
+    SkippedFilesystem,
     Swap,
     SystemInformation,
 )
@@ -59,6 +63,7 @@ if TYPE_CHECKING:
         SyncDirectoryStream,
         SyncFile,
         SyncFileStream,
+        SyncFrozen,
         SyncGuest,
         SyncListener,
         SyncProcess,
@@ -87,7 +92,11 @@ __all__ = [
     "FileStream",
     "Files",
     "Filesystems",
+    "Freeze",
+    "FreezeNotHeldError",
+    "FreezeProgress",
     "FreezeStatus",
+    "Frozen",
     "Guest",
     "GuestFile",
     "GuestListener",
@@ -109,12 +118,14 @@ __all__ = [
     "Progress",
     "ProtocolError",
     "Route",
+    "SkippedFilesystem",
     "StreamError",
     "StreamPair",
     "Swap",
     "SyncDirectoryStream",
     "SyncFile",
     "SyncFileStream",
+    "SyncFrozen",
     "SyncGuest",
     "SyncListener",
     "SyncProcess",
@@ -129,6 +140,7 @@ __all__ = [
     "connect_sync",
     "copy_between",
     "copy_tree_between",
+    "freeze_group",
 ]
 
 

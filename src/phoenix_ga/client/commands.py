@@ -15,7 +15,7 @@ from phoenix_ga.client.generated.commands import (
     NetworkCommands,
     ProcessesCommands,
 )
-from phoenix_ga.client.models import FreezeStatus
+from phoenix_ga.client.models import Freeze, FreezeStatus
 from phoenix_ga.client.opening import opens
 from phoenix_ga.client.reader import Reader, ReadError
 from phoenix_ga.client.streams import GuestStream
@@ -25,6 +25,8 @@ from phoenix_ga.wire.declaration import INT64_MAX
 from phoenix_ga.wire.patterns import path_matches
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from typing_extensions import Self
 
 
@@ -152,6 +154,17 @@ class Files(FilesCommands):
 
 class Filesystems(FilesystemsCommands):
     """Freezing filesystems."""
+
+    async def freeze(self, auto_thaw: int = -1, mountpoints: Sequence[str] = ()) -> Freeze:
+        """Freeze filesystems, as `Guest.frozen` does, which also thaws them and checks that the freeze held.
+
+        Args:
+            auto_thaw: seconds until the agent thaws automatically; 0: never; -1: as configured.
+            mountpoints: freeze only the filesystems that are mounted at these paths; empty: all.
+        """
+        return await self._caller.read(
+            Freeze.read, "fs-freeze", timeout=auto_thaw, mountpoints=list(mountpoints), details=True
+        )
 
     async def status(self) -> FreezeStatus:
         """Return whether filesystems are frozen, for how long, and how the last freeze ended."""

@@ -11,6 +11,7 @@
     ├── ConnectionLostError      the connection ended before the answer arrived, or the agent is stopping
     ├── ProtocolError            the guest violated the protocol; `.fatal`: the connection is unusable
     ├── StreamError              a stream was reset; the connection is still usable
+    ├── FreezeNotHeldError       filesystems did not stay frozen: `.reasons`, by guest
     ├── TransferDamagedError     the digests of guest and host differ
     ├── TransferIncompleteError  parts of a directory could not be copied: `.missing` lists them
     └── ProcessFailedError       a program ended with a non-zero status or by a signal: `.completed`
@@ -133,6 +134,18 @@ class ProcessTimeoutError(GuestTimeoutError):
         super().__init__(text, request)
         self.stdout = stdout
         self.stderr = stderr
+
+
+class FreezeNotHeldError(PhoenixError):
+    """Filesystems were thawed before they should have been, or nobody can tell whether they were.
+
+    Attributes:
+        reasons: what happened, by the name of the guest.
+    """
+
+    def __init__(self, reasons: dict[str, str], request: Request | None = None) -> None:
+        super().__init__("; ".join(f"{name}: {text}" for name, text in reasons.items()), request)
+        self.reasons = reasons
 
 
 class TransferDamagedError(PhoenixError):

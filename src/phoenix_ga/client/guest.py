@@ -13,6 +13,7 @@ from phoenix_ga.client.commands import Commands
 from phoenix_ga.client.connection import Connection, ExpectedStream, Trace
 from phoenix_ga.client.errors import CompletedProcess
 from phoenix_ga.client.files import GuestFile
+from phoenix_ga.client.frozen import FreezeProgress, Frozen
 from phoenix_ga.client.inventory import KnownGuest
 from phoenix_ga.client.keepalive import KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT
 from phoenix_ga.client.opening import opens
@@ -213,6 +214,27 @@ class Guest(Commands):
             OSError: the local directory cannot be read.
         """
         return await put_tree(self, os.fspath(local), remote, owners, set_id, progress)
+
+    # Freezing
+
+    @opens
+    async def frozen(
+        self, *, auto_thaw: int = -1, mountpoints: Sequence[str] = (), progress: FreezeProgress | None = None
+    ) -> Frozen:
+        """Freeze the filesystems of the guest for the body of `async with`, and thaw them at its end.
+
+        Leaving the body raises FreezeNotHeldError if the filesystems did not stay frozen from before its beginning
+        until after its end, or if nobody can tell. What the body did is then not consistent.
+
+        Args:
+            auto_thaw: seconds until the agent thaws automatically; 0: never; -1: as configured.
+            mountpoints: freeze only the filesystems that are mounted at these paths; empty: all.
+            progress: is called with the name of the guest and a stage, such as `write-back`, until it is frozen.
+
+        Raises:
+            FreezeNotHeldError: there is nothing to freeze, or another program has frozen a filesystem.
+        """
+        return await Frozen.freeze((self,), auto_thaw, mountpoints, progress)
 
     # Programs
 

@@ -279,18 +279,61 @@ def _read_remaining(reader: Reader) -> int | None:
 
 
 @dataclass(frozen=True)
+class SkippedFilesystem(_Model):
+    """A filesystem that is not frozen.
+
+    Attributes:
+        reason: `unsupported`, or `foreign` if another program has frozen it.
+    """
+
+    mountpoint: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Freeze(_Model):
+    """A freeze.
+
+    Attributes:
+        generation: identifies it; empty if there was nothing to freeze.
+        filesystems: mount points of what is frozen, in the order of freezing.
+        skipped: what is not.
+    """
+
+    generation: str
+    filesystems: tuple[str, ...]
+    skipped: tuple[SkippedFilesystem, ...]
+
+    _readers: ClassVar[dict[str, Callable[[Reader], Any]]] = {
+        "filesystems": Reader.texts,
+        "skipped": lambda reader: reader.items(SkippedFilesystem.read),
+    }
+
+
+@dataclass(frozen=True)
 class FreezeStatus(_Model):
     """The state of a freeze.
 
     Attributes:
         frozen: whether filesystems are frozen by the agent.
         remaining: seconds until the agent thaws automatically; None for never.
-        ended: how the last freeze ended: `thawed`, `deadline`, `died` (the agent was killed), or empty.
+        ended: how the last freeze ended: `released` (by a thaw with its generation: it held), `thawed` (without),
+            `deadline`, `died` (the agent was killed), `broken` (another program thawed), or empty.
+        generation: of the last freeze; empty if there was none.
+        since, until: when everything was frozen, and when the thaw began, in milliseconds since the epoch by the
+            guest's clock; 0 if that has not happened.
+        blocked: for how long writers were blocked, in milliseconds.
+        stage: what a freeze in progress does: `hooks`, `write-back`, `freeze` and a mount point; else empty.
     """
 
     frozen: bool
     remaining: int | None
     ended: str
+    generation: str
+    since: int
+    until: int
+    blocked: int
+    stage: str
 
     _readers: ClassVar[dict[str, Callable[[Reader], Any]]] = {"remaining": _read_remaining}
 

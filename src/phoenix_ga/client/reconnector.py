@@ -74,6 +74,11 @@ class Reconnector:
                     self._connection = connection
         return self._connection
 
+    def insist(self, patience: float) -> None:
+        """Reconnect from now on if the connection is lost, for up to `patience` seconds; not if it was closed."""
+        if self._patience is None or self._patience < patience:
+            self._patience = patience
+
     def own_task(self, task: asyncio.Task[None]) -> None:
         """Cancel a task when the current connection ends."""
         self._connection.own_task(task)

@@ -46,9 +46,15 @@ class FreezeBackend:
                     continue
         return numbers
 
-    def sync(self) -> None:
-        """Write all dirty data to the disks. May hang with a network filesystem."""
-        os.sync()
+    def sync(self, descriptor: int) -> None:
+        """Write the dirty data of the filesystem of an open file to its disk. May hang with the disk."""
+        try:
+            from phoenix_ga.agent.linux.syncfs import syncfs
+        except ImportError:
+            # This Python has no ctypes.
+            os.sync()
+            return
+        syncfs(descriptor)
 
     def freeze(self, descriptor: int) -> None:
         """Freeze the filesystem of an open file, after writing its dirty data.

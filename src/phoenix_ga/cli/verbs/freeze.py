@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,13 +12,15 @@ from phoenix_ga.cli.context import Options
 from phoenix_ga.cli.each_guest import each_guest
 from phoenix_ga.cli.errors import complain
 from phoenix_ga.cli.fanout import Work, fan_out
+from phoenix_ga.cli.freezing import AUTO_THAW, MOUNTPOINTS, skipped_text
 from phoenix_ga.cli.guest_printer import GuestPrinter
+from phoenix_ga.cli.output import escape
 from phoenix_ga.cli.selection import is_plain, select
 from phoenix_ga.cli.summary import DONE, Outcome
 from phoenix_ga.cli.verb import verb
 
 if TYPE_CHECKING:
-    from phoenix_ga.client import Guest
+    from phoenix_ga.client import Freeze, Guest, SkippedFilesystem
     from phoenix_ga.client.discovery import KnownGuest
 
 
@@ -32,27 +35,28 @@ If some of several guests cannot be frozen, the others stay frozen and are liste
 With --all-or-none, they are thawed again.
 
 \b
+phoenixctl frozen does all three of the example, and checks that the filesystems stay frozen.
+
+\b
 Example:
   $ phoenixctl freeze web1 && ./take-snapshot web1; phoenixctl thaw web1
 """,
 )
 @GUEST
-@click.option(
-    "--auto-thaw",
-    type=click.IntRange(min=0),
-    metavar="SECONDS",
-    help="Thaw automatically after this time; 0: never. Default: the agent's freeze-timeout.",
-)
+@AUTO_THAW
+@MOUNTPOINTS
 @click.option("--all-or-none", is_flag=True, help="If one guest cannot be frozen, thaw the others again.")
 @click.pass_obj
-def command(options: Options, guest: str, auto_thaw: int | None, all_or_none: bool) -> int:
+def command(
+    options: Options, guest: str, auto_thaw: int | None, mountpoints: tuple[str, ...], all_or_none: bool
+) -> int:
     """Sync and freeze the filesystems of the guest for a snapshot."""
 
-    async def freeze(connected: Guest) -> None:
-        await _freeze(connected, auto_thaw)
+    async def freeze(connected: Guest) -> Freeze:
+        return await _freeze(connected, auto_thaw, mountpoints)
 
     if is_plain(guest):
-        return each_guest(options, guest, freeze, lambda _: ({"frozen": True}, "frozen"))
+        return each_guest(options, guest, freeze, _describe)
 
     from phoenix_ga.client import CommandError
 
@@ -63,11 +67,11 @@ def command(options: Options, guest: str, auto_thaw: int | None, all_or_none: bo
         async with options.connect_among(known) as connected:
             frozen[known.name] = known
             try:
-                await freeze(connected)
+                result = await freeze(connected)
             except CommandError:
                 del frozen[known.name]
                 raise
-        await printer.result({"frozen": True}, "frozen")
+        await printer.result(*_describe(result))
         return DONE
 
     status = None
@@ -93,11 +97,21 @@ def _thaw(options: Options) -> Work:
     return on_one
 
 
-async def _freeze(guest: Guest, auto_thaw: int | None) -> None:
+async def _freeze(guest: Guest, auto_thaw: int | None, mountpoints: tuple[str, ...]) -> Freeze:
     from phoenix_ga.client import GuestTimeoutError
 
     try:
-        await guest.filesystems.freeze(-1 if auto_thaw is None else auto_thaw)
+        return await guest.filesystems.freeze(-1 if auto_thaw is None else auto_thaw, mountpoints)
     except GuestTimeoutError as error:
         error.text += "; it may freeze nevertheless, so run phoenixctl thaw"
         raise
+
+
+def _describe(freeze: Freeze) -> tuple[dict[str, Any], str]:
+    text = "frozen" if freeze.generation else "nothing to freeze"
+    text = "\n".join([text, *map(_skipped, freeze.skipped)])
+    return {"frozen": bool(freeze.generation), **asdict(freeze)}, text
+
+
+def _skipped(skipped: SkippedFilesystem) -> str:
+    return escape(skipped_text(skipped))

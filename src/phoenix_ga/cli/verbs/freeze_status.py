@@ -9,6 +9,7 @@ import click
 from phoenix_ga.cli.arguments import GUEST
 from phoenix_ga.cli.context import Options
 from phoenix_ga.cli.each_guest import each_guest
+from phoenix_ga.cli.output import escape
 from phoenix_ga.cli.verb import verb
 
 if TYPE_CHECKING:
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 # Why a freeze ended without a thaw.
 _REASONS = {
+    "released": ", by a thaw that proves that the freeze held until then",
+    "broken": ", in part by another program before the thaw",
     "deadline": ", automatically after the time limit of the freeze",
     "died": ", because the agent was killed while frozen",
 }
@@ -25,7 +28,8 @@ _REASONS = {
     short_help="Show whether filesystems are frozen.",
     epilog="""\b
 Prints `frozen` and the time until the automatic thaw, or `thawed` and the reason unless a client
-thawed. The exit status is 0 in both cases.
+thawed; then the generation of the last freeze, when everything was frozen, and when the thaw
+began, by the guest's clock. The exit status is 0 in all cases.
 
 \b
 Example:
@@ -45,6 +49,27 @@ def command(options: Options, guest: str) -> int:
 
 
 def _describe(details: FreezeStatus) -> str:
+    if details.stage:
+        return f"being frozen: {escape(details.stage)}"
     if details.frozen:
-        return "frozen" + ("" if details.remaining is None else f", automatic thaw in {details.remaining} s")
-    return "thawed" + _REASONS.get(details.ended, "")
+        text = "frozen" + ("" if details.remaining is None else f", automatic thaw in {details.remaining} s")
+    else:
+        text = "thawed" + _REASONS.get(details.ended, "")
+    if details.generation:
+        text += f"\ngeneration {escape(details.generation)}"
+        if details.since:
+            text += f", frozen since {_time(details.since)}"
+        if details.until:
+            text += f" until {_time(details.until)}"
+        text += f", writers blocked for {details.blocked / 1000:.3f} s"
+    return text
+
+
+def _time(milliseconds: int) -> str:
+    """Return a time of the guest's clock, which may be any number."""
+    from datetime import datetime, timezone
+
+    try:
+        return datetime.fromtimestamp(milliseconds // 1000, timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")
+    except (ValueError, OverflowError, OSError):
+        return f"{milliseconds} ms"

@@ -266,39 +266,24 @@ class FilesCommands(CommandGroup):
 class FilesystemsCommands(CommandGroup):
     """Commands about freezing filesystems."""
 
-    async def freeze(self, auto_thaw: int = -1) -> None:
-        """Sync and freeze every local filesystem on a block device, device-mapper and loop devices included, each
-        once.
-
-        A filesystem in a loop file is frozen before the filesystem that holds the file. If one fails, those
-        already frozen are thawed. Filesystems that cannot be frozen, or that another program froze, are
-        skipped and logged. Until `fs-unfreeze`, only commands that cannot touch a filesystem are served. The
-        guest's hooks run before the freeze and after the thaw.
-
-        Args:
-            auto_thaw: Seconds until the agent thaws automatically; 0: never; -1: as configured.
-
-        Raises:
-            CommandError: `EBUSY` if filesystems are already frozen; `ECHILD` if a hook failed, so nothing was
-                frozen; `ETIMEDOUT` if a hook, or opening a filesystem, timed out, so nothing was frozen;
-                `EPERM` if users other than root can modify a hook, so nothing was frozen; `ECANCELED` if
-                `fs-unfreeze` cancelled the freeze; `ENOENT` if a filesystem that other mounts hide cannot be
-                opened; `EINVAL` if the agent's `run-directory` would be frozen; put it on a tmpfs.
-        """
-        await self._caller.read(Reader.true, "fs-freeze", timeout=auto_thaw)
-
-    async def thaw(self) -> None:
+    async def thaw(self, generation: str = "") -> None:
         """Thaw what `fs-freeze` froze, in reverse order.
 
         It is not an error if nothing is frozen. A freeze in progress is cancelled. If some filesystems cannot
-        be thawed, the others are; repeat the command.
+        be thawed, the others are; repeat the command. With a generation, success proves that this freeze held
+        from the answer of `fs-freeze` until now.
+
+        Args:
+            generation: Thaw only this freeze, and fail if it did not hold until now; cancel nothing. A
+                repeated request succeeds if an earlier one did.
 
         Raises:
-            CommandError: `EBUSY` if a freeze is stuck in the kernel; what it had frozen is thawed; `ECHILD` if
+            CommandError: `EBUSY` if a freeze is stuck in the kernel; what it had frozen is thawed; `ESTALE` if
+                the freeze of this generation did not hold; if it was frozen, it is thawed; `ECHILD` if
                 everything is thawed, but a hook failed; `ETIMEDOUT` if everything is thawed, but a hook timed
                 out.
         """
-        await self._caller.read(Reader.true, "fs-unfreeze")
+        await self._caller.read(Reader.true, "fs-unfreeze", generation=generation)
 
 
 class NetworkCommands(CommandGroup):

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from phoenix_ga.client.caller import Unset
     from phoenix_ga.client.connection import Trace
     from phoenix_ga.client.errors import CompletedProcess
+    from phoenix_ga.client.frozen import FreezeProgress
     from phoenix_ga.client.generated.qga import (
         GuestAgentInfo,
         GuestAuthorizedKeys,
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from phoenix_ga.client.models import (
         FilePiece,
         FileStatus,
+        Freeze,
         FreezeStatus,
         NetworkInterface,
         ProcessInformation,
@@ -387,6 +389,26 @@ class SyncProcess(SyncObject):
     def resize(self, rows: int, columns: int) -> None:
         """Set the size of its terminal, in characters."""
         self._thread.run(self._inner.resize(rows, columns))
+
+
+class SyncFrozen(SyncObject):
+    """Guests that are frozen, all or none. Leaving the context thaws them."""
+
+    @property
+    def freezes(self) -> dict[str, Freeze]:
+        """What is frozen, by the name of the guest."""
+        value: dict[str, Freeze] = self._inner.freezes
+        return value
+
+    @property
+    def blocked(self) -> dict[str, int]:
+        """For how long writers were blocked, in milliseconds, by the name of the guest; known after the thaw."""
+        value: dict[str, int] = self._inner.blocked
+        return value
+
+    def thaw(self) -> None:
+        """Thaw all. Raises FreezeNotHeldError unless all were frozen until now."""
+        self._thread.run(self._inner.thaw())
 
 
 class SyncListener(SyncObject):
@@ -755,39 +777,34 @@ class SyncFiles(SyncObject):
 class SyncFilesystems(SyncObject):
     """Freezing filesystems."""
 
-    def freeze(self, auto_thaw: int = -1) -> None:
-        """Sync and freeze every local filesystem on a block device, device-mapper and loop devices included, each
-        once.
-
-        A filesystem in a loop file is frozen before the filesystem that holds the file. If one fails, those
-        already frozen are thawed. Filesystems that cannot be frozen, or that another program froze, are
-        skipped and logged. Until `fs-unfreeze`, only commands that cannot touch a filesystem are served. The
-        guest's hooks run before the freeze and after the thaw.
-
-        Args:
-            auto_thaw: Seconds until the agent thaws automatically; 0: never; -1: as configured.
-
-        Raises:
-            CommandError: `EBUSY` if filesystems are already frozen; `ECHILD` if a hook failed, so nothing was
-                frozen; `ETIMEDOUT` if a hook, or opening a filesystem, timed out, so nothing was frozen;
-                `EPERM` if users other than root can modify a hook, so nothing was frozen; `ECANCELED` if
-                `fs-unfreeze` cancelled the freeze; `ENOENT` if a filesystem that other mounts hide cannot be
-                opened; `EINVAL` if the agent's `run-directory` would be frozen; put it on a tmpfs.
-        """
-        self._thread.run(self._inner.freeze(auto_thaw))
-
-    def thaw(self) -> None:
+    def thaw(self, generation: str = "") -> None:
         """Thaw what `fs-freeze` froze, in reverse order.
 
         It is not an error if nothing is frozen. A freeze in progress is cancelled. If some filesystems cannot
-        be thawed, the others are; repeat the command.
+        be thawed, the others are; repeat the command. With a generation, success proves that this freeze held
+        from the answer of `fs-freeze` until now.
+
+        Args:
+            generation: Thaw only this freeze, and fail if it did not hold until now; cancel nothing. A
+                repeated request succeeds if an earlier one did.
 
         Raises:
-            CommandError: `EBUSY` if a freeze is stuck in the kernel; what it had frozen is thawed; `ECHILD` if
+            CommandError: `EBUSY` if a freeze is stuck in the kernel; what it had frozen is thawed; `ESTALE` if
+                the freeze of this generation did not hold; if it was frozen, it is thawed; `ECHILD` if
                 everything is thawed, but a hook failed; `ETIMEDOUT` if everything is thawed, but a hook timed
                 out.
         """
-        self._thread.run(self._inner.thaw())
+        self._thread.run(self._inner.thaw(generation))
+
+    def freeze(self, auto_thaw: int = -1, mountpoints: Sequence[str] = ()) -> Freeze:
+        """Freeze filesystems, as `SyncGuest.frozen` does, which also thaws them and checks that the freeze held.
+
+        Args:
+            auto_thaw: seconds until the agent thaws automatically; 0: never; -1: as configured.
+            mountpoints: freeze only the filesystems that are mounted at these paths; empty: all.
+        """
+        value: Freeze = self._thread.run(self._inner.freeze(auto_thaw, mountpoints))
+        return value
 
     def status(self) -> FreezeStatus:
         """Return whether filesystems are frozen, for how long, and how the last freeze ended."""
@@ -1408,6 +1425,27 @@ class SyncGuest(SyncObject):
             self._inner.put_tree(local, remote, owners=owners, set_id=set_id, progress=progress)
         )
         return value
+
+    def frozen(
+        self, *, auto_thaw: int = -1, mountpoints: Sequence[str] = (), progress: FreezeProgress | None = None
+    ) -> SyncFrozen:
+        """Freeze the filesystems of the guest for the body of `with`, and thaw them at its end.
+
+        Leaving the body raises FreezeNotHeldError if the filesystems did not stay frozen from before its beginning
+        until after its end, or if nobody can tell. What the body did is then not consistent.
+
+        Args:
+            auto_thaw: seconds until the agent thaws automatically; 0: never; -1: as configured.
+            mountpoints: freeze only the filesystems that are mounted at these paths; empty: all.
+            progress: is called with the name of the guest and a stage, such as `write-back`, until it is frozen.
+
+        Raises:
+            FreezeNotHeldError: there is nothing to freeze, or another program has frozen a filesystem.
+        """
+        return SyncFrozen(
+            self._thread,
+            self._thread.run(self._inner.frozen(auto_thaw=auto_thaw, mountpoints=mountpoints, progress=progress)),
+        )
 
     def exec(
         self,

@@ -13,8 +13,6 @@ COMMANDS = (
         "and logged. Until `fs-unfreeze`, only commands that cannot touch a filesystem are served. The guest's hooks "
         "run before the freeze and after the thaw.",
         handler="filesystems:fs_freeze",
-        method="filesystems.freeze",
-        result="None",
         arguments=(
             Argument(
                 "timeout",
@@ -25,17 +23,45 @@ COMMANDS = (
                 maximum=31 * 24 * 3600,
                 python="auto_thaw",
             ),
+            Argument(
+                "mountpoints",
+                list,
+                "Freeze only the filesystems that are mounted at these paths; empty: all.",
+                default=[],
+            ),
+            Argument("details", bool, "Return an object instead of `true`.", default=False),
         ),
+        returns="`true`. With `details`, an object: `generation`, a random number in hex that identifies this "
+        "freeze; `filesystems`, the mount points of what was frozen, in that order; and `skipped`, objects with the "
+        "`mountpoint` of each filesystem that was not frozen, and the `reason`: `unsupported`, or `foreign` if "
+        "another program has frozen it. `generation` is empty if there was nothing to freeze.",
         errors=(
             ("EBUSY", "filesystems are already frozen"),
             ("ECHILD", "a hook failed, so nothing was frozen"),
-            ("ETIMEDOUT", "a hook, or opening a filesystem, timed out, so nothing was frozen"),
+            (
+                "ETIMEDOUT",
+                "a hook, opening a filesystem, or freezing one timed out, so nothing stays frozen",
+            ),
             ("EPERM", "users other than root can modify a hook, so nothing was frozen"),
             ("ECANCELED", "`fs-unfreeze` cancelled the freeze"),
             ("ENOENT", "a filesystem that other mounts hide cannot be opened"),
-            ("EINVAL", "the agent's `run-directory` would be frozen; put it on a tmpfs"),
+            (
+                "EINVAL",
+                "the agent's `run-directory` would be frozen (put it on a tmpfs), or one of `mountpoints` is not the "
+                "mount point of a filesystem that can be frozen",
+            ),
         ),
-        examples=(Example({}, True),),
+        examples=(
+            Example(
+                {"details": True},
+                {
+                    "generation": "5f0c7d1b2a9e4c63",
+                    "filesystems": ["/"],
+                    "skipped": [{"mountpoint": "/boot/efi", "reason": "unsupported"}],
+                },
+                exact=False,
+            ),
+        ),
         changes=True,
         urgent=True,
         revocable=True,
@@ -46,12 +72,30 @@ COMMANDS = (
         handler="filesystems:get_freeze_status",
         arguments=(Argument("details", bool, "Return an object instead of a boolean.", default=False),),
         returns="`true` if filesystems are frozen, else `false`. With `details`, an object: `frozen`; `remaining`, "
-        "the seconds until the agent thaws automatically, -1 for never; and `ended`, how the last freeze ended: "
-        "`thawed` by `fs-unfreeze`, `deadline` if the agent thawed automatically, `died` if the agent was killed and "
-        "its watchdog or the next agent thawed. `ended` is empty while frozen, or if there was no freeze.",
+        "the seconds until the agent thaws automatically, -1 for never; `ended`, how the last freeze ended: "
+        "`released` by `fs-unfreeze` with its generation, `thawed` by `fs-unfreeze` without it, or because the agent "
+        "was stopped, `deadline` if the agent thawed automatically, `died` if the agent was killed and its watchdog "
+        "or the next agent thawed, `broken` if another program had thawed some of it; `generation` of the last "
+        "freeze; `since` and `until`, when everything was frozen and when the thaw began, in milliseconds since the "
+        "epoch by the guest's clock, 0 if that has not happened; `blocked`, for how many milliseconds writers were "
+        "blocked; and `stage`, what a freeze that is in progress does: `hooks`, `write-back`, or `freeze` with the "
+        "mount point. `ended` is empty while frozen, or if there was no freeze.",
         examples=(
             Example({}, True),
-            Example({"details": True}, {"frozen": True, "remaining": 599, "ended": ""}, exact=False),
+            Example(
+                {"details": True},
+                {
+                    "frozen": True,
+                    "remaining": 599,
+                    "ended": "",
+                    "generation": "5f0c7d1b2a9e4c63",
+                    "since": 1764280000000,
+                    "until": 0,
+                    "blocked": 1042,
+                    "stage": "",
+                },
+                exact=False,
+            ),
         ),
         while_frozen=True,
         inline=True,
@@ -59,12 +103,23 @@ COMMANDS = (
     Command(
         "fs-unfreeze",
         "Thaw what `fs-freeze` froze, in reverse order. It is not an error if nothing is frozen. A freeze in "
-        "progress is cancelled. If some filesystems cannot be thawed, the others are; repeat the command.",
+        "progress is cancelled. If some filesystems cannot be thawed, the others are; repeat the command. With a "
+        "generation, success proves that this freeze held from the answer of `fs-freeze` until now.",
         handler="filesystems:fs_unfreeze",
         method="filesystems.thaw",
         result="None",
+        arguments=(
+            Argument(
+                "generation",
+                str,
+                "Thaw only this freeze, and fail if it did not hold until now; cancel nothing. A repeated request "
+                "succeeds if an earlier one did.",
+                default="",
+            ),
+        ),
         errors=(
             ("EBUSY", "a freeze is stuck in the kernel; what it had frozen is thawed"),
+            ("ESTALE", "the freeze of this generation did not hold; if it was frozen, it is thawed"),
             ("ECHILD", "everything is thawed, but a hook failed"),
             ("ETIMEDOUT", "everything is thawed, but a hook timed out"),
         ),

@@ -4,6 +4,7 @@ The file `frozen`; names are escaped as in mountinfo, see proc(5):
 
     boot 6a7e1a4e-...           (the file is void after a reboot)
     process 812 4711            (the agent: process ID, and start time in clock ticks)
+    generation 5f0c... 17642... (of the freeze, and when it began, in milliseconds since the epoch)
     filesystem 253:0 /          (one line each, in the order of freezing)
 
 It exists from before the first filesystem is frozen until after the last is thawed. If the agent dies and its
@@ -63,13 +64,15 @@ class FreezeState:
                 raise OSError(error.errno, reason) from error
         return self._descriptor
 
-    def write(self, filesystems: Iterable[tuple[int, str]]) -> None:
+    def write(self, filesystems: Iterable[tuple[int, str]], generation: str = "", since: int = 0) -> None:
         """Replace the file `frozen` atomically.
 
         Args:
             filesystems: device number and mount point of each.
+            generation, since: of the freeze, see `FreezeRecord`.
         """
-        lines = [
+        lines = [b"generation %s %d\n" % (generation.encode("ascii"), since)] if generation else []
+        lines += [
             b"filesystem %d:%d %s\n" % (os.major(device), os.minor(device), escape(point))
             for device, point in filesystems
         ]
@@ -95,10 +98,26 @@ class FreezeState:
             pass
 
     def was_rescued(self) -> bool:
-        """Return whether the watchdog of a dead agent thawed, and forget it. Raises OSError."""
-        found = bool(self._read(THAWED_NAME))
+        """Return whether the watchdog of a dead agent thawed. Raises OSError."""
+        return bool(self._read(THAWED_NAME, b"filesystem"))
+
+    def forget_rescue(self) -> None:
+        """Forget that a watchdog thawed. Raises OSError."""
         self._unlink(THAWED_NAME)
-        return found
+
+    def generation_left_behind(self) -> tuple[str, int, int]:
+        """Return the generation of the freeze that a dead agent left, when it began, and when its watchdog thawed it.
+
+        The times are in milliseconds since the epoch, 0 if unknown. Raises OSError.
+        """
+        for name in (FILE_NAME, THAWED_NAME):
+            for value in self._read(name, b"generation"):
+                generation, _, since = value.decode("ascii", "replace").partition(" ")
+                # The watchdog renames the file when it has thawed.
+                status = os.stat(f"{self.directory}/{name}")
+                until = status.st_ctime_ns // 1_000_000 if name == THAWED_NAME else 0
+                return generation, int(since) if since.isdigit() else 0, until
+        return "", 0, 0
 
     def left_behind(self) -> list[int]:
         """Return the device numbers of what a dead agent left frozen, in the order of freezing.
@@ -110,7 +129,7 @@ class FreezeState:
             OSError: EINVAL if the file is malformed.
         """
         try:
-            numbers = [value.partition(b" ")[0].partition(b":") for value in self._read(FILE_NAME)]
+            numbers = [value.partition(b" ")[0].partition(b":") for value in self._read(FILE_NAME, b"filesystem")]
             return [os.makedev(int(major), int(minor)) for major, _, minor in numbers]
         except ValueError:
             raise self._malformed(FILE_NAME) from None
@@ -121,7 +140,7 @@ class FreezeState:
         Args:
             is_dead: the agent is known to be dead, though its process may not have vanished yet.
         """
-        return [unescape(value) for value in self._read(HOOKS_NAME, is_dead)]
+        return [unescape(value) for value in self._read(HOOKS_NAME, b"hook", is_dead)]
 
     def close(self) -> None:
         """Close the directory if it is open, which unlocks it."""
@@ -176,8 +195,8 @@ class FreezeState:
         except FileNotFoundError:
             pass
 
-    def _read(self, name: str, is_dead: bool = False) -> list[bytes]:
-        """Return the values of a file that a dead agent of this boot left; else an empty list."""
+    def _read(self, name: str, wanted: bytes, is_dead: bool = False) -> list[bytes]:
+        """Return the values of the `wanted` lines of a file that a dead agent of this boot left, if one did."""
         try:
             with open(f"{self.directory}/{name}", "rb") as file:
                 content = file.read()
@@ -196,7 +215,7 @@ class FreezeState:
                     # The same process is not another agent: it has executed itself again.
                     if int(number) != os.getpid() and _start_time(int(number)) == int(start):
                         return []
-                if kind in (b"filesystem", b"hook"):
+                if kind == wanted:
                     values.append(value)
         except ValueError:
             raise self._malformed(name) from None

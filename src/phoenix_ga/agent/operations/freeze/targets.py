@@ -20,8 +20,30 @@ if TYPE_CHECKING:
     from phoenix_ga.agent.linux.mounts import Mount
     from phoenix_ga.agent.operations.freeze.state import FreezeState
 
+# Why a filesystem is skipped.
+UNSUPPORTED: Final = "unsupported"
+FOREIGN: Final = "foreign"
+# The same for the log.
+REASONS: Final = {
+    UNSUPPORTED: "its filesystem does not support it",
+    FOREIGN: "somebody else has frozen it, and must thaw it",
+}
+
 # How often mounts are read again if one vanished between reading and opening.
 ATTEMPTS: Final = 3
+
+
+class Selection:
+    """Which filesystems to freeze: all, or those mounted at `points`. strict: each of `points` must exist."""
+
+    __slots__ = ("points", "strict")
+
+    def __init__(self, points: Collection[str] | None, strict: bool = False) -> None:
+        self.points = points
+        self.strict = strict
+
+
+EVERYTHING: Final = Selection(None)
 
 
 class Target:
@@ -41,11 +63,8 @@ def close_targets(targets: Sequence[Target]) -> None:
         os.close(target.descriptor)
 
 
-def open_targets(backend: FreezeBackend, state: FreezeState, points: Collection[str] | None) -> list[Target]:
-    """Open every local filesystem that can be frozen, in the order of freezing.
-
-    Args:
-        points: if given, only the filesystems mounted at these paths.
+def open_targets(backend: FreezeBackend, state: FreezeState, selection: Selection) -> list[Target]:
+    """Open every selected filesystem that can be frozen, in the order of freezing.
 
     Raises:
         OSError: as `Freezer.freeze` says.
@@ -53,7 +72,7 @@ def open_targets(backend: FreezeBackend, state: FreezeState, points: Collection[
     for attempt in range(ATTEMPTS):
         targets: list[Target] = []
         try:
-            _add_targets(targets, backend, state, points)
+            _add_targets(targets, backend, state, selection)
             return targets
         except BaseException as error:
             close_targets(targets)
@@ -88,16 +107,14 @@ def freeze_target(backend: FreezeBackend, target: Target) -> str:
         backend.freeze(target.descriptor)
     except OSError as error:
         if error.errno == errno.EOPNOTSUPP:
-            return f"{target.point} was not frozen: its filesystem does not support it"
+            return UNSUPPORTED
         if error.errno == errno.EBUSY:
-            return f"{target.point} was frozen by somebody else, who must thaw it"
+            return FOREIGN
         raise OSError(error.errno, f"cannot freeze {target.point}: {error.strerror}") from error
     return ""
 
 
-def _add_targets(
-    targets: list[Target], backend: FreezeBackend, state: FreezeState, points: Collection[str] | None
-) -> None:
+def _add_targets(targets: list[Target], backend: FreezeBackend, state: FreezeState, selection: Selection) -> None:
     tree = MountTree(backend.mounts())
     topology = backend.topology()
     filesystems = [
@@ -106,7 +123,7 @@ def _add_targets(
         # A read-only filesystem is not written to; the kernel cannot freeze FUSE.
         if not filesystem.read_only and not filesystem.type.startswith("fuse")
     ]
-    wanted = filesystems if points is None else _at_points(filesystems, points, tree)
+    wanted = _selected(filesystems, selection, tree)
     if not wanted:
         return
     _check_run_directory(state, wanted)
@@ -135,12 +152,15 @@ def _check_run_directory(state: FreezeState, filesystems: Sequence[Filesystem]) 
             )
 
 
-def _at_points(filesystems: Sequence[Filesystem], points: Collection[str], tree: MountTree) -> list[Filesystem]:
-    """Return the filesystems that are mounted at these paths.
+def _selected(filesystems: list[Filesystem], selection: Selection, tree: MountTree) -> list[Filesystem]:
+    """Return the filesystems that are selected.
 
     If several are mounted at one path, that is the one on top. What is not in `filesystems`, such as a user's FUSE
     mount, does not count.
     """
+    points = selection.points
+    if points is None:
+        return filesystems
     on_top: dict[str, Mount] = {}
     local = {mount.identifier for filesystem in filesystems for mount in filesystem.mounts}
     for mount in tree.mounts:
@@ -148,5 +168,11 @@ def _at_points(filesystems: Sequence[Filesystem], points: Collection[str], tree:
             rival = on_top.get(mount.point)
             if rival is None or tree.is_reachable(mount) or not tree.is_reachable(rival):
                 on_top[mount.point] = mount
+    missing = [point for point in points if point not in on_top]
+    if missing and selection.strict:
+        raise OSError(
+            errno.EINVAL,
+            f"{missing[0]} is not the mount point of a filesystem that can be frozen; nothing was frozen",
+        )
     wanted = {mount.identifier for mount in on_top.values()}
     return [each for each in filesystems if any(mount.identifier in wanted for mount in each.mounts)]

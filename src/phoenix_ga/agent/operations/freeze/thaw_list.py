@@ -19,9 +19,12 @@ class ThawList:
 
     Args:
         note: takes a line for the log, to be written after the thaw.
+
+    Attributes:
+        broken: mount points of those that were found thawed.
     """
 
-    __slots__ = ("_backend", "_failures", "_helping", "_note", "_targets", "adopted")
+    __slots__ = ("_backend", "_failures", "_helping", "_note", "_targets", "adopted", "broken")
 
     def __init__(self, backend: FreezeBackend, note: Callable[[str], None]) -> None:
         self._backend = backend
@@ -32,6 +35,7 @@ class ThawList:
         self._helping = allocate_lock()
         # Another program froze these, and nothing else is known of them.
         self.adopted = False
+        self.broken: list[str] = []
 
     def append(self, target: Target) -> None:
         self._targets.append(target)
@@ -60,6 +64,7 @@ class ThawList:
                     self._failures.append((target, error))
                     continue
                 if not self.adopted:
+                    self.broken.append(target.point)
                     self._note(f"{target.point} was no longer frozen: somebody else thawed it")
             os.close(target.descriptor)
         return thawed
