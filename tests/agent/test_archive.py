@@ -12,15 +12,17 @@ from phoenix_ga import __version__
 from phoenix_ga.client import connect_sync
 from tests.ends.client import LineClient
 from tests.support import SOURCE
-from tools.build_pyz import DATA, build, interpreters, modules
+from tools.build_pyz import BYTE_CODE_VERSIONS, DATA, build, interpreters, modules
 
 INTERPRETERS = list(interpreters())
+WITH_BYTE_CODE = list(interpreters(BYTE_CODE_VERSIONS))
+SIZE_MAX = 1536 * 1024
 
 
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("dist") / "phoenix-ga.pyz"
-    assert len(build(path)) == len(INTERPRETERS)
+    assert len(build(path)) == len(WITH_BYTE_CODE)
     return path
 
 
@@ -68,7 +70,11 @@ def test_the_archive_under_the_name_of_qemu_ga_takes_its_options(archive: Path, 
 def test_the_archive_holds_the_guests_side_only(archive: Path) -> None:
     names = zipfile.ZipFile(archive).namelist()
     assert not [name for name in names if "/client/" in name or "/cli/" in name]
-    assert len(names) == 1 + (len(modules()) + len(DATA)) * (1 + len(INTERPRETERS))
+    assert len(names) == 1 + (len(modules()) + len(DATA)) * (1 + len(WITH_BYTE_CODE))
+
+
+def test_the_archive_is_small(archive: Path) -> None:
+    assert archive.stat().st_size <= SIZE_MAX
 
 
 def test_the_same_source_gives_the_same_archive(archive: Path, tmp_path: Path) -> None:
