@@ -287,6 +287,30 @@ def test_run_directory_that_cannot_be_made(log: list[str], kernel: FakeBackend, 
     assert kernel.calls == []
 
 
+@needs_root
+@pytest.mark.parametrize("way", ["overlay", "loop", "bind"])
+def test_run_directory_that_reaches_what_would_be_frozen_through_other_mounts(
+    log: list[str], bench: Bench, real: OnlyBelow, tmp_path: Path, way: str
+) -> None:
+    carrier = bench.make(tmp_path / "image", "carrier", size="64M")
+    for name in ("upper", "work", "bound"):
+        (carrier / name).mkdir()
+    point = bench.directory / "point"
+    point.mkdir()
+    if way == "overlay":
+        options = f"lowerdir={tmp_path},upperdir={carrier}/upper,workdir={carrier}/work"
+        bench.mount("overlay", point, "-t", "overlay", "-o", options)
+    elif way == "loop":
+        bench.make(carrier / "inner", "point")
+    else:
+        bench.mount(carrier / "bound", point, "--bind")
+    freezer = Freezer(log.append, str(point / "run"), real)
+    with pytest.raises(OSError, match=r"the run directory .* would be frozen too, with .*carrier") as caught:
+        freezer.freeze(points=[str(carrier)])
+    assert caught.value.errno == errno.EINVAL
+    assert real.calls == []
+
+
 def test_run_directory_on_what_would_be_frozen(log: list[str], tmp_path: Path) -> None:
     class Real(FakeBackend):
         def mounts(self) -> list[Mount]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 NOT_ON_BLOCK_DEVICES: Final = frozenset(
     ("9p", "afs", "ceph", "cifs", "nfs", "nfs4", "overlay", "ramfs", "smb3", "tmpfs", "virtiofs", "zfs")
 )
+_UPPER: Final = b"upperdir="
 
 
 class Mount:
@@ -28,10 +29,11 @@ class Mount:
     number of the superblock, as st_dev gives it (btrfs gives another st_dev to each subvolume, but
     one number here). root: which part of the filesystem is visible. point: where, as a str that holds
     bytes beyond UTF-8 as surrogates; path: the same in bytes, for system calls. read_only: the
-    superblock takes no writes, whichever way it is mounted.
+    superblock takes no writes, whichever way it is mounted. upper: of an overlay, the directory that is written to,
+    as it was called when the overlay was mounted; else empty.
     """
 
-    __slots__ = ("device", "identifier", "parent", "path", "point", "read_only", "root", "source", "type")
+    __slots__ = ("device", "identifier", "parent", "path", "point", "read_only", "root", "source", "type", "upper")
 
     def __init__(
         self,
@@ -43,6 +45,7 @@ class Mount:
         type: str,
         source: str,
         read_only: bool = False,
+        upper: str = "",
     ) -> None:
         self.identifier = identifier
         self.parent = parent
@@ -53,6 +56,7 @@ class Mount:
         self.type = type
         self.source = source
         self.read_only = read_only
+        self.upper = upper
 
 
 class MountTree:
@@ -197,6 +201,8 @@ def _parse_mount(line: bytes) -> Mount:
     separator = fields.index(b"-", 6)
     kind, source, super_options = fields[separator + 1 : separator + 4]
     major, _, minor = fields[2].partition(b":")
+    options = super_options.split(b",")
+    upper = next((option[len(_UPPER) :] for option in options if option.startswith(_UPPER)), b"")
     return Mount(
         int(fields[0]),
         int(fields[1]),
@@ -206,7 +212,8 @@ def _parse_mount(line: bytes) -> Mount:
         unescape(kind),
         unescape(source),
         # The options of the mount itself do not count: `mount -o bind,ro` leaves others writable.
-        b"ro" in super_options.split(b","),
+        b"ro" in options,
+        unescape(upper) if kind == b"overlay" else "",
     )
 
 

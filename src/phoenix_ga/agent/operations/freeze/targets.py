@@ -13,9 +13,10 @@ from phoenix_ga.agent.operations.freeze.order import freeze_order
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
     from typing import Final
 
+    from phoenix_ga.agent.linux.block_devices import Topology
     from phoenix_ga.agent.linux.freeze import FreezeBackend
     from phoenix_ga.agent.linux.mounts import Mount
     from phoenix_ga.agent.operations.freeze.state import FreezeState
@@ -126,9 +127,9 @@ def _add_targets(targets: list[Target], backend: FreezeBackend, state: FreezeSta
     wanted = _selected(filesystems, selection, tree)
     if not wanted:
         return
-    _check_run_directory(state, wanted)
     for filesystem in filesystems:
         filesystem.numbers |= backend.device_numbers(filesystem, tree)
+    _check_run_directory(state, wanted, filesystems, tree, topology)
     # All are sorted: two wanted ones may depend on each other through one that is not.
     for filesystem in freeze_order(filesystems, topology):
         if filesystem not in wanted:
@@ -141,15 +142,49 @@ def _add_targets(targets: list[Target], backend: FreezeBackend, state: FreezeSta
         targets.append(Target(filesystem.device, filesystem.point, descriptor))
 
 
-def _check_run_directory(state: FreezeState, filesystems: Sequence[Filesystem]) -> None:
-    identifier = mount_identifier(state.open())
-    for filesystem in filesystems:
-        if any(mount.identifier == identifier for mount in filesystem.mounts):
+def _check_run_directory(
+    state: FreezeState,
+    wanted: Collection[Filesystem],
+    filesystems: Sequence[Filesystem],
+    tree: MountTree,
+    topology: Topology,
+) -> None:
+    """Raise OSError (EINVAL) if the run directory is on one of the wanted filesystems, even through others."""
+    descriptor = state.open()
+    identifier = mount_identifier(descriptor)
+    number = os.fstat(descriptor).st_dev
+    for mount in tree.mounts:
+        if mount.identifier == identifier:
+            number = _upper_device(mount) or mount.device
+    for filesystem in _beneath(number, filesystems, topology):
+        if filesystem in wanted:
             raise OSError(
                 errno.EINVAL,
                 f"the run directory {state.directory} would be frozen too, with {filesystem.point}: "
                 "it must be on a tmpfs; nothing was frozen",
             )
+
+
+def _upper_device(mount: Mount) -> int:
+    """Return the st_dev of the directory that an overlay writes to; 0 if it is none, or cannot be found."""
+    try:
+        return os.stat(mount.upper).st_dev if mount.upper else 0
+    except OSError:
+        return 0
+
+
+def _beneath(number: int, filesystems: Sequence[Filesystem], topology: Topology) -> Iterator[Filesystem]:
+    """Yield the filesystem whose files have this st_dev, and those that hold the loop files that it is on."""
+    found: list[Filesystem] = []
+    pending = [number]
+    while pending:
+        number = pending.pop()
+        for filesystem in filesystems:
+            if number in filesystem.numbers and filesystem not in found:
+                found.append(filesystem)
+                yield filesystem
+                devices = (topology.devices.get(block) for block in topology.beneath(filesystem.blocks))
+                pending += [device.backing_device for device in devices if device is not None and device.backing_file]
 
 
 def _selected(filesystems: list[Filesystem], selection: Selection, tree: MountTree) -> list[Filesystem]:
