@@ -7,6 +7,7 @@ import sys
 
 from phoenix_ga import __version__
 from phoenix_ga.agent.config import load_config
+from phoenix_ga.agent.init_process import run_below_init
 from phoenix_ga.agent.options.command_line import parse_command_line
 from phoenix_ga.agent.options.option import ConfigError
 
@@ -48,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
         # Each file gets exactly its own permissions.
         os.umask(0)
         set_name("phoenix-ga")
-        return Daemon(lambda: load_config(line), config).run()
+        return run_below_init(lambda: Daemon(lambda: load_config(line), config).run(), config.run_directory)
     except ConfigError as error:
         print(f"phoenix-ga: {error}", file=sys.stderr)
     except OSError as error:

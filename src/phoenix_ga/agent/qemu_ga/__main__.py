@@ -7,6 +7,7 @@ import sys
 
 from phoenix_ga import __version__
 from phoenix_ga.agent.config import Config
+from phoenix_ga.agent.init_process import run_below_init
 from phoenix_ga.agent.options.option import ConfigError
 from phoenix_ga.agent.qemu_ga.config import QemuGaConfig
 from phoenix_ga.agent.qemu_ga.options import dump, load_options, parse_command_line
@@ -57,8 +58,11 @@ def main(arguments: list[str] | None = None) -> int:
 
         os.umask(0)
         set_name("qemu-ga")
-        daemon = Daemon(lambda: QemuGaConfig(load_options(line), inherited), config)
-        return daemon.run(tell)
+
+        def serve() -> int:
+            return Daemon(lambda: QemuGaConfig(load_options(line), inherited), config).run(tell)
+
+        return run_below_init(serve, config.run_directory)
     except ConfigError as error:
         print(f"qemu-ga: {error}", file=sys.stderr)
     except OSError as error:
