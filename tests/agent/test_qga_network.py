@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -144,3 +145,31 @@ def test_routes_are_those_that_iproute2_lists() -> None:
 def test_a_kernel_without_ipv6_has_no_routes_of_it(tmp_path: Path) -> None:
     assert list(route_tables.routes6(str(tmp_path))) == []
     assert list(route_tables.routes4(str(tmp_path))) == []
+
+
+def test_the_work_grows_with_the_number_of_interfaces_only_linearly() -> None:
+    def calls() -> int:
+        count = 0
+
+        def note(frame: object, event: str, argument: object) -> None:
+            nonlocal count
+            count += 1
+
+        sys.setprofile(note)
+        try:
+            found = network.guest_network_get_interfaces(CONTEXT)
+        finally:
+            sys.setprofile(None)
+        assert {f"many{number}" for number in range(made)} <= {each["name"] for each in found}
+        return count
+
+    work = []
+    made = 0
+    for upto in (50, 100, 200):
+        ip_batch(
+            *(f"link add many{number} type bridge" for number in range(made, upto)),
+            *(f"addr add 10.0.{number}.1/24 dev many{number}" for number in range(made, upto)),
+        )
+        made = upto
+        work.append(calls())
+    assert (work[2] - work[1]) <= 2.2 * (work[1] - work[0])

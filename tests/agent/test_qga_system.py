@@ -102,15 +102,22 @@ def test_the_time_is_that_of_the_system_to_the_microsecond() -> None:
     assert told % 1000 == 0
 
 
-@pytest.mark.parametrize("at", [-(2**63), -NANOSECONDS, 3_155_760_000 * NANOSECONDS, 2**63 - 1])
+@pytest.mark.parametrize("at", [-(2**63), -NANOSECONDS, 3_155_759_999 * NANOSECONDS, 2**63 - 1])
 def test_a_time_that_clocks_do_not_have_is_refused(at: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clock, "set_time", None)
     with pytest.raises(CommandError, match=r"^Invalid time$"):
         system.guest_set_time(CONTEXT, at)
 
 
-def test_the_first_time_that_is_refused_is_that_of_2070() -> None:
-    assert datetime.datetime(2070, 1, 1, tzinfo=datetime.timezone.utc).timestamp() == 3_155_760_000
+def test_a_time_that_is_accepted_is_set_before_2070_even_a_second_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[bool] = []
+    monkeypatch.setattr(clock, "set_time", lambda time: None)
+    monkeypatch.setattr(clock, "write_hardware_clock", lambda: written.append(True))
+    last = int(datetime.datetime(2070, 1, 1, tzinfo=datetime.timezone.utc).timestamp() - 2) * NANOSECONDS - 1
+    system.guest_set_time(CONTEXT, last)
+    with pytest.raises(CommandError, match=r"^Invalid time$"):
+        system.guest_set_time(CONTEXT, last + 1)
+    assert written == [True]
 
 
 def test_a_time_that_the_system_refuses_is_said_to_be_one(monkeypatch: pytest.MonkeyPatch) -> None:

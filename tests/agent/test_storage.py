@@ -21,7 +21,7 @@ def root(tmp_path: Path) -> str:
     return make_tree(tmp_path)
 
 
-def test_filesystems_come_once_for_each_mount_point_the_last_first(root: str, tmp_path: Path) -> None:
+def test_filesystems_come_once_the_last_first(root: str, tmp_path: Path) -> None:
     (tmp_path / "bind").mkdir()
     found = list(storage.mounted_filesystems(root))
     names = [(each.name, each.point, each.type) for each in found]
@@ -29,17 +29,47 @@ def test_filesystems_come_once_for_each_mount_point_the_last_first(root: str, tm
         ("dm-0", "/mnt/caf\udce9\r", "btrfs"),
         ("dm-0", "/home", "btrfs"),
         ("sr0", "/media/cd", "iso9660"),
-        ("sdb1", "/bind", "ext4"),
         ("sdb1", "/srv/my data\t\\\nx", "ext4"),
         ("vda1", "/", "ext4"),
     ]
     # Of several devices: the one that is a logical volume is looked through.
     assert [place.path for place in found[0].places] == ["/dev/vda2", "/dev/sdc"]
     assert [place.path for place in found[-1].places] == ["/dev/vda1"]
-    used, total, privileged = found[3].sizes or (0, 0, 0)
+    used, total, privileged = found[-1].sizes or (0, 0, 0)
     sizes = os.statvfs(tmp_path)
     assert 0 < used <= total <= privileged == sizes.f_blocks * sizes.f_frsize
     assert found[2].sizes is None
+
+
+@pytest.mark.parametrize(
+    ("mounts", "points"),
+    [
+        # What containers do: files and directories of one filesystem, mounted again and again.
+        ([("/", "/srv"), ("/c/hosts", "/c/1/etc/hosts"), ("/c", "/mnt"), ("/", "/again")], ["/srv"]),
+        # The filesystem itself is not mounted; each part of it is.
+        ([("/a", "/srv/a"), ("/b", "/srv/b"), ("/a/deep", "/deep"), ("/ab", "/ab")], ["/ab", "/srv/b", "/srv/a"]),
+        # Another mount covers the better one.
+        ([("/", "/srv"), ("/", "/srv/again"), ("/", "/longer")], ["/srv"]),
+    ],
+)
+def test_a_filesystem_comes_once_however_often_it_is_mounted(
+    root: str, tmp_path: Path, mounts: list[tuple[str, str]], points: list[str]
+) -> None:
+    lines = [f"{40 + i} 27 8:17 {part} {point} rw - ext4 /dev/sdb1 rw" for i, (part, point) in enumerate(mounts)]
+    mountinfo = "27 1 254:1 / / rw - ext4 /dev/vda1 rw\n" + "\n".join(lines) + "\n"
+    (tmp_path / "proc/self/mountinfo").write_text(mountinfo)
+    found = [each.point for each in storage.mounted_filesystems(root) if each.name == "sdb1"]
+    assert found == points
+
+
+def test_a_mount_point_that_can_be_reached_comes_before_one_that_cannot(root: str, tmp_path: Path) -> None:
+    (tmp_path / "proc/self/mountinfo").write_text(
+        "27 1 254:1 / / rw - ext4 /dev/vda1 rw\n"
+        "40 27 8:17 / /a rw - ext4 /dev/sdb1 rw\n"
+        "41 27 8:17 / /longer rw - ext4 /dev/sdb1 rw\n"
+        "42 40 0:41 / /a rw - tmpfs tmpfs rw\n"
+    )
+    assert [each.point for each in storage.mounted_filesystems(root)] == ["/longer", "/"]
 
 
 def test_a_zfs_is_on_what_udev_has_seen_of_its_pool(root: str, tmp_path: Path) -> None:

@@ -121,15 +121,17 @@ class Trimmed:
 
 
 def mounted_filesystems(root: str = "") -> Iterator[MountedFilesystem]:
-    """Return the filesystems on disks, once for each mount point, the last mounted first.
+    """Return the filesystems on disks, the last mounted first.
 
-    Raises OSError if there is no /proc or no /sys.
+    Each comes once, at its most representative mount point; a btrfs comes once for each subvolume that is mounted.
+    Further mounts of the same files, such as those of containers, are left out. Raises OSError if there is no /proc
+    or no /sys.
     """
     topology = read_topology(root)
     tree = MountTree(read_mounts(root))
     owners: dict[int, Filesystem] = {}
     for filesystem in local_filesystems(tree.mounts, topology):
-        owners.update((mount.identifier, filesystem) for mount in filesystem.mounts)
+        owners.update((mount.identifier, filesystem) for mount in _distinct(filesystem.mounts, tree))
     for mount in reversed(tree.mounts):
         owner = owners.get(mount.identifier)
         if owner is not None:
@@ -142,6 +144,21 @@ def mounted_filesystems(root: str = "") -> Iterator[MountedFilesystem]:
             continue
         places = _places(blocks, topology, root)
         yield MountedFilesystem(name, mount.point, mount.type, _sizes(mount, tree, root), places)
+
+
+def _distinct(mounts: list[Mount], tree: MountTree) -> list[Mount]:
+    """Return those of a filesystem's mounts that show files which no better mount of it shows."""
+
+    def rank(mount: Mount) -> tuple[bool, bool, int]:
+        return not tree.is_reachable(mount), mount.point != "/", len(mount.root.rstrip("/"))
+
+    found: list[Mount] = []
+    # Sorting is stable, and the most representative ones come first already.
+    for mount in sorted(mounts, key=rank):
+        below = mount.root.rstrip("/") + "/"
+        if not any(below.startswith(other.root.rstrip("/") + "/") for other in found):
+            found.append(mount)
+    return found
 
 
 def disks(root: str = "") -> Iterator[Disk]:

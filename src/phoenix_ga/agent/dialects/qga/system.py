@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 _RELEASE: Final = ("id", "name", "pretty-name", "version", "version-id", "variant", "variant-id")
 _NANOSECONDS: Final = 1_000_000_000
-# The first second of 2070: clocks of the hardware count years with two digits.
-_SECONDS_MAX: Final = 3_155_760_000
+# Two seconds before 2070: clocks of the hardware count years with two digits, and are set when a second begins.
+_SECONDS_MAX: Final = 3_155_759_998
 _CLOCK_FAILED: Final = "hwclock failed to set hardware clock to system time"
 
 
