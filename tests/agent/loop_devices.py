@@ -63,6 +63,10 @@ class OnlyBelow(FreezeBackend):
     def mounts(self) -> list[Mount]:
         return [mount for mount in super().mounts() if mount.path.startswith(self._prefix)]
 
+    def mounts_elsewhere(self, known: set[int]) -> list[Mount]:
+        # Other tests have namespaces of their own.
+        return [mount for mount in super().mounts_elsewhere(known) if mount.path.startswith(self._prefix)]
+
     def sync(self, descriptor: int) -> None:
         """This machine has other things to do than to write all that is dirty."""
 

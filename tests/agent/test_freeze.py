@@ -64,6 +64,9 @@ class FakeBackend(FreezeBackend):
             for number, point in reversed(list(enumerate(self.points, 1)))
         ]
 
+    def mounts_elsewhere(self, known: set[int]) -> list[Mount]:
+        return []
+
     def topology(self) -> Topology:
         return Topology()
 
@@ -978,7 +981,7 @@ def test_opening_a_hidden_filesystem_has_an_end(
 ) -> None:
     point = bench.make(tmp_path / "image", "point")
     monkeypatch.setattr(hidden_mounts, "TIME_LIMIT", 0.2)
-    monkeypatch.setattr(hidden_mounts, "_open", lambda device, blocks: time.sleep(TIMEOUT))
+    monkeypatch.setattr(hidden_mounts, "_open", lambda device, blocks, namespace: time.sleep(TIMEOUT))
     text = (
         rf"cannot freeze {point}: a mount of type fuse at {point} hides it: opening it took longer than 0.2 seconds"
     )
@@ -1011,6 +1014,60 @@ def test_only_a_special_file_is_mounted(bench: Bench, real_freezer: Freezer, tmp
         assert freeze_and_thaw(real_freezer, bench, tmp_path / "image", [str(target)]) == [str(target)]
     finally:
         run("mount", loop, point)
+
+
+@pytest.mark.root
+@needs_root
+@pytest.mark.parametrize("died", [False, True])
+def test_mounted_in_another_namespace_only(bench: Bench, real_freezer: Freezer, tmp_path: Path, died: bool) -> None:
+    point = bench.make(tmp_path / "image", "point")
+    loop = run("losetup", "--noheadings", "--output", "NAME", "--associated", tmp_path / "image")
+    script = "echo ready; exec sleep 1000"
+    other = subprocess.Popen(["unshare", "--mount", "sh", "-c", script], stdout=subprocess.PIPE)
+    try:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"ready\n"
+        run("umount", point)
+        name = f"{point} of process {other.pid}"
+        plan = real_freezer.plan()["filesystems"]
+        assert plan == [{"mountpoint": name, "type": "ext4", "devices": [loop], "process": other.pid}]
+        # A path is one of this namespace.
+        assert real_freezer.freeze([str(point)]) == []
+        if died:
+            kill_frozen(tmp_path, "both", count=1)
+        else:
+            assert real_freezer.freeze() == [name]
+        writer = bench.write(Path(f"/proc/{other.pid}/root{point}"))
+        assert writer.is_blocked()
+        assert (real_freezer.recover() if died else real_freezer.thaw()) == 1
+        assert writer.ended()
+    finally:
+        real_freezer.thaw()
+        # For the bench to unmount.
+        run("mount", loop, point)
+        other.kill()
+        other.communicate()
+
+
+@pytest.mark.root
+@needs_root
+def test_the_plan_tells_the_order_and_what_is_skipped(bench: Bench, real_freezer: Freezer, tmp_path: Path) -> None:
+    outer = bench.make(tmp_path / "image", "outer", size="64M")
+    inner = bench.make(outer / "image", "inner")
+    read_only = bench.make(tmp_path / "image2", "readonly")
+    fuse = tmp_path / "fuse"
+    fuse.mkdir()
+    run("mount", "-o", "remount,ro", read_only)
+    with hung_fuse(fuse):
+        plan = real_freezer.plan()
+        assert [each["mountpoint"] for each in plan["filesystems"]] == [str(inner), str(outer)]
+        skipped = {each["mountpoint"]: each["reason"] for each in plan["skipped"]}
+        assert skipped == {str(read_only): "read-only", str(fuse): "fuse"}
+        assert plan["dirty"] >= 0
+        assert real_freezer.freeze() == [str(inner), str(outer)]
+        real_freezer.thaw()
+    with pytest.raises(OSError, match="is not the mount point"):
+        real_freezer.plan([str(read_only)])
 
 
 @pytest.mark.root
@@ -1074,7 +1131,7 @@ from phoenix_ga.agent.operations.freeze.freezer import Freezer
 from pathlib import Path
 directory = Path(sys.argv[2])
 freezer = Freezer(print, str(directory / "run"), OnlyBelow(directory))
-assert len(freezer.freeze()) == 2
+assert len(freezer.freeze()) == int(sys.argv[4])
 if sys.argv[3] == "both":
     (watchdog,) = children()
     os.kill(watchdog, signal.SIGKILL)
@@ -1082,10 +1139,10 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-def kill_frozen(directory: Path, who: str) -> None:
+def kill_frozen(directory: Path, who: str, count: int = 2) -> None:
     """Freeze all below a directory in a process, and kill that: `agent`, or `both` it and its watchdog."""
     top = Path(__file__).parents[2]
-    subprocess.run([sys.executable, "-c", KILLED, top, directory, who], check=False, cwd=top)
+    subprocess.run([sys.executable, "-c", KILLED, top, directory, who, str(count)], check=False, cwd=top)
 
 
 @pytest.mark.root

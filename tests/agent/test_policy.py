@@ -76,6 +76,7 @@ def test_no_policy_keeps_a_frozen_guest_frozen(policy: Policy) -> None:
 def test_every_command_that_changes_the_guest_says_so() -> None:
     unchanging = {command.name for command in COMMANDS if command.changes is False}
     assert unchanging == {
+        "fs-freeze-plan",
         "ping",
         "exec-list",
         "sync",

@@ -28,6 +28,10 @@ MOUNTPOINTS = click.option(
 )
 # Why a filesystem is not frozen.
 REASONS: Final = {
+    "read-only": "it is read-only",
+    "fuse": "the kernel cannot freeze FUSE",
+    "network": "it is a network filesystem",
+    "overlay": "its upper filesystem counts",
     "unsupported": "its type does not support freezing",
     "foreign": "another program has frozen it",
 }

@@ -283,11 +283,14 @@ class SkippedFilesystem(_Model):
     """A filesystem that is not frozen.
 
     Attributes:
-        reason: `unsupported`, or `foreign` if another program has frozen it.
+        reason: `unsupported`; `foreign` if another program has frozen it; in a plan also `read-only`, `fuse`,
+            `network` or `overlay`.
+        type: in a plan only.
     """
 
     mountpoint: str
     reason: str
+    type: str = ""
 
 
 @dataclass(frozen=True)
@@ -306,6 +309,41 @@ class Freeze(_Model):
 
     _readers: ClassVar[dict[str, Callable[[Reader], Any]]] = {
         "filesystems": Reader.texts,
+        "skipped": lambda reader: reader.items(SkippedFilesystem.read),
+    }
+
+
+@dataclass(frozen=True)
+class PlannedFilesystem(_Model):
+    """A filesystem that would be frozen.
+
+    Attributes:
+        process: one in whose mount namespace it is mounted; 0: it is mounted in the agent's.
+    """
+
+    mountpoint: str
+    type: str
+    devices: tuple[str, ...]
+    process: int
+
+    _readers: ClassVar[dict[str, Callable[[Reader], Any]]] = {"devices": Reader.texts}
+
+
+@dataclass(frozen=True)
+class FreezePlan(_Model):
+    """What a freeze would do.
+
+    Attributes:
+        filesystems: in the order of freezing.
+        dirty: bytes in memory that are not on the disks yet, of all filesystems.
+    """
+
+    filesystems: tuple[PlannedFilesystem, ...]
+    skipped: tuple[SkippedFilesystem, ...]
+    dirty: int
+
+    _readers: ClassVar[dict[str, Callable[[Reader], Any]]] = {
+        "filesystems": lambda reader: reader.items(PlannedFilesystem.read),
         "skipped": lambda reader: reader.items(SkippedFilesystem.read),
     }
 

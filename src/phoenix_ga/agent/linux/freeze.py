@@ -6,6 +6,7 @@ import fcntl
 import os
 
 from phoenix_ga.agent.linux.block_devices import Topology, loop_status, read_topology
+from phoenix_ga.agent.linux.mount_namespaces import mounts_elsewhere
 from phoenix_ga.agent.linux.mounts import Filesystem, Mount, MountTree, read_mounts
 from phoenix_ga.agent.linux.open_filesystem import open_filesystem
 
@@ -27,6 +28,10 @@ class FreezeBackend:
         """Read the mounts of this process. Raises OSError."""
         return read_mounts()
 
+    def mounts_elsewhere(self, known: set[int]) -> list[Mount]:
+        """Read the mounts of other mount namespaces, except of devices that are `known`. Raises OSError."""
+        return mounts_elsewhere(known)
+
     def topology(self) -> Topology:
         """Read the block devices, with the backing files of loop devices. Raises OSError."""
         return read_topology(loop_status=loop_status)
@@ -39,7 +44,7 @@ class FreezeBackend:
         """Return every visible st_dev of a filesystem: subvolumes of a btrfs have their own."""
         numbers = {filesystem.device}
         for mount in filesystem.mounts:
-            if os.major(filesystem.device) == 0 and tree.is_reachable(mount):
+            if os.major(filesystem.device) == 0 and not mount.process and tree.is_reachable(mount):
                 try:
                     numbers.add(os.stat(mount.path).st_dev)
                 except OSError:

@@ -1,4 +1,4 @@
-"""Reaching a filesystem to which no path leads, because other mounts cover it.
+"""Reaching a filesystem to which no path leads, because other mounts cover it or it is in another mount namespace.
 
 Any user can mount FUSE over a mount point that they own. That must not keep the agent from the filesystem below.
 A child process unshares its mount namespace, see mount_namespaces(7), unmounts there what is in the way, opens the
@@ -15,7 +15,7 @@ import stat
 from struct import Struct
 
 from phoenix_ga.agent.linux.descriptors import close_all_but
-from phoenix_ga.agent.linux.mounts import Mount, MountTree, read_mounts, telling
+from phoenix_ga.agent.linux.mounts import Mount, MountTree, parse_mounts, telling
 from phoenix_ga.agent.linux.threads import start_thread
 
 TYPE_CHECKING = False
@@ -42,12 +42,13 @@ _PLACE: Final = b"/sys"
 _INT: Final = Struct("i")
 
 
-def open_hidden(device: int, blocks: Sequence[int]) -> int:
+def open_hidden(device: int, blocks: Sequence[int], namespace: int = 0) -> int:
     """Open a directory or a regular file of a mounted filesystem, wherever it is mounted; return the descriptor.
 
     Args:
         device: its number in mountinfo.
         blocks: numbers of the block devices that it is on, which help if only special files of it are mounted.
+        namespace: a process in whose mount namespace it is mounted; 0: this one.
 
     Raises:
         OSError: ETIMEDOUT if that takes too long; EPERM without CAP_SYS_ADMIN. The text says what failed.
@@ -61,7 +62,7 @@ def open_hidden(device: int, blocks: Sequence[int]) -> int:
         try:
             process = os.fork()
             if process == 0:
-                _serve(theirs, device, blocks)
+                _serve(theirs, device, blocks, namespace)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         theirs.close()
@@ -92,7 +93,7 @@ def _end(process: int) -> None:
         os.waitpid(process, os.WNOHANG)
 
 
-def _serve(theirs: socket, device: int, blocks: Sequence[int]) -> None:
+def _serve(theirs: socket, device: int, blocks: Sequence[int], namespace: int) -> None:
     """Be the child. Never returns."""
     try:
         # Garbage-collected objects of the agent would close descriptor numbers that are in use again.
@@ -101,7 +102,7 @@ def _serve(theirs: socket, device: int, blocks: Sequence[int]) -> None:
         from _socket import SCM_RIGHTS, SOL_SOCKET
 
         try:
-            descriptor = _open(device, blocks)
+            descriptor = _open(device, blocks, namespace)
         except OSError as error:
             text = f"{error.errno or errno.EIO} {error.strerror}"
             theirs.send(text.encode("utf-8", "surrogateescape")[:4096])
@@ -111,12 +112,17 @@ def _serve(theirs: socket, device: int, blocks: Sequence[int]) -> None:
         os._exit(0)
 
 
-def _open(device: int, blocks: Sequence[int]) -> int:
+def _open(device: int, blocks: Sequence[int], namespace: int) -> int:
     libc = _Libc()
+    # There may be no /proc there.
+    proc = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    if namespace:
+        libc.enter(os.open(f"/proc/{namespace}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC))
     libc.unshare(_CLONE_NEWNS)
     # Else what is unmounted here would be unmounted everywhere.
     libc.mount(b"none", b"/", None, _MS_REC | _MS_PRIVATE)
-    tree = MountTree(read_mounts())
+    with open(os.open("self/mountinfo", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc), "rb") as file:
+        tree = MountTree(parse_mounts(file.read()))
     mounts = sorted((mount for mount in tree.mounts if mount.device == device), key=telling)
     if not mounts:
         raise OSError(errno.ENOENT, "it is no longer mounted")
@@ -185,6 +191,9 @@ class _Libc:
 
     def unshare(self, flags: int) -> None:
         self._check(self._library.unshare(flags), "cannot make a mount namespace")
+
+    def enter(self, namespace: int) -> None:
+        self._check(self._library.setns(namespace, _CLONE_NEWNS), "cannot enter the mount namespace that it is in")
 
     def mount(self, source: bytes, target: bytes, type: bytes | None, flags: int) -> None:
         result = self._library.mount(source, target, type, self._long(flags), None)

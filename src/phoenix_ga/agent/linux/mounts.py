@@ -30,10 +30,23 @@ class Mount:
     one number here). root: which part of the filesystem is visible. point: where, as a str that holds
     bytes beyond UTF-8 as surrogates; path: the same in bytes, for system calls. read_only: the
     superblock takes no writes, whichever way it is mounted. upper: of an overlay, the directory that is written to,
-    as it was called when the overlay was mounted; else empty.
+    as it was called when the overlay was mounted; else empty. process: one in whose mount namespace it is; 0: it is
+    in this process's.
     """
 
-    __slots__ = ("device", "identifier", "parent", "path", "point", "read_only", "root", "source", "type", "upper")
+    __slots__ = (
+        "device",
+        "identifier",
+        "parent",
+        "path",
+        "point",
+        "process",
+        "read_only",
+        "root",
+        "source",
+        "type",
+        "upper",
+    )
 
     def __init__(
         self,
@@ -57,6 +70,7 @@ class Mount:
         self.source = source
         self.read_only = read_only
         self.upper = upper
+        self.process = 0
 
 
 class MountTree:
@@ -135,13 +149,23 @@ class Filesystem:
     @property
     def point(self) -> str:
         """The most representative mount point."""
-        return self.mounts[0].point
+        mount = self.mounts[0]
+        return f"{mount.point} of process {mount.process}" if mount.process else mount.point
+
+    @property
+    def process(self) -> int:
+        """A process in whose mount namespace it is mounted; 0: it is mounted in this process's."""
+        return self.mounts[0].process
 
 
 def read_mounts(root: str = "") -> list[Mount]:
     """Read the mounts of this process. `root`: prefix of /proc. Raises OSError."""
     with open(root + "/proc/self/mountinfo", "rb") as file:
-        content = file.read()
+        return parse_mounts(file.read())
+
+
+def parse_mounts(content: bytes) -> list[Mount]:
+    """Return the mounts in the content of a mountinfo file."""
     # Not splitlines(): a carriage return in a name is not escaped.
     return [_parse_mount(line) for line in content.split(b"\n") if line]
 

@@ -24,6 +24,8 @@ def open_filesystem(filesystem: Filesystem, tree: MountTree) -> int:
     Raises:
         OSError: the text says what is in the way and what failed.
     """
+    if filesystem.process:
+        return open_hidden(filesystem.device, filesystem.blocks, filesystem.process)
     identifiers = {mount.identifier for mount in filesystem.mounts}
     reachable = [mount for mount in filesystem.mounts if tree.is_reachable(mount)]
     failure: OSError | None = None

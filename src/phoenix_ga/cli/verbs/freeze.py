@@ -14,13 +14,13 @@ from phoenix_ga.cli.errors import complain
 from phoenix_ga.cli.fanout import Work, fan_out
 from phoenix_ga.cli.freezing import AUTO_THAW, MOUNTPOINTS, skipped_text
 from phoenix_ga.cli.guest_printer import GuestPrinter
-from phoenix_ga.cli.output import escape
+from phoenix_ga.cli.output import escape, size, table
 from phoenix_ga.cli.selection import is_plain, select
 from phoenix_ga.cli.summary import DONE, Outcome
 from phoenix_ga.cli.verb import verb
 
 if TYPE_CHECKING:
-    from phoenix_ga.client import Freeze, Guest, SkippedFilesystem
+    from phoenix_ga.client import Freeze, FreezePlan, Guest, SkippedFilesystem
     from phoenix_ga.client.discovery import KnownGuest
 
 
@@ -45,12 +45,25 @@ Example:
 @GUEST
 @AUTO_THAW
 @MOUNTPOINTS
+@click.option("--dry-run", is_flag=True, help="Show what would be frozen, in which order, and what would not.")
 @click.option("--all-or-none", is_flag=True, help="If one guest cannot be frozen, thaw the others again.")
 @click.pass_obj
 def command(
-    options: Options, guest: str, auto_thaw: int | None, mountpoints: tuple[str, ...], all_or_none: bool
+    options: Options,
+    guest: str,
+    auto_thaw: int | None,
+    mountpoints: tuple[str, ...],
+    dry_run: bool,
+    all_or_none: bool,
 ) -> int:
     """Sync and freeze the filesystems of the guest for a snapshot."""
+    if dry_run:
+        return each_guest(
+            options,
+            guest,
+            lambda connected: connected.filesystems.plan(mountpoints),
+            lambda plan: (asdict(plan), _describe_plan(plan)),
+        )
 
     async def freeze(connected: Guest) -> Freeze:
         return await _freeze(connected, auto_thaw, mountpoints)
@@ -111,6 +124,14 @@ def _describe(freeze: Freeze) -> tuple[dict[str, Any], str]:
     text = "frozen" if freeze.generation else "nothing to freeze"
     text = "\n".join([text, *map(_skipped, freeze.skipped)])
     return {"frozen": bool(freeze.generation), **asdict(freeze)}, text
+
+
+def _describe_plan(plan: FreezePlan) -> str:
+    rows = [("mount point", "type", "devices")]
+    rows += [(each.mountpoint, each.type, " ".join(each.devices)) for each in plan.filesystems]
+    lines = [table(rows, indent="")] if plan.filesystems else ["nothing to freeze"]
+    lines += [f"{escape(skipped_text(each))} ({escape(each.type)})" for each in plan.skipped]
+    return "\n".join([*lines, f"not yet written to the disks: {size(plan.dirty)}"])
 
 
 def _skipped(skipped: SkippedFilesystem) -> str:

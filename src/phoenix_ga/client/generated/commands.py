@@ -8,6 +8,7 @@ from phoenix_ga.client.caller import CommandGroup
 from phoenix_ga.client.models import (
     FilePiece,
     FileStatus,
+    FreezePlan,
     NetworkInterface,
     ProcessInformation,
     Route,
@@ -17,6 +18,7 @@ from phoenix_ga.client.reader import Reader
 from phoenix_ga.wire.declaration import INT64_MAX
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Literal
 
 
@@ -265,6 +267,20 @@ class FilesCommands(CommandGroup):
 
 class FilesystemsCommands(CommandGroup):
     """Commands about freezing filesystems."""
+
+    async def plan(self, mountpoints: Sequence[str] = []) -> FreezePlan:
+        """Return what `fs-freeze` would freeze.
+
+        Nothing is frozen, and no hook runs.
+
+        Args:
+            mountpoints: Freeze only the filesystems that are mounted at these paths; empty: all.
+
+        Raises:
+            CommandError: `EINVAL` if one of `mountpoints` is not the mount point of a filesystem that can be
+                frozen.
+        """
+        return await self._caller.read(FreezePlan.read, "fs-freeze-plan", mountpoints=mountpoints)
 
     async def thaw(self, generation: str = "") -> None:
         """Thaw what `fs-freeze` froze, in reverse order.

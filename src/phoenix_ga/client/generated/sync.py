@@ -56,6 +56,7 @@ if TYPE_CHECKING:
         FilePiece,
         FileStatus,
         Freeze,
+        FreezePlan,
         FreezeStatus,
         NetworkInterface,
         ProcessInformation,
@@ -776,6 +777,21 @@ class SyncFiles(SyncObject):
 
 class SyncFilesystems(SyncObject):
     """Freezing filesystems."""
+
+    def plan(self, mountpoints: Sequence[str] = []) -> FreezePlan:
+        """Return what `fs-freeze` would freeze.
+
+        Nothing is frozen, and no hook runs.
+
+        Args:
+            mountpoints: Freeze only the filesystems that are mounted at these paths; empty: all.
+
+        Raises:
+            CommandError: `EINVAL` if one of `mountpoints` is not the mount point of a filesystem that can be
+                frozen.
+        """
+        value: FreezePlan = self._thread.run(self._inner.plan(mountpoints))
+        return value
 
     def thaw(self, generation: str = "") -> None:
         """Thaw what `fs-freeze` froze, in reverse order.

@@ -4,7 +4,39 @@ from __future__ import annotations
 
 from phoenix_ga.wire.declaration import Argument, Command, Example
 
+_MOUNTPOINTS = Argument(
+    "mountpoints",
+    list,
+    "Freeze only the filesystems that are mounted at these paths; empty: all.",
+    default=[],
+)
+
 COMMANDS = (
+    Command(
+        "fs-freeze-plan",
+        "Return what `fs-freeze` would freeze. Nothing is frozen, and no hook runs.",
+        handler="filesystems:fs_freeze_plan",
+        method="filesystems.plan",
+        result="FreezePlan",
+        arguments=(_MOUNTPOINTS,),
+        returns="An object: `filesystems`, in the order of freezing: the `mountpoint`, the `type`, the `devices` "
+        "that it is on, and the `process` in whose mount namespace it is mounted, 0 if it is mounted in the agent's; "
+        "`skipped`: the `mountpoint` and `type` of what is not frozen, and the `reason`: `read-only`, `fuse`, "
+        "`network`, `overlay` (its upper filesystem is frozen), or `unsupported`; and `dirty`, how many bytes in "
+        "memory have not been written to the disks, of all filesystems.",
+        errors=(("EINVAL", "one of `mountpoints` is not the mount point of a filesystem that can be frozen"),),
+        examples=(
+            Example(
+                {},
+                {
+                    "filesystems": [{"mountpoint": "/", "type": "ext4", "devices": ["/dev/vda"], "process": 0}],
+                    "skipped": [{"mountpoint": "/boot/efi", "type": "vfat", "reason": "unsupported"}],
+                    "dirty": 1048576,
+                },
+                exact=False,
+            ),
+        ),
+    ),
     Command(
         "fs-freeze",
         "Sync and freeze every local filesystem on a block device, device-mapper and loop devices included, each "
@@ -23,12 +55,7 @@ COMMANDS = (
                 maximum=31 * 24 * 3600,
                 python="auto_thaw",
             ),
-            Argument(
-                "mountpoints",
-                list,
-                "Freeze only the filesystems that are mounted at these paths; empty: all.",
-                default=[],
-            ),
+            _MOUNTPOINTS,
             Argument("details", bool, "Return an object instead of `true`.", default=False),
         ),
         returns="`true`. With `details`, an object: `generation`, a random number in hex that identifies this "

@@ -23,6 +23,10 @@ def fs_freeze(
     return {"generation": record.generation, "filesystems": record.points, "skipped": skipped}
 
 
+def fs_freeze_plan(context: Context, mountpoints: list[str]) -> dict[str, Any]:
+    return context.freezer.plan(mountpoints or None)
+
+
 def fs_unfreeze(context: Context, generation: str) -> bool:
     context.freezer.thaw(generation)
     return True

@@ -5,11 +5,12 @@ from __future__ import annotations
 from phoenix_ga.agent.linux.threads import start_thread
 from phoenix_ga.agent.operations.freeze.operation import FreezeOperations
 from phoenix_ga.agent.operations.freeze.record import DIED
-from phoenix_ga.agent.operations.freeze.targets import EVERYTHING, open_frozen, open_targets
+from phoenix_ga.agent.operations.freeze.targets import EVERYTHING, Selection, open_frozen, open_targets
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
+    from typing import Any
 
 
 class Freezer(FreezeOperations):
@@ -45,6 +46,12 @@ class Freezer(FreezeOperations):
         """Seconds until the deadline; None if there is none. Never blocks."""
         deadline = self._deadline
         return None if deadline is None else deadline.remaining
+
+    def plan(self, points: Collection[str] | None = None) -> dict[str, Any]:
+        """Return what a freeze would do, as `freeze_plan` does."""
+        from phoenix_ga.agent.operations.freeze.plan import freeze_plan
+
+        return freeze_plan(self._backend, Selection(points, strict=True))
 
     def recover(self) -> int:
         """Thaw what an agent that died left frozen, and log it; return the number of filesystems.

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from phoenix_ga.agent.operations.freeze.state import FreezeState
 
 # Why a filesystem is skipped.
+FUSE: Final = "fuse"
+READ_ONLY: Final = "read-only"
 UNSUPPORTED: Final = "unsupported"
 FOREIGN: Final = "foreign"
 # The same for the log.
@@ -85,8 +87,8 @@ def open_targets(backend: FreezeBackend, state: FreezeState, selection: Selectio
 
 def open_frozen(backend: FreezeBackend, devices: Sequence[int], note: Callable[[str], None]) -> list[Target]:
     """Open what an earlier agent froze. What cannot be opened is noted and skipped."""
-    tree = MountTree(backend.mounts())
-    mounted = {each.device: each for each in local_filesystems(tree.mounts, backend.topology())}
+    candidates = Candidates(backend, EVERYTHING)
+    mounted = {each.device: each for each in candidates.local}
     targets = []
     for device in devices:
         filesystem = mounted.get(device)
@@ -94,7 +96,7 @@ def open_frozen(backend: FreezeBackend, devices: Sequence[int], note: Callable[[
             note(f"{os.major(device)}:{os.minor(device)} was frozen, and is no longer mounted")
             continue
         try:
-            descriptor = backend.open(filesystem, tree)
+            descriptor = backend.open(filesystem, candidates.tree)
         except OSError as error:
             note(f"{filesystem.point} may still be frozen: {error.strerror}")
             continue
@@ -116,48 +118,70 @@ def freeze_target(backend: FreezeBackend, target: Target) -> str:
 
 
 def _add_targets(targets: list[Target], backend: FreezeBackend, state: FreezeState, selection: Selection) -> None:
-    tree = MountTree(backend.mounts())
-    topology = backend.topology()
-    filesystems = [
-        filesystem
-        for filesystem in local_filesystems(tree.mounts, topology)
-        # A read-only filesystem is not written to; the kernel cannot freeze FUSE.
-        if not filesystem.read_only and not filesystem.type.startswith("fuse")
-    ]
-    wanted = _selected(filesystems, selection, tree)
-    if not wanted:
-        return
-    for filesystem in filesystems:
-        filesystem.numbers |= backend.device_numbers(filesystem, tree)
-    _check_run_directory(state, wanted, filesystems, tree, topology)
-    # All are sorted: two wanted ones may depend on each other through one that is not.
-    for filesystem in freeze_order(filesystems, topology):
-        if filesystem not in wanted:
-            continue
+    candidates = Candidates(backend, selection)
+    ordered = candidates.in_order()
+    if ordered:
+        _check_run_directory(state, candidates)
+    for filesystem in ordered:
         try:
-            descriptor = backend.open(filesystem, tree)
+            descriptor = backend.open(filesystem, candidates.tree)
         except OSError as error:
             reason = f"cannot freeze {filesystem.point}: {error.strerror}; nothing was frozen"
             raise OSError(error.errno, reason) from error
         targets.append(Target(filesystem.device, filesystem.point, descriptor))
 
 
-def _check_run_directory(
-    state: FreezeState,
-    wanted: Collection[Filesystem],
-    filesystems: Sequence[Filesystem],
-    tree: MountTree,
-    topology: Topology,
-) -> None:
+class Candidates:
+    """The filesystems on block devices, and which of them are selected.
+
+    Attributes:
+        mounts: all mounts, those of other mount namespaces last.
+        tree: those of this one.
+        local: all filesystems on block devices.
+        writable: those that can be frozen, unless the kernel refuses.
+        wanted: those of them that are selected.
+    """
+
+    __slots__ = ("_backend", "local", "mounts", "topology", "tree", "wanted", "writable")
+
+    def __init__(self, backend: FreezeBackend, selection: Selection) -> None:
+        self._backend = backend
+        self.tree = MountTree(backend.mounts())
+        self.mounts = [*self.tree.mounts, *backend.mounts_elsewhere({mount.device for mount in self.tree.mounts})]
+        self.topology = backend.topology()
+        self.local = local_filesystems(self.mounts, self.topology)
+        self.writable = [each for each in self.local if not unfit(each)]
+        self.wanted = _selected(self.writable, selection, self.tree)
+
+    def in_order(self) -> list[Filesystem]:
+        """Return the selected filesystems in the order of freezing."""
+        if not self.wanted:
+            return []
+        for filesystem in self.writable:
+            filesystem.numbers |= self._backend.device_numbers(filesystem, self.tree)
+        # All are sorted: two wanted ones may depend on each other through one that is not.
+        return [each for each in freeze_order(self.writable, self.topology) if each in self.wanted]
+
+
+def unfit(filesystem: Filesystem) -> str:
+    """Return why a filesystem is not even tried, or an empty string."""
+    if filesystem.type.startswith("fuse"):
+        # The kernel cannot freeze it.
+        return FUSE
+    # It is not written to.
+    return READ_ONLY if filesystem.read_only else ""
+
+
+def _check_run_directory(state: FreezeState, candidates: Candidates) -> None:
     """Raise OSError (EINVAL) if the run directory is on one of the wanted filesystems, even through others."""
     descriptor = state.open()
     identifier = mount_identifier(descriptor)
     number = os.fstat(descriptor).st_dev
-    for mount in tree.mounts:
+    for mount in candidates.tree.mounts:
         if mount.identifier == identifier:
             number = _upper_device(mount) or mount.device
-    for filesystem in _beneath(number, filesystems, topology):
-        if filesystem in wanted:
+    for filesystem in _beneath(number, candidates.writable, candidates.topology):
+        if filesystem in candidates.wanted:
             raise OSError(
                 errno.EINVAL,
                 f"the run directory {state.directory} would be frozen too, with {filesystem.point}: "
@@ -197,7 +221,8 @@ def _selected(filesystems: list[Filesystem], selection: Selection, tree: MountTr
     if points is None:
         return filesystems
     on_top: dict[str, Mount] = {}
-    local = {mount.identifier for filesystem in filesystems for mount in filesystem.mounts}
+    # A path in another mount namespace is another path.
+    local = {mount.identifier for each in filesystems if not each.process for mount in each.mounts}
     for mount in tree.mounts:
         if mount.identifier in local and mount.point in points:
             rival = on_top.get(mount.point)
