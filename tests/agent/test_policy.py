@@ -91,6 +91,7 @@ def test_every_command_that_changes_the_guest_says_so() -> None:
         "get-file-sha256sum",
         "file-stat",
         "directory-list",
+        "file-glob",
         "file-get",
         "directory-get",
         # The process was started by exec, which did ask.
