@@ -64,6 +64,6 @@ def test_a_word_without_a_guest_is_wrong_usage(run: Run) -> None:
 
 
 def test_cat_ends_when_a_stream_stays_silent(run: Run, scripted: ScriptedAgent) -> None:
-    scripted.answers = {"file-get": {"stream": 5, "size": 1, "mode": 0o644, "mtime": 0}}
+    scripted.answers = {"file-get": {"stream": 5, "size": 1, "mode": 0o644, "mtime": 0, "uid": 0, "gid": 0}}
     result = run("--timeout", 0.3, "cat", f"{scripted.endpoint}:/x")
     assert (result.returncode, "no data for 0.3 s" in result.stderr) == (124, True)

@@ -19,7 +19,7 @@ from phoenix_ga.cli.paths import split_guest_path
 from phoenix_ga.client import CommandError
 from tests.cli.conftest import Run, command_line, environment
 from tests.ends.agent import ScriptedAgent
-from tests.support import wait_for
+from tests.support import AgentProcess, wait_for
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_what_cannot_be_copied(
 
 
 def test_an_interrupted_copy_leaves_no_half_file(scripted: ScriptedAgent, tmp_path: Path) -> None:
-    scripted.answers = {"file-get": {"stream": 5, "size": 10**9, "mode": 0o644, "mtime": 0}}
+    scripted.answers = {"file-get": {"stream": 5, "size": 10**9, "mode": 0o644, "mtime": 0, "uid": 0, "gid": 0}}
     process = subprocess.Popen(
         command_line("cp", f"{scripted.endpoint}:/x", str(tmp_path / "local")),
         stderr=subprocess.PIPE,
@@ -332,7 +332,7 @@ def test_an_error_between_guests_names_the_right_one(run: Run, endpoint: str, sc
 def test_a_copy_that_a_signal_ends_leaves_no_half_file(
     scripted: ScriptedAgent, tmp_path: Path, number: signal.Signals
 ) -> None:
-    scripted.answers = {"file-get": {"stream": 5, "size": 10**9, "mode": 0o644, "mtime": 0}}
+    scripted.answers = {"file-get": {"stream": 5, "size": 10**9, "mode": 0o644, "mtime": 0, "uid": 0, "gid": 0}}
     command = command_line("cp", f"{scripted.endpoint}:/x", str(tmp_path / "local"))
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment())
     wait_for(lambda: os.listdir(tmp_path) != [])
@@ -365,3 +365,32 @@ def test_a_guest_cannot_choose_the_names_of_files_on_the_host(
     result = run("cp", f"{scripted.endpoint}:/srv/*.txt", tmp_path)
     assert (result.returncode, "does not match the pattern" in result.stderr) == (125, True)
     assert not (tmp_path / ".bashrc").exists()
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("recursive", [False, True])
+def test_attributes_are_kept_with_p(run: Run, endpoint: str, tmp_path: Path, recursive: bool) -> None:
+    (tmp_path / "from").mkdir()
+    file = tmp_path / "from" / "file"
+    file.write_text("content")
+    os.chown(file, 4711, 4712)
+    file.chmod(0o640)
+    os.utime(file, (0, 1_000_000_000))
+    words = ("-rp", f"{endpoint}:{file.parent}") if recursive else ("-p", f"{endpoint}:{file}")
+    (tmp_path / "to").mkdir()
+    assert run("cp", *words, tmp_path / "to").returncode == 0
+    (copy,) = (path for path in (tmp_path / "to").rglob("file"))
+    status = copy.stat()
+    assert (status.st_uid, status.st_gid, status.st_mtime, status.st_mode & 0o777) == (4711, 4712, 1e9, 0o640)
+
+
+@pytest.mark.root
+def test_attributes_are_kept_between_guests(run: Run, endpoint: str, tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("content")
+    os.chown(file, 4711, 4712)
+    os.utime(file, (0, 1_000_000_000))
+    with AgentProcess(tmp_path) as other:
+        assert run("cp", "-p", f"{endpoint}:{file}", f"unix:{other.socket_path}:{tmp_path}/copy").returncode == 0
+    status = (tmp_path / "copy").stat()
+    assert (status.st_uid, status.st_gid, status.st_mtime) == (4711, 4712, 1e9)

@@ -48,7 +48,7 @@ TIMEOUT = 0.3
 PATIENCE = 30.0
 
 EVIL = "\x1b]0;owned\x07\x1b[2J\r\n\u202e"
-FILE = {"stream": 9, "size": 1000, "mode": 0o600, "mtime": 0}
+FILE = {"stream": 9, "size": 1000, "mode": 0o600, "mtime": 0, "uid": 0, "gid": 0}
 PROCESS = {"pid": 1, "window": 65536, "stream": 9, "stderr": 10}
 SOCKET = {"stream": 9, "window": 65536}
 LISTENER = {"stream": 9, "host": "127.0.0.1", "port": 80}

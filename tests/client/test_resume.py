@@ -139,7 +139,7 @@ def test_without_anything_kept_it_is_an_ordinary_transfer(
 
 
 def opened(request: Request, **members: Any) -> bytes:
-    answer = {"stream": 9, "size": 10, "mode": 0o644, "mtime": 7, **members}
+    answer = {"stream": 9, "size": 10, "mode": 0o644, "mtime": 7, "uid": 0, "gid": 0, **members}
     return b"".join(encode_return(answer, request.tag))
 
 

@@ -33,7 +33,7 @@ from phoenix_ga.wire.units import Frame
 from tests.client.conftest import Talk
 from tests.support import AgentProcess, wait_for
 
-OPENED = {"stream": 9, "size": 1000, "mode": 0o644, "mtime": 0}
+OPENED = {"stream": 9, "size": 1000, "mode": 0o644, "mtime": 0, "uid": 0, "gid": 0}
 
 
 def sent(*frames: bytes, **opened: Any) -> Callable[[Request], bytes]:
@@ -305,3 +305,36 @@ def test_a_source_that_becomes_shorter_is_an_error_and_replaces_nothing(
         talk(endpoint, method, str(big_file), str(target), progress=shrink)
     assert getattr(caught.value, "code" if method == "get" else "errno") == errno.ESTALE
     assert target.read_text() == "old"
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("resume", [False, True])
+@pytest.mark.parametrize("replaces", [False, True])
+@pytest.mark.parametrize("method", ["get", "put"])
+def test_attributes_of_the_source_can_be_kept(
+    talk: Talk, endpoint: str, tmp_path: Path, method: str, replaces: bool, resume: bool
+) -> None:
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.write_text("new")
+    os.chown(source, 4711, 4712)
+    source.chmod(0o4751)
+    os.utime(source, ns=(0, 1_234_567_890_123_456_789))
+    if replaces:
+        target.write_text("old")
+        target.chmod(0o600)
+    talk(endpoint, method, str(source), str(target), preserve=True, resume=resume)
+    status = target.stat()
+    assert (status.st_uid, status.st_gid, status.st_mtime_ns) == (4711, 4712, 1_234_567_890_123_456_789)
+    # A set-ID bit would give the rights of the owner to what came from elsewhere.
+    assert status.st_mode & 0o7777 == 0o751
+    talk(endpoint, method, str(source), str(target), preserve=True, permissions=0o640)
+    assert target.stat().st_mode & 0o7777 == 0o640
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("odd", [{"uid": 2**63}, {"gid": 2**33}])
+def test_a_guest_with_impossible_attributes_leaves_no_file(talk: Talk, tmp_path: Path, odd: dict[str, int]) -> None:
+    transport = MockTransport({"file-get": sent(data(b"x"), end(size=1), size=1, **odd)})
+    with pytest.raises(OSError, match="that no file can have"):
+        talk(transport, "get", "/f", str(tmp_path / "f"), preserve=True, verify=False)
+    assert list(tmp_path.iterdir()) == []

@@ -98,6 +98,7 @@ class CopyOptions:
     """The options of `cp`."""
 
     recursive: bool
+    preserve: bool
     owners: bool
     set_id: bool
     resume: bool
@@ -118,7 +119,7 @@ class Copier:
         self._display = display
         self._connect = connect
         self._show = show
-        self._kept = {"owners": form.owners, "set_id": form.set_id}
+        self._kept = {"owners": form.owners or form.preserve, "set_id": form.set_id}
         # A port takes one client at a time, so there is one connection for each guest.
         self._guests: dict[str, Guest] = {}
 
@@ -184,13 +185,14 @@ class Copier:
         from phoenix_ga.client import copy_between
 
         source, sink = self._guest(origin), self._guest(target)
-        keywords: dict[str, Any] = {"verify": self._form.verify, "progress": progress}
+        form = self._form
+        keywords: dict[str, Any] = {"verify": form.verify, "preserve": form.preserve, "progress": progress}
         try:
             if source is None:
                 assert sink is not None
-                return await sink.put(origin.path, target.path, resume=self._form.resume, **keywords)
+                return await sink.put(origin.path, target.path, resume=form.resume, **keywords)
             if sink is None:
-                return await source.get(origin.path, target.path, resume=self._form.resume, **keywords)
+                return await source.get(origin.path, target.path, resume=form.resume, **keywords)
             return await copy_between(source, origin.path, sink, target.path, **keywords)
         except IsADirectoryError:
             if not await self._is_directory(origin):

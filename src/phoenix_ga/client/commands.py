@@ -98,6 +98,7 @@ class Files(FilesCommands):
         part: str = "",
         offset: int = 0,
         new_permissions: int = 0o644,
+        mtime: int | None = None,
     ) -> GuestStream:
         """Open a stream to a file, which appears when all data has arrived. `Guest.put` copies a whole file.
 
@@ -108,6 +109,7 @@ class Files(FilesCommands):
             part: a name under which the guest keeps the data of an incomplete transfer.
             offset: bytes of the kept data to continue after.
             new_permissions: of a file that replaces none, if `permissions` is None.
+            mtime: modification time, in nanoseconds since the epoch; None for the present.
         """
         _, streams = await self._caller.open(
             (ExpectedStream("stream"),),
@@ -120,6 +122,7 @@ class Files(FilesCommands):
             part=part,
             offset=offset,
             new_perm=new_permissions,
+            mtime=-1 if mtime is None else mtime,
         )
         return streams["stream"]
 

@@ -14,23 +14,28 @@ class FileStream:
         size: of the file, in bytes.
         permissions: of the file.
         mtime: its modification time, in nanoseconds since the epoch.
+        uid, gid: its owner.
     """
 
     stream: GuestStream
     size: int
     permissions: int
     mtime: int
+    uid: int
+    gid: int
 
-    def __init__(self, stream: GuestStream, size: int, permissions: int, mtime: int) -> None:
+    def __init__(self, stream: GuestStream, size: int, permissions: int, mtime: int, uid: int, gid: int) -> None:
         self.stream = stream
         self.size = size
         self.permissions = permissions
         self.mtime = mtime
+        self.uid = uid
+        self.gid = gid
 
     @classmethod
     def read_from(cls, reader: Reader, stream: GuestStream) -> FileStream:
         """Return what an answer describes. Raises ReadError."""
-        return cls(stream, *(reader.member(name).integer() for name in ("size", "mode", "mtime")))
+        return cls(stream, *(reader.member(name).integer() for name in ("size", "mode", "mtime", "uid", "gid")))
 
     async def __aenter__(self) -> FileStream:
         return self

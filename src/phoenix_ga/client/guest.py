@@ -121,6 +121,7 @@ class Guest(Commands):
         permissions: int | None = None,
         verify: bool = True,
         resume: bool = False,
+        preserve: bool = False,
         progress: Progress | None = None,
     ) -> Transferred:
         """Copy a file from the guest to the host. The local file is replaced completely or not at all.
@@ -132,6 +133,8 @@ class Guest(Commands):
             verify: compare the SHA-256 of both sides.
             resume: continue an earlier transfer of the same file, and keep the data if this one fails; implies
                 `verify`.
+            preserve: the local file gets permissions, modification time and, if this process is root, the numeric
+                owner of the file in the guest, even if it replaces another.
             progress: is called with the bytes copied so far and the total, or None if unknown.
 
         Raises:
@@ -139,8 +142,8 @@ class Guest(Commands):
             OSError: for the local file.
         """
         if resume:
-            return await resume_get(self, remote, os.fspath(local), permissions, progress)
-        return await get_file(self, remote, os.fspath(local), permissions, verify, progress)
+            return await resume_get(self, remote, os.fspath(local), permissions, progress, preserve)
+        return await get_file(self, remote, os.fspath(local), permissions, verify, progress, preserve)
 
     async def put(
         self,
@@ -150,6 +153,7 @@ class Guest(Commands):
         permissions: int | None = None,
         verify: bool = True,
         resume: bool = False,
+        preserve: bool = False,
         progress: Progress | None = None,
     ) -> Transferred:
         """Copy a regular file from the host to the guest, where it is replaced completely or not at all.
@@ -157,6 +161,8 @@ class Guest(Commands):
         Args:
             permissions: of the file in the guest; None: those of the file that it replaces, or else those of the
                 local file.
+            preserve: the file in the guest gets permissions, modification time and numeric owner of the local file,
+                even if it replaces another.
             verify, resume, progress: as in `get`.
 
         Raises:
@@ -164,8 +170,8 @@ class Guest(Commands):
             OSError: for the local file.
         """
         if resume:
-            return await resume_put(self, os.fspath(local), remote, permissions, progress)
-        return await put_file(self, os.fspath(local), remote, permissions, verify, progress)
+            return await resume_put(self, os.fspath(local), remote, permissions, progress, preserve)
+        return await put_file(self, os.fspath(local), remote, permissions, verify, progress, preserve)
 
     async def get_tree(
         self,
@@ -370,10 +376,11 @@ async def copy_between(
     target_path: str,
     *,
     verify: bool = True,
+    preserve: bool = False,
     progress: Progress | None = None,
 ) -> Transferred:
     """Copy a file from one guest to another, through this host. See `Guest.get` and `Guest.put`."""
-    return await copy_file(source, path, target, target_path, verify, progress)
+    return await copy_file(source, path, target, target_path, verify, progress, preserve)
 
 
 async def copy_tree_between(

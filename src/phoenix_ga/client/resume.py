@@ -11,7 +11,6 @@ import asyncio
 import fcntl
 import hashlib
 import os
-import stat
 from contextlib import suppress
 from errno import EBUSY
 from typing import TYPE_CHECKING, BinaryIO, Final
@@ -21,6 +20,7 @@ from phoenix_ga.client.transfer import (
     SLOW_DISK,
     Progress,
     Transferred,
+    attributes_of,
     get_file,
     is_special,
     open_regular,
@@ -39,11 +39,16 @@ _NAME_MAX: Final = 200
 
 
 async def resume_get(
-    guest: Commands, remote: str, local: str, permissions: int | None, progress: Progress | None
+    guest: Commands,
+    remote: str,
+    local: str,
+    permissions: int | None,
+    progress: Progress | None,
+    preserve: bool = False,
 ) -> Transferred:
     """Copy `remote` from the guest to `local`. See `Guest.get`."""
     if is_special(local):
-        return await get_file(guest, remote, local, permissions, True, progress)
+        return await get_file(guest, remote, local, permissions, True, progress, preserve)
     async with guest.files.get_stream(remote, window=1, digest=False) as first:
         pass
     target = os.path.realpath(local)
@@ -66,25 +71,31 @@ async def resume_get(
                 os.unlink(part)
                 raise
         file.flush()
-        set_attributes(fd, target, permissions, source.permissions & 0o777)
+        set_attributes(fd, target, permissions, source, preserve)
         replace_durably(fd, part, target)
     return Transferred(size, None if kept else digest.file(), True, kept)
 
 
 async def resume_put(
-    guest: Commands, local: str, remote: str, permissions: int | None, progress: Progress | None
+    guest: Commands,
+    local: str,
+    remote: str,
+    permissions: int | None,
+    progress: Progress | None,
+    preserve: bool = False,
 ) -> Transferred:
     """Copy `local` to `remote` in the guest. See `Guest.put`."""
     with open_regular(local) as file:
         status = os.fstat(file.fileno())
-        new = stat.S_IMODE(status.st_mode) & 0o777
+        owner = status.st_uid, status.st_gid
+        attributes = attributes_of(permissions, status.st_mode, owner, status.st_mtime_ns, preserve)
         part = _part(os.path.realpath(local), status.st_size, status.st_mtime_ns)
         there = _part_path(remote, part)
         kept = await _size(guest, there)
         too_long = kept > status.st_size
         if too_long or (kept and await _guest_digest(guest, there, kept) != await _host_digest(file, kept)):
             kept = 0
-        async with guest.files.put_stream(remote, permissions, part=part, offset=kept, new_permissions=new) as stream:
+        async with guest.files.put_stream(remote, part=part, offset=kept, **attributes) as stream:
             size, digest = await send(guest, remote, stream, file, local, kept, True, progress)
     return Transferred(size, None if kept else digest.file(), True, kept)
 

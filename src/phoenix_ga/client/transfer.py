@@ -8,6 +8,7 @@ import hashlib
 import os
 import stat
 import tempfile
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
@@ -74,12 +75,18 @@ class Digest:
 
 
 async def get_file(
-    guest: Commands, remote: str, local: str, permissions: int | None, verify: bool, progress: Progress | None
+    guest: Commands,
+    remote: str,
+    local: str,
+    permissions: int | None,
+    verify: bool,
+    progress: Progress | None,
+    preserve: bool = False,
 ) -> Transferred:
     """Copy `remote` from the guest to `local`. See `Guest.get`."""
     # Holes are skipped in a new file only: a device would keep its old data there, and a pipe needs the zeros.
     async with guest.files.get_stream(remote, digest=verify, sparse=not is_special(local)) as source:
-        with _replacing(local, permissions, source.permissions & 0o777) as file:
+        with _replacing(local, permissions, source, preserve) as file:
             size, digest = await receive(guest, remote, source, file, local, 0, verify, progress)
     return Transferred(size, digest.file(), verify)
 
@@ -110,14 +117,24 @@ async def receive(
 
 
 async def copy_file(
-    source: Commands, path: str, target: Commands, target_path: str, verify: bool, progress: Progress | None
+    source: Commands,
+    path: str,
+    target: Commands,
+    target_path: str,
+    verify: bool,
+    progress: Progress | None,
+    preserve: bool = False,
 ) -> Transferred:
     """Copy a file between guests. See `copy_between`."""
     digest = Digest()
     size = 0
     async with (
         source.files.get_stream(path, digest=verify, sparse=True) as origin,
-        target.files.put_stream(target_path, new_permissions=origin.permissions & 0o777, digest=verify) as stream,
+        target.files.put_stream(
+            target_path,
+            digest=verify,
+            **attributes_of(None, origin.permissions, (origin.uid, origin.gid), origin.mtime, preserve),
+        ) as stream,
     ):
         while piece := await in_time(source.timeout, origin.read_piece(), origin.stream.request):
             size += await _send_piece(target, stream, piece, digest)
@@ -128,13 +145,37 @@ async def copy_file(
     return Transferred(size, digest.file(), verify)
 
 
+def attributes_of(
+    permissions: int | None, mode: int, owner: tuple[int, int], mtime: int, preserve: bool
+) -> dict[str, Any]:
+    """Return the arguments of `put_stream` for the attributes of a file in the guest.
+
+    Args:
+        permissions: in place of those of the source.
+        mode, owner, mtime: of the source.
+        preserve: keep them all, even if the file replaces another.
+    """
+    if not preserve:
+        return {"permissions": permissions, "new_permissions": mode & 0o777}
+    kept = mode & 0o777 if permissions is None else permissions
+    return {"permissions": kept, "uid": owner[0], "gid": owner[1], "mtime": mtime}
+
+
 async def put_file(
-    guest: Commands, local: str, remote: str, permissions: int | None, verify: bool, progress: Progress | None
+    guest: Commands,
+    local: str,
+    remote: str,
+    permissions: int | None,
+    verify: bool,
+    progress: Progress | None,
+    preserve: bool = False,
 ) -> Transferred:
     """Copy `local` to `remote` in the guest. See `Guest.put`."""
     with open_regular(local) as file:
-        new = os.fstat(file.fileno()).st_mode & 0o777
-        async with guest.files.put_stream(remote, permissions, new_permissions=new, digest=verify) as stream:
+        status = os.fstat(file.fileno())
+        owner = status.st_uid, status.st_gid
+        kept = attributes_of(permissions, status.st_mode, owner, status.st_mtime_ns, preserve)
+        async with guest.files.put_stream(remote, digest=verify, **kept) as stream:
             size, digest = await send(guest, remote, stream, file, local, 0, verify, progress)
     return Transferred(size, digest.file(), verify)
 
@@ -266,7 +307,7 @@ def is_special(path: str) -> bool:
 
 
 @contextmanager
-def _replacing(path: str, permissions: int | None, new_permissions: int) -> Iterator[BinaryIO]:
+def _replacing(path: str, permissions: int | None, source: FileStream, preserve: bool) -> Iterator[BinaryIO]:
     """Open a new file that replaces `path` if the body succeeds, and is removed if not.
 
     It gets attributes as `set_attributes` says.
@@ -286,8 +327,9 @@ def _replacing(path: str, permissions: int | None, new_permissions: int) -> Iter
     try:
         with os.fdopen(fd, "wb") as file:
             yield file
-            set_attributes(file.fileno(), target, permissions, new_permissions)
+            # Writing later would change the modification time.
             file.flush()
+            set_attributes(file.fileno(), target, permissions, source, preserve)
             replace_durably(file.fileno(), temporary, target)
     except BaseException:
         with suppress(FileNotFoundError):
@@ -295,20 +337,36 @@ def _replacing(path: str, permissions: int | None, new_permissions: int) -> Iter
         raise
 
 
-def set_attributes(fd: int, target: str, permissions: int | None, new_permissions: int) -> None:
-    """Give a file what the file `target` has that it replaces: owner, permissions, extended attributes.
+def set_attributes(fd: int, target: str, permissions: int | None, source: FileStream, preserve: bool) -> None:
+    """Give a file the attributes of the file `target` that it replaces, or those of its source.
 
-    Set-ID bits and capabilities are not kept, and another user's file gets the owner of this process if that is not
-    root.
+    Without `preserve`, it gets owner, permissions and extended attributes of `target`, or if there is none, the
+    permissions of `source`. With `preserve`, it gets permissions, modification time and, if this process is root, the
+    owner of `source`. Set-ID bits and capabilities are never kept, and another user's file gets the owner of this
+    process if that is not root.
 
     Args:
-        permissions: in place of those of `target`; None to keep them.
-        new_permissions: if there is no `target`.
+        permissions: in place of those of `target` and `source`; None to keep them.
     """
+    if permissions is None and (preserve or not os.path.exists(target)):
+        permissions = source.permissions & 0o777
+    _copy_attributes(fd, target, permissions)
+    if not preserve:
+        return
+    try:
+        if os.geteuid() == 0:
+            os.fchown(fd, source.uid, source.gid)
+            os.fchmod(fd, permissions or 0)
+        os.utime(fd, ns=(time.time_ns(), source.mtime))
+    except OverflowError:
+        raise OSError(errno.EINVAL, "the guest sent an owner that no file can have", target) from None
+
+
+def _copy_attributes(fd: int, target: str, permissions: int | None) -> None:
     try:
         old = os.stat(target)
     except FileNotFoundError:
-        os.fchmod(fd, new_permissions if permissions is None else permissions)
+        os.fchmod(fd, permissions or 0)
         return
     names = _attributes(target)
     for name in _attributes(fd):

@@ -52,6 +52,7 @@ class Replacement:
             be continued. Only a regular file with one link that belongs to the agent, and that nobody else can
             write, is continued; anything else with that name is removed.
         offset: how many bytes of the incomplete file to keep.
+        mtime: modification time, in nanoseconds since the epoch; -1 for the present.
 
     Raises:
         OSError: from every method. ENODATA if fewer than `offset` bytes were kept; EBUSY if another transfer
@@ -67,6 +68,7 @@ class Replacement:
         part: str = "",
         offset: int = 0,
         new_mode: int = 0o644,
+        mtime: int = -1,
     ) -> None:
         self._target = os.path.realpath(encode_path(path))
         self._directory, name = os.path.split(self._target)
@@ -83,6 +85,7 @@ class Replacement:
             raise OSError(EISDIR, os.strerror(EISDIR), path)
         self._mode = mode
         self._new_mode = new_mode
+        self._mtime = mtime
         self._owner = uid, gid
         if part.strip(_PART_CHARACTERS) or len(part) > _PART_MAX:
             raise OSError(EINVAL, f"a part must be named by at most {_PART_MAX} letters, digits and hyphens")
@@ -191,6 +194,8 @@ class Replacement:
         os.fchown(self._fd, uid, gid)
         # After fchown, which clears the set-ID bits, and after the access control list, which contains permissions.
         os.fchmod(self._fd, mode)
+        if self._mtime != -1:
+            os.utime(self._fd, ns=(time.time_ns(), self._mtime))
 
     def refuse(self) -> None:
         """Do not keep the incomplete file, because its contents are wrong."""

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 SRC and DST are GUEST:/PATH or local paths; at least one is in a guest. If DST is an existing
 directory, SRC is copied into it. Each file is replaced atomically. A new file gets the permission
 bits of SRC. An existing file keeps its owner, permissions, access control list and other
-attributes, but no set-ID bits. Holes in single files are kept.
+attributes, but no set-ID bits. Holes in single files are kept. With -p, files get permissions,
+modification time and, if the receiver is root, the numeric owner of SRC.
 
 \b
 `*`, `?` and [...] in a SRC in a guest are expanded in the guest. Quote them for your shell; a
@@ -55,6 +56,7 @@ Examples:
 @click.argument("sources", metavar="SRC...", nargs=-1, required=True, shell_complete=complete_path)
 @click.argument("destination", metavar="DST", shell_complete=complete_path)
 @click.option("-r", "-R", "--recursive", is_flag=True, help="Copy directories recursively.")
+@click.option("-p", "--preserve", is_flag=True, help="Keep permissions, modification time and numeric owner of SRC.")
 @click.option("--owners", is_flag=True, help="With -r: keep numeric owners if the receiver is root.")
 @click.option("--set-id", is_flag=True, help="With -r: keep set-user-ID and set-group-ID bits.")
 @click.option("--resume", is_flag=True, help="Continue an interrupted copy, and keep the data if interrupted.")
@@ -65,6 +67,7 @@ def command(
     sources: tuple[str, ...],
     destination: str,
     recursive: bool,
+    preserve: bool,
     owners: bool,
     set_id: bool,
     resume: bool,
@@ -84,7 +87,7 @@ def command(
         raise click.UsageError("--resume works for single, verified files: omit -r and --no-verify.")
     if resume and target.endpoint is not None and any(origin.endpoint is not None for origin in origins):
         raise click.UsageError("--resume does not work between guests.")
-    form = CopyOptions(recursive, owners, set_id, resume, not no_verify)
+    form = CopyOptions(recursive, preserve, owners, set_id, resume, not no_verify)
     if any(origin.endpoint is not None and not is_plain(origin.endpoint) for origin in origins):
         raise click.UsageError("SRC must be a single guest, because copies from several would overwrite each other.")
     if target.endpoint is not None and not is_plain(target.endpoint):

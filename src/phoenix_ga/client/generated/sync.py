@@ -173,6 +173,7 @@ class SyncFileStream(SyncObject):
         size: of the file, in bytes.
         permissions: of the file.
         mtime: its modification time, in nanoseconds since the epoch.
+        uid, gid: its owner.
     """
 
     @property
@@ -196,6 +197,18 @@ class SyncFileStream(SyncObject):
     def mtime(self) -> int:
         """See the class."""
         value: int = self._inner.mtime
+        return value
+
+    @property
+    def uid(self) -> int:
+        """See the class."""
+        value: int = self._inner.uid
+        return value
+
+    @property
+    def gid(self) -> int:
+        """See the class."""
+        value: int = self._inner.gid
         return value
 
     def read(self, size: int = -1) -> bytes:
@@ -724,6 +737,7 @@ class SyncFiles(SyncObject):
         part: str = "",
         offset: int = 0,
         new_permissions: int = 420,
+        mtime: int | None = None,
     ) -> SyncStream:
         """Open a stream to a file, which appears when all data has arrived. `SyncGuest.put` copies a whole file.
 
@@ -734,6 +748,7 @@ class SyncFiles(SyncObject):
             part: a name under which the guest keeps the data of an incomplete transfer.
             offset: bytes of the kept data to continue after.
             new_permissions: of a file that replaces none, if `permissions` is None.
+            mtime: modification time, in nanoseconds since the epoch; None for the present.
         """
         return SyncStream(
             self._thread,
@@ -747,6 +762,7 @@ class SyncFiles(SyncObject):
                     part=part,
                     offset=offset,
                     new_permissions=new_permissions,
+                    mtime=mtime,
                 )
             ),
         )
@@ -1340,6 +1356,7 @@ class SyncGuest(SyncObject):
         permissions: int | None = None,
         verify: bool = True,
         resume: bool = False,
+        preserve: bool = False,
         progress: Progress | None = None,
     ) -> Transferred:
         """Copy a file from the guest to the host. The local file is replaced completely or not at all.
@@ -1351,6 +1368,8 @@ class SyncGuest(SyncObject):
             verify: compare the SHA-256 of both sides.
             resume: continue an earlier transfer of the same file, and keep the data if this one fails; implies
                 `verify`.
+            preserve: the local file gets permissions, modification time and, if this process is root, the numeric
+                owner of the file in the guest, even if it replaces another.
             progress: is called with the bytes copied so far and the total, or None if unknown.
 
         Raises:
@@ -1358,7 +1377,15 @@ class SyncGuest(SyncObject):
             OSError: for the local file.
         """
         value: Transferred = self._thread.run(
-            self._inner.get(remote, local, permissions=permissions, verify=verify, resume=resume, progress=progress)
+            self._inner.get(
+                remote,
+                local,
+                permissions=permissions,
+                verify=verify,
+                resume=resume,
+                preserve=preserve,
+                progress=progress,
+            )
         )
         return value
 
@@ -1370,6 +1397,7 @@ class SyncGuest(SyncObject):
         permissions: int | None = None,
         verify: bool = True,
         resume: bool = False,
+        preserve: bool = False,
         progress: Progress | None = None,
     ) -> Transferred:
         """Copy a regular file from the host to the guest, where it is replaced completely or not at all.
@@ -1377,6 +1405,8 @@ class SyncGuest(SyncObject):
         Args:
             permissions: of the file in the guest; None: those of the file that it replaces, or else those of the
                 local file.
+            preserve: the file in the guest gets permissions, modification time and numeric owner of the local file,
+                even if it replaces another.
             verify, resume, progress: as in `get`.
 
         Raises:
@@ -1384,7 +1414,15 @@ class SyncGuest(SyncObject):
             OSError: for the local file.
         """
         value: Transferred = self._thread.run(
-            self._inner.put(local, remote, permissions=permissions, verify=verify, resume=resume, progress=progress)
+            self._inner.put(
+                local,
+                remote,
+                permissions=permissions,
+                verify=verify,
+                resume=resume,
+                preserve=preserve,
+                progress=progress,
+            )
         )
         return value
 

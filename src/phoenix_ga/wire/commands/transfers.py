@@ -30,15 +30,15 @@ COMMANDS = (
             _DIGEST,
             Argument("sparse", bool, "Send holes as SKIP frames; the client must support them.", default=False),
         ),
-        returns="`stream`: its number; `size`: of the file, in bytes; `mode`: its permissions; `mtime`: in "
-        "nanoseconds since the epoch. Closing message of the agent: `size`, the number of bytes sent, and, with "
-        "`digest`, their `sha256` in hexadecimal. The client sends no data. If the file becomes shorter meanwhile, "
-        "the stream is reset (`ESTALE`); if it grows, it is sent up to its new end.",
+        returns="`stream`: its number; `size`: of the file, in bytes; `mode`: its permissions; `uid`, `gid`: its "
+        "owner; `mtime`: in nanoseconds since the epoch. Closing message of the agent: `size`, the number of bytes "
+        "sent, and, with `digest`, their `sha256` in hexadecimal. The client sends no data. If the file becomes "
+        "shorter meanwhile, the stream is reset (`ESTALE`); if it grows, it is sent up to its new end.",
         errors=(NO_FILE, ("ESPIPE", "the path is neither a regular file nor a block device"), TOO_MANY_STREAMS),
         examples=(
             Example(
                 {"path": EXAMPLE_FILE, "window": 0},
-                {"size": 13, "mode": 416, "mtime": 1767225600000000000, "stream": 70007},
+                {"size": 13, "mode": 416, "uid": 0, "gid": 0, "mtime": 1767225600000000000, "stream": 70007},
                 exact=False,
             ),
         ),
@@ -94,6 +94,13 @@ COMMANDS = (
                 default=0o644,
                 maximum=PERMISSIONS_MAX,
                 python="new_permissions",
+            ),
+            Argument(
+                "mtime",
+                int,
+                "Modification time, in nanoseconds since the epoch; -1: the present.",
+                default=-1,
+                minimum=-INT64_MAX,
             ),
         ),
         returns="`stream`: its number; `window`: the number of bytes that the client may send at first. Closing "

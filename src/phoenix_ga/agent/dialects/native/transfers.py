@@ -31,7 +31,13 @@ def file_get(
     except BaseException:
         os.close(file.fd)
         raise
-    answer = {"size": status.st_size, "mode": stat.S_IMODE(status.st_mode), "mtime": status.st_mtime_ns}
+    answer = {
+        "size": status.st_size,
+        "mode": stat.S_IMODE(status.st_mode),
+        "uid": status.st_uid,
+        "gid": status.st_gid,
+        "mtime": status.st_mtime_ns,
+    }
     return Opened(answer, {"stream": source}, window)
 
 
@@ -45,13 +51,14 @@ def file_put(
     part: str,
     offset: int,
     new_perm: int,
+    mtime: int,
 ) -> Opened:
     from phoenix_ga.agent.endpoints.file_sink import FileSink
     from phoenix_ga.agent.operations.replacement import Replacement
 
     if offset and not part:
         raise OSError(EINVAL, "'offset' requires 'part', the name of the part to continue")
-    sink = FileSink(Replacement(path, perm, uid, gid, part, offset, new_perm), digest, context.throttle)
+    sink = FileSink(Replacement(path, perm, uid, gid, part, offset, new_perm, mtime), digest, context.throttle)
     return Opened({"window": sink.window}, {"stream": sink}, 0)
 
 
