@@ -24,6 +24,7 @@ PROGRAMS: Final = {
     "socat": "socat",
     "ssh": "openssh-client",
     "ssh-keygen": "openssh-client",
+    "sshd": "openssh-server",
     "virsh": "libvirt-clients",
 }
 #: Fixture -> the programs that it runs.

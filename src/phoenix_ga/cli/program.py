@@ -115,6 +115,9 @@ GUEST is one of:
   vsock:CID[:PORT]  an agent that listens on vsock; the default port is 8383
   pty:PATH          the pseudo-terminal of the guest's port
   tcp:HOST:PORT     TCP; requires --allow-tcp
+  HOST/NAME         a guest of another host, which the configuration names
+  ssh:HOST/NAME     the same for any host; HOST is [USER@]HOST[:PORT]
+  exec:COMMAND      a program whose stdin and stdout are the port
 GUEST:/PATH is a file in the guest; the path must be absolute.
 
 \b

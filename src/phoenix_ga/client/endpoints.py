@@ -5,6 +5,8 @@ PATH               the same; a path contains a slash
 vsock:CID[:PORT]   an agent that listens on vsock; the default port is 8383
 pty:PATH           a terminal, such as that of QEMU's `-chardev pty`
 tcp:HOST:PORT      TCP, neither encrypted nor authenticated
+ssh:[USER@]HOST[:PORT]/GUEST   a guest of another host, through OpenSSH
+exec:COMMAND       a program whose stdin and stdout are the port; its words are split as in a shell
 NAME               a guest that `phoenix_ga.client.discovery` finds
 
 In a PATH, `~` and `~USER` at the beginning are replaced by the home directory of the user.
@@ -17,7 +19,7 @@ from typing import Final
 
 from phoenix_ga.client.errors import EndpointError
 
-KINDS: Final = ("unix", "vsock", "tcp", "pty")
+KINDS: Final = ("unix", "vsock", "tcp", "pty", "ssh", "exec")
 VSOCK_PORT: Final = 8383
 _PATTERN: Final = frozenset("*?[")
 _PORT_MAX: Final = 65535
@@ -34,7 +36,9 @@ def split_endpoint(endpoint: str) -> tuple[str, str]:
             split_vsock(address)
         elif kind == "tcp":
             split_tcp(address)
-        else:
+        elif kind == "ssh":
+            split_ssh(address)
+        elif kind in ("unix", "pty"):
             address = os.path.expanduser(address)
         return kind, address
     if "/" in endpoint and "\0" not in endpoint:
@@ -62,6 +66,29 @@ def split_tcp(address: str) -> tuple[str, int]:
     return host, _number(port, _PORT_MAX, f"tcp:{address}")
 
 
+def split_ssh(address: str) -> tuple[str, int, str]:
+    """Return destination, port and guest of `[USER@]HOST[:PORT]/GUEST`. Raises EndpointError."""
+    place, _, guest = address.partition("/")
+    if not guest.strip("/"):
+        raise EndpointError(f"endpoint 'ssh:{address}' is not of the form ssh:[USER@]HOST[:PORT]/GUEST")
+    return (*parse_host(place), guest)
+
+
+def parse_host(text: str) -> tuple[str, int]:
+    """Return destination and port, 0 for none, of `[USER@]HOST[:PORT]`. Raises EndpointError.
+
+    An IPv6 address with a port is in brackets.
+    """
+    destination, colon, port = text.rpartition(":")
+    if not colon or (":" in destination and not destination.endswith("]")):
+        destination, port = text, "0"
+    destination = destination.replace("[", "").replace("]", "")
+    # ssh would take a dash for an option.
+    if not destination or destination.startswith("-") or not destination.isprintable() or " " in destination:
+        raise EndpointError(f"{text!r} is not of the form [USER@]HOST[:PORT]")
+    return destination, _number(port, _PORT_MAX, f"ssh:{text}")
+
+
 def _number(text: str, maximum: int, endpoint: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 10 and int(text) <= maximum):
         raise EndpointError(f"endpoint {endpoint!r}: {text!r} is not a number from 0 to {maximum}")
@@ -74,5 +101,17 @@ def is_name(endpoint: str) -> bool:
 
 
 def is_pattern(word: str) -> bool:
-    """Return whether a word is a shell pattern for names of guests."""
-    return is_name(word) and not _PATTERN.isdisjoint(word)
+    """Return whether a word is a shell pattern for names of guests, of this host or of others."""
+    return (is_name(word) or is_remote_name(word)) and not _PATTERN.isdisjoint(word)
+
+
+def is_remote_name(word: str) -> bool:
+    """Return whether the text has the form HOST/GUEST; it may be a relative path as well."""
+    host, slash, guest = word.partition("/")
+    return (
+        bool(slash and guest)
+        and "/" not in guest
+        and host not in ("", ".", "..")
+        and ":" not in host
+        and host[0] != "~"
+    )

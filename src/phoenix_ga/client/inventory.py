@@ -11,7 +11,7 @@ AGENT_PORTS: Final = ("org.guest-agent.0", "org.qemu.guest_agent.0")
 
 @dataclass(frozen=True)
 class KnownGuest:
-    """A guest of this host.
+    """A guest of this host, or of another one.
 
     Attributes:
         name: to show and to select by.
@@ -20,6 +20,7 @@ class KnownGuest:
         aliases: more names that select it.
         allow_tcp: its endpoint may be a TCP endpoint.
         owners: the users that may listen on its socket, as uids; empty: any.
+        error: why it, or the host whose guests it stands for, cannot be reached; empty: nothing is known.
     """
 
     name: str
@@ -28,6 +29,7 @@ class KnownGuest:
     aliases: tuple[str, ...] = ()
     allow_tcp: bool = False
     owners: tuple[int, ...] = ()
+    error: str = ""
 
 
 def best_port(endpoints: dict[str, str]) -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 from collections.abc import Awaitable, Callable
 from typing import Final
 
 from phoenix_ga.client.endpoints import split_endpoint, split_tcp, split_vsock
-from phoenix_ga.client.errors import ConnectError
+from phoenix_ga.client.errors import ConnectError, EndpointError
 from phoenix_ga.client.transport import Transport, open_tcp, open_unix_socket, open_vsock
 
 
@@ -39,6 +40,22 @@ async def _open_pty(path: str) -> Transport:
     return await open_pty(path)
 
 
+async def _open_ssh(address: str) -> Transport:
+    from phoenix_ga.client.ssh import open_ssh
+
+    return await open_ssh(address)
+
+
+async def _open_exec(command: str) -> Transport:
+    from phoenix_ga.client.program_transport import open_program
+
+    try:
+        argv = shlex.split(command)
+    except ValueError as error:
+        raise EndpointError(f"endpoint 'exec:{command}': {error}") from None
+    return await open_program(argv, argv[0])
+
+
 _PERMISSION: Final = "permission denied; try as root or as the user that runs the guest"
 
 # How to open each kind of endpoint, what precedes its address in messages, and advice by errno.
@@ -65,6 +82,8 @@ _KINDS: Final[dict[str, tuple[Callable[[str], Awaitable[Transport]], str, dict[i
         },
     ),
     "tcp": (_open_tcp, "tcp:", {}),
+    "ssh": (_open_ssh, "ssh:", {errno.ENOENT: "ssh is not installed"}),
+    "exec": (_open_exec, "exec:", {errno.ENOENT: "there is no such program"}),
     "pty": (
         _open_pty,
         "",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from phoenix_ga.client.endpoints import is_name, split_endpoint
+from phoenix_ga.client.endpoints import is_name, is_remote_name, split_endpoint
 from phoenix_ga.client.errors import ConnectError, EndpointError
 from phoenix_ga.client.hub_sockets import find_hub_socket
 from phoenix_ga.client.inventory import KnownGuest
@@ -24,7 +24,7 @@ async def open_endpoint(endpoint: str | KnownGuest, allow_tcp: bool = False, dir
         EndpointError: the endpoint is malformed, unknown or not permitted.
         ConnectError: it cannot be opened, or another user listens on the socket of a guest that was found.
     """
-    if isinstance(endpoint, str) and is_name(endpoint):
+    if isinstance(endpoint, str) and (is_name(endpoint) or is_remote_name(endpoint)):
         from phoenix_ga.client.discovery import find_guest
 
         through_hub = None if direct else await _open_through_hub(endpoint)
@@ -38,6 +38,8 @@ async def open_endpoint(endpoint: str | KnownGuest, allow_tcp: bool = False, dir
             return through_hub
         allow_tcp = allow_tcp or endpoint.allow_tcp
         owners = endpoint.owners
+        if endpoint.error:
+            raise ConnectError(endpoint.error)
         endpoint = endpoint.endpoint
     kind, _ = split_endpoint(endpoint)
     if kind == "tcp" and not allow_tcp:

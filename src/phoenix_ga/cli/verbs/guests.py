@@ -27,6 +27,9 @@ can be configured in ~/.config/phoenix/config.toml and /etc/phoenix/config.toml:
   web1 = "unix:/run/web1.sock"
   [groups]
   front = ["web*", "cache"]
+  [hosts]
+  vh1 = "root@vh1.example.com"
+The guests of other hosts are called HOST/NAME, and are reached through ssh(1).
 
 \b
 State of a guest:
@@ -50,10 +53,10 @@ Example:
 @click.pass_obj
 def command(options: Options, words: tuple[str, ...], quiet: bool) -> int:
     """List the guests of this host and their state."""
-    from phoenix_ga.client.discovery import known_guests, select_guests
+    from phoenix_ga.client.discovery import known_guests, remote_guests, select_guests
     from phoenix_ga.client.probe import ANSWERS
 
-    known = select_guests(",".join(words)) if words else known_guests()
+    known = select_guests(",".join(words)) if words else [*known_guests(), *remote_guests()]
     if quiet:
         for guest in known:
             options.show(_place(guest), escape(guest.name))

@@ -2,6 +2,8 @@
 
     web1            the guest with this name
     web*, db[12]    the guests whose names match a shell pattern
+    vh1/web1        the guest of another host, which the configuration names
+    */web*          guests of all other hosts
     @group          the guests of a group in the configuration
     unix:/run/a     an endpoint or a path
     web1,db*        several of these, each guest once, in this order
@@ -15,6 +17,7 @@ from __future__ import annotations
 
 import fnmatch
 import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -23,11 +26,11 @@ from phoenix_ga.client.discovery.config import Config, read_config
 from phoenix_ga.client.discovery.libvirt import libvirt_guests
 from phoenix_ga.client.discovery.proxmox import proxmox_guests
 from phoenix_ga.client.discovery.qemu import qemu_guests
-from phoenix_ga.client.endpoints import is_name, is_pattern, split_endpoint
-from phoenix_ga.client.errors import EndpointError
+from phoenix_ga.client.endpoints import is_name, is_pattern, is_remote_name, parse_host, split_endpoint
+from phoenix_ga.client.errors import ConnectError, EndpointError
 from phoenix_ga.client.inventory import KnownGuest
 
-__all__ = ["KnownGuest", "find_guest", "known_groups", "known_guests", "select_guests"]
+__all__ = ["KnownGuest", "find_guest", "known_groups", "known_guests", "remote_guests", "select_guests"]
 
 _FINDERS = {"libvirt": libvirt_guests, "proxmox": proxmox_guests, "qemu": qemu_guests}
 
@@ -39,6 +42,12 @@ def known_guests(root: Path = Path("/")) -> list[KnownGuest]:
         root: the root directory of the host.
     """
     return _Host(root).guests
+
+
+def remote_guests() -> list[KnownGuest]:
+    """Return the guests of the other hosts in the configuration; a host that does not answer is one with an error."""
+    host = _Host()
+    return host.select_remote("*", "*")
 
 
 def known_groups() -> list[str]:
@@ -92,6 +101,10 @@ class _Host:
         return sorted(by_name.values(), key=lambda guest: guest.name)
 
     def find(self, name: str) -> KnownGuest:
+        host, slash, remote = name.partition("/")
+        if slash:
+            # A host that is not known: a relative path.
+            return self._remote(host, remote) if host in self.config.hosts else KnownGuest(name, name, "command line")
         for guest in self.guests:
             if name == guest.name or name in guest.aliases:
                 return guest
@@ -99,6 +112,8 @@ class _Host:
 
     def select(self, word: str, inside: tuple[str, ...]) -> list[KnownGuest]:
         """Return the guests that an item selects. inside: the groups that contain it."""
+        if is_remote_name(word):
+            return self.select_remote(*word.split("/")) if is_pattern(word) else [self.find(word)]
         if not is_name(word):
             return [KnownGuest(word, word, "command line")]
         if word.startswith("@"):
@@ -114,6 +129,35 @@ class _Host:
         if not found:
             raise EndpointError(f"no guest matches {word!r}; list the guests with: phoenixctl guests")
         return found
+
+    def select_remote(self, hosts: str, guests: str) -> list[KnownGuest]:
+        """Return the guests of other hosts that match patterns. All hosts are asked at once."""
+        names = [name for name in self.config.hosts if fnmatch.fnmatchcase(name, hosts)]
+        if not names and self.config.hosts:
+            raise EndpointError(f"no host matches {hosts!r}; hosts are defined in the configuration")
+        if not is_pattern(guests):
+            return [self._remote(name, guests) for name in names]
+        with ThreadPoolExecutor(max_workers=max(len(names), 1)) as threads:
+            listings = list(threads.map(self._list, names))
+        return [
+            guest
+            for listing in listings
+            for guest in listing
+            if guest.error or fnmatch.fnmatchcase(guest.name.partition("/")[2], guests)
+        ]
+
+    def _list(self, host: str) -> list[KnownGuest]:
+        """Return the guests of another host, or one that says why it does not list them."""
+        from phoenix_ga.client.ssh import SshHost, list_guests
+
+        try:
+            names = list_guests(SshHost(*parse_host(self.config.hosts[host])))
+        except ConnectError as error:
+            return [replace(self._remote(host, "*"), error=str(error))]
+        return [self._remote(host, name) for name in names]
+
+    def _remote(self, host: str, guest: str) -> KnownGuest:
+        return KnownGuest(f"{host}/{guest}", f"ssh:{self.config.hosts[host]}/{guest}", host)
 
 
 def _real(endpoint: str) -> str:

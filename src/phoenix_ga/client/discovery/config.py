@@ -9,6 +9,9 @@
     [groups]
     front = ["web*", "cache1"]
 
+    [hosts]                          # their guests are called vh1/NAME
+    vh1 = "root@vh1.example.com"
+
 `~/.config/phoenix/config.toml` takes precedence over `/etc/phoenix/config.toml`.
 """
 
@@ -21,7 +24,7 @@ from typing import Any, Final, NamedTuple
 
 import platformdirs
 
-from phoenix_ga.client.endpoints import split_endpoint
+from phoenix_ga.client.endpoints import parse_host, split_endpoint
 from phoenix_ga.client.errors import EndpointError
 from phoenix_ga.client.inventory import KnownGuest
 
@@ -38,10 +41,18 @@ _HOST_FILE: Final = Path("etc/phoenix/config.toml")
 
 @dataclass(frozen=True)
 class Config:
-    """The content of the files. groups: the items of each, by name. sources: other sources of guests."""
+    """The content of the files.
+
+    Attributes:
+        guests: the guests.
+        groups: the items of each group, by its name.
+        hosts: other hosts as `[USER@]HOST[:PORT]`, by name.
+        sources: other sources of guests.
+    """
 
     guests: tuple[KnownGuest, ...]
     groups: dict[str, tuple[str, ...]]
+    hosts: dict[str, str]
     sources: tuple[str, ...] = SOURCES
 
 
@@ -53,6 +64,7 @@ def read_config(root: Path = Path("/")) -> Config:
     """
     guests: dict[str, KnownGuest] = {}
     groups: dict[str, tuple[str, ...]] = {}
+    hosts: dict[str, str] = {}
     sources: tuple[str, ...] | None = None
     for path in (platformdirs.user_config_path("phoenix") / "config.toml", root / _HOST_FILE):
         try:
@@ -67,24 +79,27 @@ def read_config(root: Path = Path("/")) -> Config:
             raise EndpointError(f"{path}: {error}") from None
         guests = {**read.guests, **guests}
         groups = {**read.groups, **groups}
+        hosts = {**read.hosts, **hosts}
         sources = read.sources if sources is None else sources
-    return Config(tuple(guests.values()), groups, SOURCES if sources is None else sources)
+    return Config(tuple(guests.values()), groups, hosts, SOURCES if sources is None else sources)
 
 
 class _File(NamedTuple):
     guests: dict[str, KnownGuest]
     groups: dict[str, tuple[str, ...]]
+    hosts: dict[str, str]
     sources: tuple[str, ...] | None
 
 
 def _read(content: dict[str, Any]) -> _File:
     """Return the content of a file. Raises ValueError."""
     for name in content:
-        if name not in ("guests", "groups", "sources"):
-            raise ValueError(f"unknown key {name!r}; valid are [guests], [groups] and sources")
+        if name not in ("guests", "groups", "hosts", "sources"):
+            raise ValueError(f"unknown key {name!r}; valid are [guests], [groups], [hosts] and sources")
     guests = {name: _guest(name, value) for name, value in _table(content, "guests").items()}
     groups = {name: _words(name, value) for name, value in _table(content, "groups").items()}
-    return _File(guests, groups, _sources(content["sources"]) if "sources" in content else None)
+    hosts = {name: _host(name, value) for name, value in _table(content, "hosts").items()}
+    return _File(guests, groups, hosts, _sources(content["sources"]) if "sources" in content else None)
 
 
 def _sources(value: Any) -> tuple[str, ...]:
@@ -100,9 +115,24 @@ def _table(content: dict[str, Any], name: str) -> dict[str, Any]:
     return value
 
 
-def _guest(name: str, value: Any) -> KnownGuest:
+def _check_name(kind: str, name: str) -> None:
     if not name or set("/:,@*?[]") & set(name) or not name.isprintable():
-        raise ValueError(f"guest {name!r}: a name must not contain / : , @ * ? [ ] or control characters")
+        raise ValueError(f"{kind} {name!r}: a name must not contain / : , @ * ? [ ] or control characters")
+
+
+def _host(name: str, value: Any) -> str:
+    _check_name("host", name)
+    if not isinstance(value, str):
+        raise ValueError(f'host {name!r} must be a string, such as {name} = "root@{name}.example.com"')
+    try:
+        parse_host(value)
+    except EndpointError as error:
+        raise ValueError(f"host {name!r}: {error}") from None
+    return value
+
+
+def _guest(name: str, value: Any) -> KnownGuest:
+    _check_name("guest", name)
     if isinstance(value, str):
         value = {"endpoint": value}
     if not isinstance(value, dict) or not isinstance(value.get("endpoint"), str):

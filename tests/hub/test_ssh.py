@@ -1,0 +1,265 @@
+"""Guests of other hosts: real sshd servers on this machine, each with its own guests."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import getpass
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from phoenix_ga.client import ConnectionLostError, connect
+from phoenix_ga.client.endpoints import is_pattern, parse_host
+from phoenix_ga.client.errors import ConnectError, EndpointError
+from phoenix_ga.client.ssh import COMMAND_VARIABLE
+from tests.hub.conftest import HubProcess
+from tests.support import SOURCE, AgentProcess, wait_for
+
+pytestmark = pytest.mark.programs("sshd", "ssh", "ssh-keygen")
+
+
+class OtherHost:
+    """An sshd on a port of its own, in whose sessions `phoenixctl` finds the given guests."""
+
+    def __init__(self, directory: Path, name: str, guests: dict[str, str]) -> None:
+        self.name = name
+        self.directory = directory / name
+        self.directory.mkdir()
+        key = self.directory / "host_key"
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
+        configuration = self.directory / "xdg" / "phoenix" / "config.toml"
+        configuration.parent.mkdir(parents=True)
+        lines = [f'{guest} = "{endpoint}"' for guest, endpoint in guests.items()]
+        configuration.write_text("\n".join(["sources = []", "[guests]", *lines, ""]))
+        programs = self.directory / "bin"
+        programs.mkdir()
+        (programs / "phoenixctl").write_text(
+            f'#!/bin/sh\nPYTHONPATH={SOURCE} exec {sys.executable} -m phoenix_ga.cli "$@"\n'
+        )
+        (programs / "phoenixctl").chmod(0o755)
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        (self.directory / "sshd_config").write_text(
+            f"Port {self.port}\nListenAddress 127.0.0.1\nHostKey {key}\nPidFile none\nStrictModes no\n"
+            f"AuthorizedKeysFile {directory}/client_key.pub\nUsePAM no\n"
+            f"SetEnv PATH={programs}:/usr/bin:/bin XDG_CONFIG_HOME={self.directory}/xdg "
+            f"PHOENIX_HUB_DIRECTORY={self.directory}/hub\n"
+        )
+        program = shutil.which("sshd", path="/usr/sbin:/sbin:/usr/bin")
+        assert program is not None
+        Path("/run/sshd").mkdir(exist_ok=True)
+        self.process = subprocess.Popen(
+            [program, "-D", "-e", "-f", str(self.directory / "sshd_config")], stderr=subprocess.DEVNULL
+        )
+        wait_for(self._listens)
+
+    def _listens(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+    @property
+    def destination(self) -> str:
+        return f"{getpass.getuser()}@127.0.0.1:{self.port}"
+
+
+@pytest.fixture
+def hosts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, OtherHost]]:
+    """Two hosts, each with a guest, and this user's configuration, which names them."""
+    # ssh's own limit of a socket's path is about 100 characters.
+    runtime = Path("/tmp", f"phoenix-test-{os.getpid()}-{time.monotonic_ns() % 1000000}")
+    runtime.mkdir(mode=0o700)
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(tmp_path / "client_key")], check=True)
+    (tmp_path / "ssh_config").write_text(
+        f"IdentityFile {tmp_path}/client_key\nIdentitiesOnly yes\nBatchMode yes\n"
+        f"StrictHostKeyChecking accept-new\nUserKnownHostsFile {tmp_path}/known_hosts\n"
+    )
+    monkeypatch.setenv(COMMAND_VARIABLE, f"ssh -F {tmp_path}/ssh_config")
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "xdg"))
+    with contextlib.ExitStack() as stack:
+        found = {}
+        for name in ("vh1", "vh2"):
+            (tmp_path / f"{name}-agent").mkdir()
+            agent = stack.enter_context(AgentProcess(tmp_path / f"{name}-agent"))
+            host = OtherHost(tmp_path, name, {"web1": f"unix:{agent.socket_path}", "gone1": "unix:/nonexistent/x"})
+            stack.callback(host.process.wait)
+            stack.callback(host.process.terminate)
+            found[name] = host
+        write_hosts(tmp_path, {name: host.destination for name, host in found.items()})
+        yield found
+        subprocess.run(["pkill", "-f", str(runtime)])
+        shutil.rmtree(runtime)
+
+
+def write_hosts(tmp_path: Path, hosts: dict[str, str]) -> None:
+    configuration = tmp_path / "xdg" / "phoenix" / "config.toml"
+    configuration.parent.mkdir(parents=True, exist_ok=True)
+    lines = [f'{name} = "{destination}"' for name, destination in hosts.items()]
+    configuration.write_text("\n".join(["sources = []", "[hosts]", *lines, ""]))
+
+
+def phoenixctl(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "phoenix_ga.cli", *words],
+        capture_output=True,
+        text=True,
+        timeout=55,
+        env={**os.environ, "PYTHONPATH": str(SOURCE)},
+    )
+
+
+def test_a_guest_of_another_host_is_used_like_one_of_this(hosts: dict[str, OtherHost], tmp_path: Path) -> None:
+    content = os.urandom(300_000)
+    (tmp_path / "here").write_bytes(content)
+
+    async def story() -> None:
+        async with connect("vh1/web1") as guest:
+            assert await guest.ping()
+            assert (await guest.run(["cat"], input=content)).stdout == content
+            await guest.put(tmp_path / "here", str(tmp_path / "there"))
+        async with connect(f"ssh:{hosts['vh2'].destination}/web1") as guest:
+            await guest.get(str(tmp_path / "there"), tmp_path / "back")
+
+    asyncio.run(story())
+    assert (tmp_path / "back").read_bytes() == content
+
+
+def test_the_sockets_of_a_hub_are_forwarded(hosts: dict[str, OtherHost], tmp_path: Path) -> None:
+    agent = tmp_path / "vh1-agent" / "agent.sock"
+    hub = HubProcess(hosts["vh1"].directory, {f"web{number}": f"unix:{agent}" for number in range(30)})
+    try:
+        done = phoenixctl("--timeout", "40", "exec", "vh1/web*", "--", "echo", "hello")
+        assert len(done.stdout.splitlines()) == 1, "thirty names of one port are one guest"
+        hub.write_guests({"web1": f"unix:{agent}", "gone1": "unix:/nonexistent"})
+        wait_for(lambda: len(hub.ask("list")) == 2)
+        assert phoenixctl("exec", "vh1/web1", "--", "echo", "hello").stdout == "hello\n"
+        assert hub.audit()[-1]["program"] == "sshd"
+        hub.stop()
+    finally:
+        hub.kill()
+    assert phoenixctl("exec", "vh1/web1", "--", "echo", "hello").stdout == "hello\n"
+
+
+def test_patterns_go_over_hosts(hosts: dict[str, OtherHost]) -> None:
+    done = phoenixctl("exec", "*/web*", "--", "echo", "hello")
+    assert sorted(done.stdout.splitlines()) == ["vh1/web1: hello", "vh2/web1: hello"]
+    assert done.returncode == 0
+    listed = [json.loads(line) for line in phoenixctl("--json", "--timeout", "40", "guests").stdout.splitlines()]
+    assert {guest["name"]: guest["state"] for guest in listed} == {
+        "vh1/gone1": "not-an-agent",
+        "vh1/web1": "answers",
+        "vh2/gone1": "not-an-agent",
+        "vh2/web1": "answers",
+    }
+
+
+def test_one_connection_serves_all_guests_of_a_host(hosts: dict[str, OtherHost]) -> None:
+    for _ in range(3):
+        assert phoenixctl("ping", "-c", "1", "vh1/web1").returncode == 0
+    count = subprocess.run(
+        ["pgrep", "-c", "-P", str(hosts["vh1"].process.pid)], capture_output=True, text=True, check=True
+    ).stdout
+    assert int(count) == 1
+
+
+def test_a_host_that_is_down_is_named_and_the_others_go_on(hosts: dict[str, OtherHost], tmp_path: Path) -> None:
+    write_hosts(tmp_path, {"vh1": hosts["vh1"].destination, "vh9": "127.0.0.1:1"})
+    done = phoenixctl("exec", "*/web*", "--", "echo", "hello")
+    assert "vh1/web1: hello" in done.stdout
+    assert "vh9/*" in done.stderr
+    assert "refused" in done.stderr
+    assert done.returncode == 125
+
+
+def test_a_host_whose_key_has_changed_is_refused(hosts: dict[str, OtherHost], tmp_path: Path) -> None:
+    key = (hosts["vh2"].directory / "host_key.pub").read_text().split()
+    (tmp_path / "known_hosts").write_text(f"[127.0.0.1]:{hosts['vh1'].port} {key[0]} {key[1]}\n")
+
+    async def story() -> None:
+        async with connect("vh1/web1"):
+            pass
+
+    with pytest.raises((ConnectError, ConnectionLostError), match="Host key verification failed"):
+        asyncio.run(story())
+
+
+def test_a_guest_that_the_host_does_not_have_is_named(hosts: dict[str, OtherHost]) -> None:
+    done = phoenixctl("ping", "-c", "1", "vh1/web9")
+    assert done.returncode == 125
+    assert "no guest is named 'web9'" in done.stderr
+
+
+def test_nothing_is_left_when_the_client_is_interrupted(hosts: dict[str, OtherHost]) -> None:
+    phoenixctl("ping", "-c", "1", "vh1/web1")
+
+    def sessions() -> int:
+        found = subprocess.run(["pgrep", "-f", "phoenix_ga.cli stdio"], capture_output=True, text=True)
+        return len(found.stdout.split())
+
+    wait_for(lambda: sessions() == 0)
+
+
+def test_a_program_is_a_port(tmp_path: Path) -> None:
+    with AgentProcess(tmp_path) as agent:
+
+        async def story() -> None:
+            async with connect(f"exec:socat - UNIX-CONNECT:{agent.socket_path}") as guest:
+                assert await guest.ping()
+            with pytest.raises(ConnectionLostError, match="status 3: sorry"):
+                async with connect("exec:sh -c 'echo sorry >&2; exit 3'"):
+                    pass
+            with pytest.raises(ConnectError, match="no such program"):
+                async with connect("exec:/nonexistent/program"):
+                    pass
+
+        asyncio.run(story())
+
+
+def test_stdio_passes_bytes_on(tmp_path: Path) -> None:
+    with AgentProcess(tmp_path) as agent:
+        done = subprocess.run(
+            [sys.executable, "-m", "phoenix_ga.cli", "stdio", f"unix:{agent.socket_path}"],
+            input=b'{"execute": "file-stat", "arguments": {"path": "/etc"}, "tag": 1}\n',
+            stdout=subprocess.PIPE,
+            timeout=55,
+            env={**os.environ, "PYTHONPATH": str(SOURCE)},
+        )
+    assert json.loads(done.stdout)["tag"] == 1
+    assert done.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "destination", "port"),
+    [
+        ("vh1", "vh1", 0),
+        ("root@vh1:2222", "root@vh1", 2222),
+        ("root@[2001:db8::1]:22", "root@2001:db8::1", 22),
+        ("2001:db8::1", "2001:db8::1", 0),
+    ],
+)
+def test_hosts_are_parsed(text: str, destination: str, port: int) -> None:
+    assert parse_host(text) == (destination, port)
+
+
+@pytest.mark.parametrize("text", ["", "-oProxyCommand=x", "a b", "vh1:x", "vh1:99999", "a\nb"])
+def test_what_is_no_host_is_refused(text: str) -> None:
+    with pytest.raises(EndpointError):
+        parse_host(text)
+
+
+def test_patterns_and_paths_are_told_apart() -> None:
+    assert is_pattern("*/web*")
+    assert is_pattern("vh1/*")
+    assert not is_pattern("./*")
+    assert not is_pattern("/run/*")
+    assert not is_pattern("vh1/web1")
