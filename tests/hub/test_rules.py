@@ -175,7 +175,7 @@ def ask(path: Path, user: str, request: str) -> dict[str, object]:
         with acting_as(user):
             connection.connect(str(path))
         connection.sendall(f"{request}\n".encode())
-        value: dict[str, object] = json.loads(connection.makefile().readline())
+        value: dict[str, object] = json.loads(connection.makefile("rb").readline())
     return value
 
 

@@ -98,7 +98,8 @@ def hosts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str,
         write_hosts(tmp_path, {name: host.destination for name, host in found.items()})
         yield found
         subprocess.run(["pkill", "-f", str(runtime)])
-        shutil.rmtree(runtime)
+        # ssh removes its socket at the same time.
+        shutil.rmtree(runtime, ignore_errors=True)
 
 
 def write_hosts(tmp_path: Path, hosts: dict[str, str]) -> None:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from phoenix_ga.cli import stdio
 from phoenix_ga.cli.arguments import GUEST
 from phoenix_ga.cli.context import Options
 from phoenix_ga.cli.running import run
@@ -15,6 +13,8 @@ from phoenix_ga.cli.selection import select_one
 from phoenix_ga.cli.verb import verb
 
 if TYPE_CHECKING:
+    import asyncio
+
     from phoenix_ga.client.transport import Transport
 
 
@@ -41,6 +41,9 @@ def command(options: Options, guest: str) -> None:
 
 
 async def _relay(options: Options, guest: str) -> None:
+    import asyncio
+
+    from phoenix_ga.cli import stdio
     from phoenix_ga.client.resolve import open_endpoint
 
     transport = await open_endpoint(select_one(guest), options.allow_tcp, options.direct)
@@ -61,6 +64,10 @@ async def _relay(options: Options, guest: str) -> None:
 
 async def _receive(transport: Transport, sending: asyncio.Future[None]) -> None:
     """Print what arrives, until the port is closed or, after the end of stdin, nothing arrives for a while."""
+    import asyncio
+
+    from phoenix_ga.cli import stdio
+
     output = stdio.Output()
     reading = asyncio.ensure_future(transport.read())
     try:
@@ -84,5 +91,7 @@ async def _receive(transport: Transport, sending: asyncio.Future[None]) -> None:
 
 async def _arrives(reading: asyncio.Future[bytes]) -> bool:
     """Return whether something arrives soon."""
+    import asyncio
+
     await asyncio.wait({reading}, timeout=_LAST_ANSWERS)
     return reading.done()
