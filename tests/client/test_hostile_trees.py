@@ -109,6 +109,19 @@ HOSTILE: dict[str, tuple[bytes, type[Exception] | None, set[str]]] = {
         None,
         {"x"},
     ),
+    "a link up through a link that comes later": (
+        header("l", LINK, link="m/../../outside")
+        + header("n", LINK, link="d/../m/../../outside")
+        + header("d", DIRECTORY, mode=0o755)
+        + header("m", LINK, link="d"),
+        None,
+        {"d", "m"},
+    ),
+    "a link up through a directory that a link is to replace": (
+        header("d", DIRECTORY, mode=0o755) + header("l", LINK, link="d/../x") + header("d", LINK, link="d/../.."),
+        None,
+        {"d", "l"},
+    ),
     "a file over a link": (
         header("link", LINK, link="inner") + file("link"),
         None,

@@ -229,6 +229,38 @@ def test_what_can_be_told_of_a_tree_is_told(talk: Talk, endpoint: str, tmp_path:
     assert os.listdir(tmp_path / "back") == []
 
 
+def test_links_that_stay_inside_are_kept_even_if_they_go_up_in_the_middle(
+    talk: Talk, endpoint: str, tmp_path: Path
+) -> None:
+    source = tmp_path / "source"
+    (source / "a" / "deep").mkdir(parents=True)
+    (source / "b").mkdir()
+    (source / "b" / "file").write_text("content")
+    (source / "loop").symlink_to("a")
+    kept = {
+        "a/early": "deep/../../b/file",
+        "late": "a/../b/./file",
+        "back": "a/..",
+        "unmade": "a/../missing",
+        "a/deep/up": "../../b/../a",
+    }
+    left_out = {
+        "through": "loop/../b/file",
+        "missing": "nowhere/../b/file",
+        "file": "b/file/../file",
+        "out": "a/../../source",
+        "a/deep/out": "../../../../etc",
+    }
+    for name, target in {**kept, **left_out}.items():
+        (source / name).symlink_to(target)
+    os.utime(source / "a", (1e9, 1e9))
+    notes = talk(endpoint, "get_tree", str(source), tmp_path / "back").notes
+    assert {name: os.readlink(tmp_path / "back" / name) for name in kept} == kept
+    leads_out = "a link that leads out of the directory, to"
+    assert sorted(notes) == sorted(f"{name}: {leads_out} {target}" for name, target in left_out.items())
+    assert (tmp_path / "back" / "a").stat().st_mtime == 1e9
+
+
 def test_directories_whose_own_names_are_odd(talk: Talk, endpoint: str, tmp_path: Path) -> None:
     for number, name in enumerate((os.fsdecode(NOT_UTF8), "line\nbreak", "-rf", "new", " ")):
         source, there, back = (tmp_path / side / name for side in ("from", f"there {number}", f"back {number}"))

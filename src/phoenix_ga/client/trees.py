@@ -26,7 +26,7 @@ from phoenix_ga.trees.headers import DIRECTORY, FILE, HARD_LINK, SYMBOLIC_LINK, 
 from phoenix_ga.trees.members import ArchiveTooShort, Member, Source, StreamFailed
 from phoenix_ga.trees.pack import Packer
 from phoenix_ga.trees.report import MISSING, NOTE, Report, shown
-from phoenix_ga.trees.unpack import Rules, Unpacker
+from phoenix_ga.trees.unpack import LATER, LEADS_OUT, Rules, Unpacker
 
 if TYPE_CHECKING:
     from phoenix_ga.client.commands import Commands
@@ -319,18 +319,21 @@ async def _wait_uncancelled(future: asyncio.Future[None]) -> None:
         future.exception()
 
 
-def _judge(local: str) -> Callable[[Member], str]:
-    """Return the function that says why a member is left out on the host, or nothing."""
+def _judge(local: str) -> Callable[[Member, bool], str]:
+    """Return the `judge` of Rules for the host."""
     destination = os.path.abspath(local)
     # The directory of the last file that passed: the filter takes far longer than the rest for a small file.
     last: bytes | None = None
 
-    def judge(member: Member) -> str:
+    def judge(member: Member, is_safe: bool) -> str:
         nonlocal last
         if member.kind not in (FILE, DIRECTORY, SYMBOLIC_LINK, HARD_LINK):
             return "a FIFO or a device, left out"
-        if member.kind == SYMBOLIC_LINK and _leads_out(member):
-            return f"a link that leads out of the directory, to {shown(member.link)}"
+        if member.kind == SYMBOLIC_LINK and not is_safe:
+            if _leads_out(member):
+                return f"{LEADS_OUT}, to {shown(member.link)}"
+            if _goes_up_later(member):
+                return LATER
         directory = member.name.rpartition(b"/")[0]
         if member.kind == FILE and directory == last:
             return ""
@@ -351,19 +354,24 @@ def _judge(local: str) -> Callable[[Member], str]:
 
 
 def _leads_out(member: Member) -> bool:
-    """Return whether a symbolic link may lead out of the tree, also through links that may follow in the stream.
-
-    `..` is safe only at the beginning, where it goes up through real directories.
-    """
+    """Return whether a symbolic link leads out of the tree if all names in its target are directories."""
     depth = member.name.count(b"/")
-    down = False
     if member.link.startswith(b"/"):
         return True
     for part in member.link.split(b"/"):
         if part == b"..":
             depth -= 1
-            if down or depth < 0:
+            if depth < 0:
                 return True
         elif part not in (b"", b"."):
-            down = True
+            depth += 1
     return False
+
+
+def _goes_up_later(member: Member) -> bool:
+    """Return whether `..` follows a name in the target of a link, which may be a link that follows in the stream.
+
+    `..` is safe only at the beginning, where it goes up through real directories.
+    """
+    parts = [part for part in member.link.split(b"/") if part not in (b"", b".")]
+    return b".." in parts[next((at for at, part in enumerate(parts) if part != b".."), len(parts)) :]

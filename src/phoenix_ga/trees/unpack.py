@@ -24,6 +24,7 @@ from phoenix_ga.trees.headers import (
     ArchiveError,
 )
 from phoenix_ga.trees.members import StreamFailed, split_name
+from phoenix_ga.trees.report import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,6 +47,14 @@ _HOPELESS: Final = (EDQUOT, EIO, EMFILE, ENFILE, ENOMEM, ENOSPC, EROFS, ESTALE)
 _LARGE: Final = 1024 * 1024
 
 
+# What a judge returns for a symbolic link that it wants to see again when everything else is in place.
+LATER: Final = "later"
+LEADS_OUT: Final = "a link that leads out of the directory"
+# Such links, and the parts of the target of one: each costs some system calls for each part.
+_LATER_MAX: Final = 1000
+_LATER_PARTS_MAX: Final = 64
+
+
 class Rules:
     """What to take over from a tree.
 
@@ -53,7 +62,8 @@ class Rules:
         owners: numeric owners; needs root.
         set_id: the set-user-ID and set-group-ID bits.
         devices: FIFOs and device nodes.
-        judge: called with each member; returns why to skip it, or an empty string.
+        judge: called with each member; returns why to skip it, an empty string, or LATER. Of a link that was made to
+            wait, it is called again with True if its target is below the tree and all directories on the way exist.
     """
 
     __slots__ = ("devices", "judge", "owners", "set_id")
@@ -63,7 +73,7 @@ class Rules:
         owners: bool,
         set_id: bool,
         devices: bool,
-        judge: Callable[[Member], str] = lambda member: "",
+        judge: Callable[[Member, bool], str] = lambda member, is_safe: "",
     ) -> None:
         self.owners = owners
         self.set_id = set_id
@@ -99,6 +109,7 @@ class Unpacker:
         self._where: bytes | None = b""
         self._batch = Batch(self._attempt)
         self._root_is_new = False
+        self._waiting: list[Member] = []
 
     def unpack(self, path: bytes | str, is_new: bool) -> None:
         """Unpack everything into the directory at `path`.
@@ -123,6 +134,8 @@ class Unpacker:
                 self._batch.commit()
                 raise
             self._batch.commit()
+            for member in self._waiting:
+                self._try_waiting(member)
         finally:
             self._batch.abandon()
             while self._levels:
@@ -140,7 +153,12 @@ class Unpacker:
         self._attempt(member.name, lambda: self._make(member))
 
     def _make(self, member: Member) -> None:
-        reason = self._rules.judge(member)
+        reason = self._rules.judge(member, False)
+        if reason == LATER and len(self._waiting) < _LATER_MAX:
+            self._waiting.append(member)
+            return
+        if reason == LATER:
+            reason = f"{LEADS_OUT}, to {shown(member.link)}"
         if reason:
             self._report.note(member.name, reason)
             return
@@ -170,6 +188,45 @@ class Unpacker:
             self._make_special(part, member, lambda name, fd: os.symlink(member.link, name, dir_fd=fd))
         else:
             self._make_special(part, member, lambda name, fd: _make_node(name, fd, member, self._mode(member)))
+
+    def _try_waiting(self, member: Member) -> None:
+        self._attempt(member.name, lambda: self._make_waiting(member))
+
+    def _make_waiting(self, member: Member) -> None:
+        """Create a symbolic link whose target has `..` in the middle, if it stays in the tree."""
+        is_safe = self._stays_inside(member)
+        reason = self._rules.judge(member, True) if is_safe else f"{LEADS_OUT}, to {shown(member.link)}"
+        if reason:
+            self._report.note(member.name, reason)
+            return
+        directory, _, part = member.name.rpartition(b"/")
+        self._go_to(directory)
+        status = os.fstat(self._fd)
+        self._make_special(part, member, lambda name, fd: os.symlink(member.link, name, dir_fd=fd))
+        os.utime(self._fd, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+    def _stays_inside(self, member: Member) -> bool:
+        """Return whether `..` in the target of a link only leaves real directories of the tree.
+
+        A directory cannot be replaced by a symbolic link later, unlike a link or a name that is missing.
+        """
+        way = split_name(member.name)[:-1]
+        parts = [part for part in member.link.split(b"/") if part not in (b"", b".")]
+        if len(parts) > _LATER_PARTS_MAX:
+            return False
+        for position, part in enumerate(parts):
+            if part != b"..":
+                way.append(part)
+            elif way:
+                way.pop()
+            else:
+                return False
+            if position + 1 < len(parts):
+                try:
+                    os.close(self._open_way(way))
+                except OSError:
+                    return False
+        return True
 
     # Directories
 
