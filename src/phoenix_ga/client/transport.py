@@ -41,6 +41,13 @@ class StreamTransport:
         self._writer.write(data)
         await self._writer.drain()
 
+    def write_now(self, data: bytes) -> bool:
+        """Write all of `data` if nothing waits to be written, and return whether it was."""
+        if self._writer.transport.get_write_buffer_size():
+            return False
+        self._writer.write(data)
+        return True
+
     async def close(self) -> None:
         # An orderly close would wait forever for a guest that does not read. The socket is closed in the next
         # turn of the loop; wait_closed does not support two waiters of which one is cancelled.

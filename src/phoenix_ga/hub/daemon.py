@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import sys
 from pathlib import Path
 from typing import Any, Final
@@ -17,7 +18,7 @@ from phoenix_ga.hub.changes import Changes
 from phoenix_ga.hub.config import Config, read_config
 from phoenix_ga.hub.control import ControlConnection
 from phoenix_ga.hub.rules import GROUP
-from phoenix_ga.hub.server import GuestServer, listen
+from phoenix_ga.hub.server import GuestServer, Listener
 from phoenix_ga.hub.users import User
 
 # Several changes of the host in a row are looked at together.
@@ -47,7 +48,6 @@ class Hub:
         self.servers: dict[str, GuestServer] = {}
         self.watchers: set[ControlConnection] = set()
         self._record = Record(self.config.audit)
-        self._control: asyncio.AbstractServer | None = None
         self._guests = self.config.directory / "guests"
         self._stopping = asyncio.Event()
 
@@ -65,27 +65,25 @@ class Hub:
         os.chmod(self.config.directory, 0o755)
         os.chmod(self._guests, 0o755)
         changes = Changes()
-        await self._look()
-        control = self.config.directory / "hub.sock"
-        if activated is None:
-            self._control = await listen(control, lambda: ControlConnection(self))
-        else:
-            import socket
-
-            self._control = await loop.create_unix_server(
-                lambda: ControlConnection(self), sock=socket.socket(fileno=activated)
-            )
+        control = None
         try:
+            await self._look()
+            control = await self._open_control(activated)
             following = loop.create_task(self._follow(changes))
             await self._stopping.wait()
             following.cancel()
         finally:
             changes.close()
-            self._control.close()
-            if activated is None:
-                control.unlink(missing_ok=True)
+            if control is not None:
+                control.close()
             await asyncio.gather(*(server.stop() for server in self.servers.values()))
             self._record.close()
+
+    async def _open_control(self, activated: int | None) -> asyncio.AbstractServer | Listener:
+        if activated is None:
+            return await Listener.open(self.config.directory / "hub.sock", lambda: ControlConnection(self))
+        listener = socket.socket(fileno=activated)
+        return await asyncio.get_running_loop().create_unix_server(lambda: ControlConnection(self), sock=listener)
 
     async def reload(self) -> None:
         """Read the configuration and look for guests again. Raises ConfigError, and keeps the old one then."""

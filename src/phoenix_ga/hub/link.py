@@ -11,7 +11,7 @@ from phoenix_ga.client.errors import ConnectionLostError, EndpointError, Phoenix
 from phoenix_ga.client.inventory import KnownGuest
 from phoenix_ga.client.keepalive import Keepalive
 from phoenix_ga.client.resolve import open_endpoint
-from phoenix_ga.client.transport import Transport
+from phoenix_ga.client.transport import StreamTransport, Transport
 from phoenix_ga.hub.handshake import BothHandshakes
 from phoenix_ga.hub.router import Client, Observer, Router
 from phoenix_ga.wire.json_text import JsonError, decode_json
@@ -63,8 +63,13 @@ class Link:
 
     def send(self, line: bytes) -> None:
         """Send a line, before any frame."""
-        if self._keepalive is not None and not self._lines and not self._frames:
-            self._lines.append(self._keepalive.begin())
+        if self._keepalive is not None and not (self._lines or self._frames):
+            line = self._keepalive.begin() + line
+            # The usual case, without a task that has to wake up.
+            if isinstance(self._transport, StreamTransport) and self._transport.write_now(line):
+                self.sent += len(line)
+                self._keepalive.sent()
+                return
         self._lines.append(line)
         self._has_output.set()
 

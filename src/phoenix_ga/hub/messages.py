@@ -54,33 +54,29 @@ class ClientRequest:
         return encode_error(text, code, self.request.tag)
 
 
-class BadLineError(Exception):
-    """A line is not a request. answer: the error for the client."""
-
-    def __init__(self, answer: bytes) -> None:
-        super().__init__()
-        self.answer = answer
-
-
-def split_line(line: bytes) -> list[bytes]:
-    """Return the objects on a line, each as text; a line that is not JSON is returned as it is."""
+def read_line(line: bytes) -> list[ClientRequest | bytes]:
+    """Return the requests on a line; for what is no request, the error answer."""
     try:
-        return split_objects(line) or [line]
-    except JsonError:
-        return [line]
-
-
-def read_request(text: bytes) -> ClientRequest:
-    """Return the request that a JSON text represents. Raises BadLineError."""
-    try:
-        message = decode_json(text)
-        execute = message.get("execute") if isinstance(message, dict) else None
-        if isinstance(execute, str) and execute.startswith(QEMU_PREFIX):
-            # The agent checks the other members; a second tag must not reach it.
-            message["tag"] = message.pop("id", NO_TAG)
-            return ClientRequest(make_request(message), True)
-        return ClientRequest(make_request(message), False)
+        return [_read(decode_json(line))]
     except JsonError as error:
-        raise BadLineError(encode_error(str(error), NO_CODE)) from None
+        problem = error
+    try:
+        parts = split_objects(line)
+    except JsonError as error:
+        problem, parts = error, []
+    if len(parts) > 1:
+        return [each for part in parts for each in read_line(part)]
+    return [encode_error(str(problem), NO_CODE)]
+
+
+def _read(message: Any) -> ClientRequest | bytes:
+    """Return the request that a JSON value represents, or the error answer."""
+    execute = message.get("execute") if isinstance(message, dict) else None
+    is_qemu = isinstance(execute, str) and execute.startswith(QEMU_PREFIX)
+    if is_qemu:
+        # The agent checks the other members; a second tag must not reach it.
+        message["tag"] = message.pop("id", NO_TAG)
+    try:
+        return ClientRequest(make_request(message), is_qemu)
     except MessageError as error:
-        raise BadLineError(encode_error(str(error), NO_CODE, error.tag)) from None
+        return encode_error(str(error), NO_CODE, error.tag)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from phoenix_ga.client.errors import ConnectionLostError
 from phoenix_ga.hub.catalogue import LOCAL, find_command, is_answered
-from phoenix_ga.hub.messages import BadLineError, ClientRequest, read_request, split_line
+from phoenix_ga.hub.messages import ClientRequest, read_line
 from phoenix_ga.hub.routes import Route, Routes
 from phoenix_ga.wire.declaration import Command
 from phoenix_ga.wire.frames import RESET
@@ -215,14 +215,12 @@ class Router:
         self._pump(client)
 
     def _receive_line(self, client: Client, line: bytes) -> None:
-        for text in split_line(line):
-            try:
-                request = read_request(text)
-            except BadLineError as error:
-                client.port.send(error.answer)
-                continue
-            client.parser.spans_lines = request.is_qemu
-            self._queue(Call(client, request, len(text)))
+        for request in read_line(line):
+            if isinstance(request, bytes):
+                client.port.send(request)
+            else:
+                client.parser.spans_lines = request.is_qemu
+                self._queue(Call(client, request, len(line)))
 
     def _queue(self, call: Call) -> None:
         client = call.client

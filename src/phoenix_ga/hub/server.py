@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
+import contextlib
 import select
 import socket
 import time
@@ -43,17 +43,16 @@ class GuestServer:
         self.path = directory / socket_name(guest.name)
         self.link = Link(guest, observer, linger)
         self.connections: set[Connection] = set()
-        self._server: asyncio.AbstractServer | None = None
+        self._listener: Listener | None = None
 
     async def start(self) -> None:
         """Listen. Raises OSError."""
-        self._server = await listen(self.path, lambda: Connection(self))
+        self._listener = await Listener.open(self.path, lambda: Connection(self))
 
     async def stop(self) -> None:
         """Close the socket, the clients and the link."""
-        if self._server is not None:
-            self._server.close()
-            self.path.unlink(missing_ok=True)
+        if self._listener is not None:
+            self._listener.close()
         for connection in list(self.connections):
             connection.abort()
         await self.link.close("the hub is stopping")
@@ -187,24 +186,39 @@ class Connection(asyncio.Protocol):
         self._throttle()
 
 
-async def listen(path: Path, factory: Callable[[], asyncio.Protocol]) -> asyncio.AbstractServer:
-    """Listen on a Unix socket to which every user may connect, because the rules decide. Raises OSError.
+class Listener:
+    """A Unix socket to which every user may connect, because the rules decide."""
 
-    A socket that nobody listens on is replaced; one that another hub listens on is an error.
-    """
-    probe = socket.socket(socket.AF_UNIX)
-    try:
-        probe.connect(str(path))
-        raise OSError(EADDRINUSE, "another hub listens on this socket", str(path))
-    except (FileNotFoundError, ConnectionRefusedError):
-        path.unlink(missing_ok=True)
-    finally:
-        probe.close()
-    listener = socket.socket(socket.AF_UNIX)
-    try:
-        listener.bind(str(path))
-        os.chmod(path, 0o666)
-        return await asyncio.get_running_loop().create_unix_server(factory, sock=listener, backlog=128)
-    except BaseException:
-        listener.close()
-        raise
+    def __init__(self, server: asyncio.AbstractServer, path: Path) -> None:
+        self._server = server
+        self._path = path
+        self._inode = path.stat().st_ino
+
+    @classmethod
+    async def open(cls, path: Path, factory: Callable[[], asyncio.Protocol]) -> Listener:
+        """Listen. Raises OSError.
+
+        A socket that nobody listens on is replaced; one that another hub listens on is an error.
+        """
+        with socket.socket(socket.AF_UNIX) as probe:
+            try:
+                probe.connect(str(path))
+                raise OSError(EADDRINUSE, "another hub listens on this socket", str(path))
+            except (FileNotFoundError, ConnectionRefusedError):
+                path.unlink(missing_ok=True)
+        listener = socket.socket(socket.AF_UNIX)
+        try:
+            listener.bind(str(path))
+            path.chmod(0o666)
+            server = await asyncio.get_running_loop().create_unix_server(factory, sock=listener, backlog=128)
+        except BaseException:
+            listener.close()
+            raise
+        return cls(server, path)
+
+    def close(self) -> None:
+        """Stop listening, and remove the socket if it is still ours."""
+        self._server.close()
+        with contextlib.suppress(FileNotFoundError):
+            if self._path.stat().st_ino == self._inode:
+                self._path.unlink()
