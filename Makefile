@@ -10,7 +10,7 @@ PARALLEL := -n 3 --dist worksteal
 GENERATORS := tools.reference tools.manual tools.client_methods tools.hub_commands
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-fast test-guest test-matrix test-minimum coverage soak bench bench-compare pyz docs generate \
+.PHONY: help setup run test test-fast test-guest test-matrix test-minimum coverage soak bench bench-compare native pyz docs generate \
 	check-generated lint format release clean
 
 help: ## List the targets.
@@ -34,7 +34,8 @@ run: ## Boot a guest with the agent, and watch it work (LOOPBACK=1: without a gu
 
 test: setup ## Run all tests, including those in real guests.
 	@tools/apt-install e2fsprogs xfsprogs iproute2 mount socat man-db groff openssh-client openssh-server rsync git curl \
-		libvirt-daemon-system libvirt-clients ansible python3-libvirt qemu-guest-agent
+		libvirt-daemon-system libvirt-clients ansible python3-libvirt qemu-guest-agent \
+		gcc gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user
 	@$(RUN) -m lab build
 	@$(MAKE) --no-print-directory coverage
 	@$(MAKE) --no-print-directory test-matrix OLDEST=1
@@ -65,6 +66,9 @@ bench-compare: setup ## Compare the speed of this checkout with BASE, a git revi
 	@$(if $(BASE),,echo 'make: set BASE to a git revision or a directory, as in: make bench-compare BASE=main' >&2; exit 2)
 	@$(RUN) -m lab build
 	@$(RUN) -m bench compare --base '$(BASE)' $(if $(QUICK),--quick)
+
+native: $(VENV)/ready ## Build build/native/phoenix-wait-*, which an idle agent becomes.
+	@$(RUN) -m tools.build_native
 
 pyz: $(VENV)/ready ## Build dist/phoenix-ga.pyz, the agent in one file.
 	@$(RUN) -m tools.build_pyz

@@ -16,11 +16,15 @@ import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from tools import build_native
+
 SOURCE = Path(__file__).parent.parent / "src"
 TARGET = Path(__file__).parent.parent / "dist" / "phoenix-ga.pyz"
 PARTS = ("phoenix_ga/__init__.py", "phoenix_ga/wire", "phoenix_ga/trees", "phoenix_ga/agent")
 # Read by pkgutil, next to the modules of each tree.
 DATA = ("phoenix_ga/agent/phoenix-ga.service",)
+# Where the agent looks for the waiter of its machine, see phoenix_ga/agent/waiter.py.
+NATIVE = "phoenix_ga/agent/native"
 MINOR_VERSIONS = range(9, 20)
 # Those of Debian 11 to 13 and RHEL 9: each adds 400 KB to the archive.
 BYTE_CODE_VERSIONS = (9, 11, 13)
@@ -119,6 +123,9 @@ def build(target: Path) -> list[str]:
         members.update(
             {f"{tree}/{path}": (SOURCE / path).read_bytes() for tree in ("source", *trees) for path in DATA}
         )
+        native = {f"{NATIVE}/{path.name}": path.read_bytes() for path in build_native.build()}
+        for tree in ("source", *trees):
+            members.update({f"{tree}/{path}": data for path, data in native.items()})
         for tree in trees:
             members.update({f"{tree}/{path}c": (directory / tree / f"{path}c").read_bytes() for path in modules()})
     unfinished = target.with_suffix(".unfinished")
@@ -138,6 +145,8 @@ def main() -> None:
     target = parser.parse_args().target
     trees = build(target)
     print(f"{target}: {target.stat().st_size >> 10} KiB, byte code for {', '.join(trees) or 'no interpreter'}")
+    if not list(build_native.TARGET.glob("phoenix-wait-*")):
+        print("there is no C compiler: without phoenix-wait, an idle agent does not park", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -28,7 +28,8 @@ from tests.support import SOURCE, AgentProcess, wait_for
 @pytest.mark.parametrize("seconds", [6, pytest.param(60, marks=pytest.mark.soak)])
 def test_an_idle_agent_never_wakes_up(tmp_path: Path, seconds: int) -> None:
     missing = tmp_path / "ports" / "org.guest-agent.0"
-    with AgentProcess(tmp_path, "-p", str(missing)) as agent, agent.connect() as client:
+    # Awake: it wakes up once to park.
+    with AgentProcess(tmp_path, "-p", str(missing), "--park-after", "0") as agent, agent.connect() as client:
         client.call("file-stat", path="/")
         # What was to be done is done when a while passes without a wake-up.
         before = -1

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from phoenix_ga.agent import install, installed_qemu_ga
+from phoenix_ga.agent import install, installed_qemu_ga, waiter
 from phoenix_ga.agent.options.option import ConfigError
 from tests.support import SOURCE
+from tools import build_native
 from tools.build_pyz import build
 
 UNIT = SOURCE.parent / "packaging" / "systemd" / "phoenix-ga.service"
@@ -31,6 +32,8 @@ class System:
         self.program.parent.mkdir(parents=True)
         self.units.mkdir()
         monkeypatch.setattr(install, "PROGRAM", str(self.program))
+        self.waiter = directory / "usr/lib/phoenix-guest-agent/phoenix-wait"
+        monkeypatch.setattr(install, "WAITER", str(self.waiter))
         monkeypatch.setattr(install, "UNITS", str(self.units))
         monkeypatch.setattr(install, "_SYSTEMD", str(directory))
         monkeypatch.setattr(install, "_START_TIME", 0.0)
@@ -113,6 +116,34 @@ def test_the_archive_is_copied(system: System, tmp_path: Path, monkeypatch: pyte
     assert system.program.read_bytes() == b"archive"
     assert system.program.stat().st_mode & 0o777 == 0o755
     assert system.exec_start() == str(system.program)
+
+
+def test_the_waiter_is_installed_with_the_archive_and_removed_with_it(
+    system: System, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = tmp_path / "phoenix-ga.pyz"
+    archive.write_bytes(b"archive")
+    monkeypatch.setattr(sys, "path", [f"{archive}/source"])
+    monkeypatch.setattr(waiter, "bundled_waiter", lambda: b"waiter")
+    install.install(replace_qemu_ga=False)
+    assert system.waiter.read_bytes() == b"waiter"
+    assert system.waiter.stat().st_mode & 0o777 == 0o755
+    install.uninstall()
+    assert not system.waiter.parent.exists()
+
+
+@pytest.mark.programs("cc")
+def test_the_waiter_is_in_the_archive_for_each_interpreter(tmp_path: Path) -> None:
+    archive = tmp_path / "phoenix-ga.pyz"
+    trees = build(archive)
+    name = f"phoenix-wait-{os.uname().machine}"
+    built = (build_native.TARGET / name).read_bytes()
+    for tree in ("source", *trees):
+        assert zipfile.ZipFile(archive).read(f"{tree}/phoenix_ga/agent/native/{name}") == built
+    script = "import sys; sys.path.insert(0, sys.argv[1]); from phoenix_ga.agent import waiter; "
+    script += "sys.stdout.buffer.write(waiter.bundled_waiter())"
+    tree = f"{archive}/{sys.implementation.cache_tag}"
+    assert subprocess.check_output([sys.executable, "-ISc", script, tree]) == built
 
 
 @pytest.mark.parametrize("state", ["ActiveState=failed\nNRestarts=0\n", "ActiveState=active\nNRestarts=7\n"])

@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from phoenix_ga.agent.core import workers as module
 from phoenix_ga.agent.core.workers import Workers
+from phoenix_ga.agent.linux import threads as threads_module
 from tests.support import wait_for
 
 
@@ -51,7 +51,7 @@ def test_a_job_is_refused_where_no_thread_can_be_made(monkeypatch: pytest.Monkey
     workers = Workers(2)
     done: list[int] = []
     with monkeypatch.context() as patch:
-        patch.setattr(module, "start_new_thread", _fail)
+        patch.setattr(threads_module, "start_new_thread", _fail)
         for submit in (workers.submit, workers.submit_urgent):
             with pytest.raises(BlockingIOError, match="cannot start another thread"):
                 submit(lambda: done.append(1))
@@ -68,7 +68,7 @@ def test_a_job_waits_for_the_threads_that_are_there_where_no_more_can_be_made(
     stuck = threading.Event()
     workers.submit(lambda: (stuck.wait(20), None)[1])
     with monkeypatch.context() as patch:
-        patch.setattr(module, "start_new_thread", _fail)
+        patch.setattr(threads_module, "start_new_thread", _fail)
         workers.submit(lambda: done.append(1))
         workers.submit_urgent(lambda: done.append(2))
     assert done == []
@@ -92,13 +92,13 @@ def test_a_reserved_thread_runs_urgent_jobs_if_no_other_can_be_started(monkeypat
     stuck, done = threading.Event(), threading.Event()
     workers.submit(lambda: (stuck.wait(20), None)[1])
     workers.reserve()
-    monkeypatch.setattr(module, "start_new_thread", _fail)
+    monkeypatch.setattr(threads_module, "start_new_thread", _fail)
     workers.submit_urgent(done.set)
     assert done.wait(5)
     stuck.set()
 
 
 def test_a_thread_that_cannot_be_reserved_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "start_new_thread", _fail)
-    with pytest.raises(BlockingIOError, match="cannot start another thread"):
+    monkeypatch.setattr(threads_module, "start_new_thread", _fail)
+    with pytest.raises(BlockingIOError, match="no thread is left for urgent jobs"):
         Workers(1).reserve()

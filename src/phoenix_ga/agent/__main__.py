@@ -6,10 +6,14 @@ import os
 import sys
 
 from phoenix_ga import __version__
-from phoenix_ga.agent.config import load_config
+from phoenix_ga.agent.config import Config, load_config
 from phoenix_ga.agent.init_process import run_below_init
 from phoenix_ga.agent.options.command_line import parse_command_line
 from phoenix_ga.agent.options.option import ConfigError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -40,7 +44,8 @@ def main(arguments: list[str] | None = None) -> int:
 
             clean_up(find_unit_group())
             return 0
-        config = load_config(line)
+        parked = parked_state() if line.action == "serve" else None
+        config = load_config(line) if parked is None else Config.restore(parked["config"])
         if line.action == "dump-config":
             print(config.dump(), end="")
             return 0
@@ -49,13 +54,22 @@ def main(arguments: list[str] | None = None) -> int:
         # Each file gets exactly its own permissions.
         os.umask(0)
         set_name("phoenix-ga")
-        return run_below_init(lambda: Daemon(lambda: load_config(line), config).run(), config.run_directory)
+        return run_below_init(lambda: Daemon(lambda: load_config(line), config, parked).run(), config.run_directory)
     except ConfigError as error:
         print(f"phoenix-ga: {error}", file=sys.stderr)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         print(f"phoenix-ga: {where}{error.strerror}", file=sys.stderr)
     return 1
+
+
+def parked_state() -> dict[str, Any] | None:
+    """Return what this process knew when it parked, or None if it is a new one."""
+    if "PHOENIX_GA_PARKED" not in os.environ:
+        return None
+    from phoenix_ga.agent.parking import take_parked_state
+
+    return take_parked_state()
 
 
 def set_name(name: str) -> None:

@@ -11,7 +11,10 @@ from phoenix_ga.agent.protocol.policy import Policy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Any
+
+    from typing_extensions import Self
 
     from phoenix_ga.agent.options.command_line import CommandLine
 
@@ -46,6 +49,7 @@ class Config:
     line_limit: int
     listing_limit: int
     stop_timeout: int
+    park_after: int
     freeze_timeout: int
     freeze_hook: tuple[str, ...]
     hook_timeout: int
@@ -56,6 +60,18 @@ class Config:
         for option in OPTIONS:
             setattr(self, option.attribute, given.get(option.attribute, option.default))
         self.state_directory = self.run_directory
+
+    @classmethod
+    def restore(cls, values: Mapping[str, Any]) -> Self:
+        """Return the options that an agent had when it parked: `vars` of them, as JSON.
+
+        Its files may have changed, and hold until the next reload.
+        """
+        config = cls.__new__(cls)
+        Config.__init__(config)
+        for name, value in values.items():
+            setattr(config, name, tuple(value) if isinstance(value, list) else value)
+        return config
 
     def make_policy(self) -> Policy:
         """Return the policy of these options."""

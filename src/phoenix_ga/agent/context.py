@@ -11,7 +11,7 @@ from phoenix_ga.agent.options.table import FREEZE_HOOKS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from typing import Any, Final, TypeVar
 
     from phoenix_ga.agent.config import Config
@@ -39,16 +39,17 @@ class Context:
         loop: The loop, for its own thread and for `call_from_thread`.
         stop: Asks the agent to end.
         prepare_to_freeze: Imports what must not be imported while filesystems are frozen.
+        last_stream: The number of the last stream.
     """
 
     __slots__ = (
         "_freezer",
         "_freezer_lock",
-        "_last_stream",
         "_parts",
         "_parts_lock",
         "config",
         "handles",
+        "last_stream",
         "log",
         "loop",
         "policy",
@@ -74,7 +75,7 @@ class Context:
         self._parts: dict[object, Any] = {}
         self._parts_lock = allocate_lock()
         # Random, so that the number of a stream of an earlier agent means no stream of this one.
-        self._last_stream = int.from_bytes(os.urandom(3), "big")
+        self.last_stream = int.from_bytes(os.urandom(3), "big")
 
     def part(self, make: Callable[[Context], Part]) -> Part:
         """Return the result of `make`, which is called once: state that few agents need. For workers."""
@@ -92,8 +93,8 @@ class Context:
 
     def next_stream(self) -> int:
         """Return a stream number that was not used lately, so that a late frame never meets a new stream."""
-        self._last_stream = self._last_stream % _STREAM_MAX + 1
-        return self._last_stream
+        self.last_stream = self.last_stream % _STREAM_MAX + 1
+        return self.last_stream
 
     @property
     def frozen(self) -> bool:
@@ -137,6 +138,27 @@ class Context:
     def freeze_remaining(self) -> float | None:
         """Seconds until the freeze ends, as `Freezer.remaining` says. Never waits."""
         return None if self._freezer is None else self._freezer.remaining
+
+    @property
+    def in_use(self) -> bool:
+        """Whether clients have left something that must not be lost, such as an open file. Never waits."""
+        return self.must_thaw or len(self.handles) > 0 or any(part.in_use for part in self._parts.values())
+
+    def park(self) -> dict[str, Any]:
+        """Return what `restore` needs after the agent was parked."""
+        record = self.freeze_record
+        return {
+            "stream": self.last_stream,
+            "handle": self.handles.last,
+            "freeze": None if record is None else record.park(),
+        }
+
+    def restore(self, parked: Mapping[str, Any]) -> None:
+        """Continue as before the agent was parked: handles and streams must not get numbers of earlier ones."""
+        self.last_stream = parked["stream"]
+        self.handles.last = parked["handle"]
+        if parked["freeze"] is not None:
+            self.freezer.record.restore(parked["freeze"])
 
     def recover(self) -> None:
         """Thaw what an agent that died has left frozen. Call it before any request is served."""

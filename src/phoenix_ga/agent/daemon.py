@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+import os
+
 from phoenix_ga import __version__
 from phoenix_ga.agent.context import Context
-from phoenix_ga.agent.core.log import ERR, INFO, NOTICE, WARNING, Log
+from phoenix_ga.agent.core.log import DEBUG, ERR, INFO, NOTICE, WARNING, Log
 from phoenix_ga.agent.core.loop import SIGHUP, SIGINT, SIGTERM, Loop
 from phoenix_ga.agent.core.workers import Workers
 from phoenix_ga.agent.dialects.native.dialect import NATIVE
+from phoenix_ga.agent.linux.threads import unblock_agent_signals
 from phoenix_ga.agent.operations.handles import Handles
 from phoenix_ga.agent.options.option import ConfigError
 from phoenix_ga.agent.ports.kinds import make_port
+from phoenix_ga.agent.ports.port import Parked
 from phoenix_ga.agent.protocol.dispatch import Dispatcher
 from phoenix_ga.agent.protocol.scheduler import Scheduler
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any, Final
 
     from phoenix_ga.agent.config import Config
     from phoenix_ga.agent.ports.port import Port
     from phoenix_ga.agent.protocol.dialect import Dialect
+
+
+# Seconds in which the thread of the log writes the last line.
+_LOG_TIME: Final = 0.1
 
 
 class Daemon:
@@ -28,9 +37,11 @@ class Daemon:
 
     Args:
         load: Reads the configuration again. Raises ConfigError if it cannot.
+        config: The options in effect.
+        parked: What this process knew when it parked; None if it starts.
     """
 
-    def __init__(self, load: Callable[[], Config], config: Config) -> None:
+    def __init__(self, load: Callable[[], Config], config: Config, parked: dict[str, Any] | None = None) -> None:
         self._load = load
         self._loop = Loop()
         self._log = Log(config.log_file, config.debug)
@@ -41,6 +52,7 @@ class Daemon:
         self._scheduler = Scheduler(self._dispatcher, self._loop, self._workers)
         self._scheduler.settled = self._settled
         self._context.prepare_to_freeze = self._prepare_to_freeze
+        self._parked = parked
         self._ports: dict[str, Port] = {}
         self._stopping = False
         self._ending = False
@@ -60,6 +72,9 @@ class Daemon:
             (SIGHUP, self._reload),
         ):
             self._loop.on_signal(number, callback)
+        if self._parked is not None:
+            unblock_agent_signals()
+            self._context.restore(self._parked)
         self._dispatcher.load_needed(NATIVE)
         # Before the log starts: its disk may be frozen.
         self._context.recover()
@@ -69,7 +84,13 @@ class Daemon:
         except BaseException:
             self._close_ports()
             raise
-        self._log.write(INFO, f"phoenix-ga {__version__} is up")
+        if self._parked is None:
+            self._log.write(INFO, f"phoenix-ga {__version__} is up")
+        else:
+            self._log.write(DEBUG, f"phoenix-ga {__version__} is awake")
+        self._parked = None
+        self._loop.idle = self._park_soon
+        self._loop.idle_time = self._context.config.park_after
         if ready is not None:
             ready()
         self._loop.run()
@@ -87,6 +108,38 @@ class Daemon:
         self._log.write(INFO, "stopping")
         self._loop.call_later(self._context.config.stop_timeout, self._end)
         self._settled()
+
+    def _park_soon(self) -> None:
+        self._log.write(DEBUG, "parking")
+        if self._log.idle_threads is None:
+            self._loop.call_later(_LOG_TIME, self._park)
+        else:
+            self._park()
+
+    def _park(self) -> None:
+        """Become the waiter, if nothing would be lost."""
+        if self._stopping or self._scheduler.running or self._context.in_use:
+            return
+        ports = {name: port.park() for name, port in self._ports.items()}
+        parked = {name: port for name, port in ports.items() if port is not None}
+        threads = (self._workers.idle_threads, self._log.idle_threads)
+        if len(parked) < len(ports) or None in threads:
+            return
+        from phoenix_ga.agent import parking
+
+        # A thread that is not known to be idle may be stuck in the kernel, where it would block execve(2).
+        if parking.count_threads() > 1 + sum(filter(None, threads)) or parking.has_children():
+            return
+        state = {
+            **self._context.park(),
+            "config": vars(self._context.config),
+            "ports": {name: [port.fd, port.hung_up, port.state] for name, port in parked.items()},
+        }
+        try:
+            parking.park(self._loop, parked.values(), state)
+        except OSError as error:
+            self._loop.idle_time = 0.0
+            self._log.write(NOTICE, f"stays awake when idle: {error.strerror}")
 
     def _prepare_to_freeze(self) -> None:
         """Have the modules and a thread for a thaw, in whichever dialect it comes and whatever is exhausted then."""
@@ -142,11 +195,12 @@ class Daemon:
             ConfigError: A port can never be served; all others are.
         """
         problem = ""
+        parked = {} if self._parked is None else self._parked["ports"]
         for name in names:
             if name not in self._ports:
                 try:
                     port = make_port(name, self._scheduler, self._settled)
-                    port.start()
+                    port.start(self._adopt(*parked[name]) if name in parked else None)
                 except (OSError, ValueError) as error:
                     problem = problem or (
                         f"{name}: {error.strerror or error}" if isinstance(error, OSError) else str(error)
@@ -158,6 +212,10 @@ class Daemon:
             raise ConfigError(problem)
         for name in set(self._ports) - set(names):
             self._ports.pop(name).close()
+
+    def _adopt(self, fd: int, hung_up: bool, state: dict[str, Any]) -> Parked:
+        os.set_inheritable(fd, False)
+        return Parked(fd, state, hung_up)
 
     def _reload(self) -> None:
         def read() -> None:
@@ -180,6 +238,7 @@ class Daemon:
         self._context.policy = config.make_policy()
         self._log.debug = config.debug
         self._log.reopen()
+        self._loop.idle_time = config.park_after
         self._handles.limit = config.max_handles
         self._workers.limit = config.max_workers
         for name in ("log_file", "run_directory"):

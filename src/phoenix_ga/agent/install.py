@@ -6,13 +6,14 @@ or queries that name, udev and configuration management included, then means our
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pkgutil
 import subprocess
 import sys
 import time
 
-from phoenix_ga.agent import installed_qemu_ga
+from phoenix_ga.agent import installed_qemu_ga, waiter
 from phoenix_ga.agent.options.option import ConfigError
 
 TYPE_CHECKING = False
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 # As in the unit file.
 _UNIT_PROGRAM: Final = "/usr/sbin/phoenix-ga"
 PROGRAM: Final = _UNIT_PROGRAM
+WAITER: Final = waiter.INSTALLED
 UNITS: Final = "/etc/systemd/system"
 UNIT_NAME: Final = "phoenix-ga.service"
 QEMU_GA_UNIT: Final = installed_qemu_ga.UNIT_NAME
@@ -73,8 +75,11 @@ def uninstall() -> str:
         _systemctl("disable", UNIT_NAME)
         _systemctl("stop", UNIT_NAME)
         os.unlink(f"{UNITS}/{UNIT_NAME}")
-    if os.path.exists(PROGRAM):
-        os.unlink(PROGRAM)
+    for path in (PROGRAM, WAITER):
+        if os.path.exists(path):
+            os.unlink(path)
+    with contextlib.suppress(OSError):
+        os.rmdir(os.path.dirname(WAITER))
     _systemctl("daemon-reload")
     if not replaced:
         return f"{UNIT_NAME} is removed"
@@ -104,6 +109,7 @@ def _install_program() -> str:
         if os.path.realpath(archive) != os.path.realpath(PROGRAM):
             with open(archive, "rb") as file:
                 _write(PROGRAM, file.read(), 0o755)
+        _install_waiter()
         return PROGRAM
     # Installed from a package, which has a program. `python3 -m phoenix_ga.agent` is not one.
     program = os.path.realpath(sys.argv[0])
@@ -112,6 +118,14 @@ def _install_program() -> str:
     if not os.access(program, os.X_OK):
         raise ConfigError(f"there is no program {program}; run --install from phoenix-ga.pyz or phoenix-ga")
     return program
+
+
+def _install_waiter() -> None:
+    """Copy the program that an idle agent becomes, if there is one for this machine."""
+    data = waiter.bundled_waiter()
+    if data is not None:
+        os.makedirs(os.path.dirname(WAITER), exist_ok=True)
+        _write(WAITER, data, 0o755)
 
 
 def _check_running(program: str) -> None:

@@ -9,7 +9,9 @@ import os
 import select
 import time
 from _queue import SimpleQueue
-from _thread import allocate_lock, start_new_thread
+from _thread import allocate_lock
+
+from phoenix_ga.agent.linux.threads import start_thread
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,6 +50,8 @@ class Log:
         self._prefixed = not path and _journald_reads_stderr()
         self._lines: SimpleQueue[bytes | None] | None = None
         self._written = allocate_lock()
+        # Number of lines that the thread has not written.
+        self._unwritten = 0
         if path:
             self._lines = SimpleQueue()
 
@@ -58,7 +62,7 @@ class Log:
                 # Fail here, not in the thread. While the log is held, the file may be frozen.
                 os.close(self._open())
             self._written.acquire()
-            start_new_thread(self._write_file, (self._lines,))
+            start_thread(self._write_file, "the log", self._lines)
 
     def write(self, priority: int, text: str) -> None:
         """Write a line; a DEBUG line only if `debug` is set."""
@@ -118,6 +122,14 @@ class Log:
         if self._lines is not None:
             self._lines.put(b"")
 
+    @property
+    def idle_threads(self) -> int | None:
+        """The number of its threads, or None if there are lines that are not written."""
+        with self._guard:
+            if self._held is not None or self._lost or self._unwritten:
+                return None
+        return 0 if self._lines is None else 1
+
     def _prefix(self, priority: int) -> str:
         return f"<{priority}>" if self._prefixed else time.strftime("%Y-%m-%dT%H:%M:%S%z ")
 
@@ -130,6 +142,8 @@ class Log:
         if self._lines is not None:
             if self._lines.qsize() >= _HELD_MAX:
                 return False
+            with self._guard:
+                self._unwritten += 1
             self._lines.put(line)
             return True
         # If the reader of standard error is stuck, lose the line. Threads cannot share a poll object.
@@ -159,6 +173,9 @@ class Log:
                     fd = -1
             except OSError:
                 self._lose(1)
+            if line:
+                with self._guard:
+                    self._unwritten -= 1
         self._written.release()
 
 

@@ -51,10 +51,18 @@ class Loop:
     """Calls back on events of file descriptors, threads, signals and the clock.
 
     File descriptors are watched edge-triggered: a callback must read and write until EAGAIN, or
-    remember that it did not. Nothing is polled, so an idle loop never wakes up.
+    remember that it did not. Nothing is polled: an idle loop wakes up once, to report that it is
+    idle, and then never.
+
+    Attributes:
+        idle_time: Seconds without an event, and without anything due, after which `idle` is called; 0 for never.
+        idle: Called once, until there is an event again.
     """
 
     def __init__(self) -> None:
+        self.idle_time = 0.0
+        self.idle: Callable[[], None] = lambda: None
+        self._idle_reported = False
         self._epoll = select.epoll()
         self._watched: dict[int, Callable[[int], None]] = {}
         # Descriptors unwatched since the current events were fetched: their numbers may be reused by now.
@@ -126,22 +134,38 @@ class Loop:
                 soon(*arguments)
             self._run_timers()
 
+    @property
+    def has_work(self) -> bool:
+        """Whether something is due, or a signal or a thread has something for this thread."""
+        poll = select.poll()
+        poll.register(self._wake_read, select.POLLIN)
+        return bool(self._soon or self._from_threads or self._timers or poll.poll(0))
+
     def stop(self) -> None:
         """End `run` after the current events."""
         self._running = False
 
     def _wait(self) -> list[tuple[int, int]]:
         timeout = -1.0
+        may_idle = False
         if self._soon:
             timeout = 0.0
         elif self._timers:
             timeout = max(0.0, self._timers[0].due - monotonic())
+        elif self.idle_time and not self._idle_reported:
+            timeout, may_idle = self.idle_time, True
         try:
-            return self._epoll.poll(timeout, _EVENTS_MAX)
+            events = self._epoll.poll(timeout, _EVENTS_MAX)
         except OSError as error:
             if error.errno != errno.EINTR:
                 raise
             return []
+        if events:
+            self._idle_reported = False
+        elif may_idle:
+            self._idle_reported = True
+            self.idle()
+        return events
 
     def _run_timers(self) -> None:
         while self._timers and (self._timers[0].call is None or self._timers[0].due <= monotonic()):

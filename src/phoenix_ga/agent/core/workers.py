@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from _queue import SimpleQueue
-from _thread import allocate_lock, stack_size, start_new_thread
+from _thread import allocate_lock, stack_size
 from errno import EAGAIN
 from sys import setswitchinterval, version_info
+
+from phoenix_ga.agent.linux.threads import start_thread
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,6 +48,14 @@ class Workers:
         self._reserved: SimpleQueue[Job] | None = None
         stack_size(_STACK_SIZE)
         setswitchinterval(_SWITCH_INTERVAL)
+
+    @property
+    def idle_threads(self) -> int | None:
+        """The number of threads if all of them wait for jobs, else None."""
+        with self._lock:
+            if self._urgent or self._queued or self._waiting != self._threads:
+                return None
+            return self._threads + (self._reserved is not None)
 
     @property
     def limit(self) -> int:
@@ -94,9 +104,9 @@ class Workers:
                 self._urgent += 1
         if start:
             try:
-                start_new_thread(work, ())
+                start_thread(work, "a job")
                 return
-            except RuntimeError:
+            except OSError:
                 if self._reserved is not None:
                     self._reserved.put(work)
                     return
@@ -112,10 +122,7 @@ class Workers:
         """
         if self._reserved is None:
             jobs: SimpleQueue[Job] = SimpleQueue()
-            try:
-                start_new_thread(_serve, (jobs,))
-            except RuntimeError:
-                raise OSError(EAGAIN, "the system cannot start another thread; try again") from None
+            start_thread(_serve, "urgent jobs", jobs)
             self._reserved = jobs
 
     def _start_thread(self) -> bool:
@@ -125,8 +132,8 @@ class Workers:
                 return False
             self._threads += 1
         try:
-            start_new_thread(self._work, ())
-        except RuntimeError:
+            start_thread(self._work, "a job")
+        except OSError:
             # No memory or no process is left: the job waits for an existing thread.
             with self._lock:
                 self._threads -= 1

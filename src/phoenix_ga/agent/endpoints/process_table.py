@@ -31,6 +31,11 @@ class ProcessTable:
         self._ended: dict[Process, None] = {}
         self._lock = allocate_lock()
 
+    @property
+    def in_use(self) -> bool:
+        """Whether processes run, or a client may still ask for their ends."""
+        return bool(self._running or self._ended)
+
     def add(self, process: Process) -> None:
         """Add a process that was just started. From any thread."""
         with self._lock:

@@ -30,6 +30,7 @@ class Handles:
     """The files that clients have open, by handle. May be used from any thread.
 
     limit: maximum number of open files.
+    last: the handle that was given last.
     """
 
     def __init__(self, limit: int) -> None:
@@ -37,7 +38,7 @@ class Handles:
         self._lock = allocate_lock()
         self._files: dict[int, OpenFile] = {}
         # Random, so that a handle of an earlier agent does not mean a file of this one.
-        self._last = int.from_bytes(urandom(2), "big") << 14
+        self.last = int.from_bytes(urandom(2), "big") << 14
 
     def add(self, open_it: Callable[[], OpenFile]) -> int:
         """Open a file by `open_it`, if the limit is not reached; return its handle.
@@ -47,8 +48,8 @@ class Handles:
         with self._lock:
             if len(self._files) >= self.limit:
                 raise OSError(EMFILE, f"{self.limit} files are open, which is the limit; close some with file-close")
-            self._last += 1
-            handle = self._last
+            self.last += 1
+            handle = self.last
             # Reserves the slot. The lock is not held while the file is opened, which may block.
             self._files[handle] = _OPENING
         try:

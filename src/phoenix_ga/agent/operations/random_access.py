@@ -55,6 +55,11 @@ class CountedHandles:
         self._opening = 0
         self._next = self._read_state()
 
+    @property
+    def in_use(self) -> bool:
+        """Whether files are open."""
+        return bool(self._descriptors or self._opening)
+
     def add(self, open_it: Callable[[], int], limit: int) -> int:
         """Open a file by `open_it`, if fewer than `limit` are open; return its handle.
 

@@ -49,6 +49,13 @@ OPTIONS: Final = (
         minimum=0,
     ),
     Option(
+        "park-after",
+        60,
+        "SECONDS",
+        "Time without requests after which the agent parks: it gives up its memory until the next one; 0 for never.",
+        minimum=0,
+    ),
+    Option(
         "freeze-timeout",
         600,
         "SECONDS",

@@ -10,7 +10,7 @@ from time import monotonic
 from phoenix_ga.agent.core.channel import Channel
 from phoenix_ga.agent.core.log import DEBUG, ERR, INFO, WARNING
 from phoenix_ga.agent.ports.path_wait import PathWait
-from phoenix_ga.agent.ports.port import RETRY_PAUSE, Port
+from phoenix_ga.agent.ports.port import RETRY_PAUSE, Parked, Port
 from phoenix_ga.agent.protocol.conversation import ARRIVAL_TIME, Conversation
 
 TYPE_CHECKING = False
@@ -44,13 +44,39 @@ class DevicePort(Port):
     def busy(self) -> bool:
         return self._conversation is not None and self._conversation.busy
 
-    def start(self) -> None:
+    def start(self, parked: Parked | None = None) -> None:
+        if parked is not None:
+            self._reported = parked.state.get("reported", "")
+            if self._adopt(parked):
+                return
         try:
             self._open()
         except OSError as error:
             if not self._context.config.waits_for_ports:
                 raise
             self._wait_after(error)
+
+    def _adopt(self, parked: Parked) -> bool:
+        """Serve the device that was open, and return whether there is one."""
+        try:
+            if "session" in parked.state:
+                self._serve(parked.fd, connected=not parked.hung_up).restore(parked.state)
+                return True
+        except OSError:
+            self._channel = self._conversation = None
+        # The path was missing, and may be there now.
+        os.close(parked.fd)
+        return False
+
+    def park(self) -> Parked | None:
+        if self._channel is not None and self._conversation is not None:
+            state = self._conversation.park()
+            # A tty that reports a hang-up is lost.
+            hung_up = not self._channel.connected and not self._raw
+            return None if state is None else Parked(self._channel.fd, state, hung_up)
+        if isinstance(self._wait, PathWait):
+            return Parked(self._wait.fileno(), {"reported": self._reported})
+        return None
 
     def end_streams(self) -> None:
         if self._conversation is not None:
@@ -71,16 +97,20 @@ class DevicePort(Port):
         try:
             if self._raw:
                 _set_raw(fd)
-            channel = self._channel = Channel(self._loop, fd)
-            talk = self._conversation = Conversation(self._scheduler, channel, self.name, self._settled)
-            channel.start(talk.received, talk.drained, self._ended, self._left, self._lost)
+            self._serve(fd)
         except OSError:
             os.close(fd)
             self._channel = self._conversation = None
             raise
         self._reported = ""
-        self._opened_at = monotonic()
         self._log.write(INFO, f"{self.name}: open")
+
+    def _serve(self, fd: int, connected: bool = False) -> Conversation:
+        channel = self._channel = Channel(self._loop, fd, connected)
+        talk = self._conversation = Conversation(self._scheduler, channel, self.name, self._settled)
+        channel.start(talk.received, talk.drained, self._ended, self._left, self._lost)
+        self._opened_at = monotonic()
+        return talk
 
     def _wait_after(self, error: OSError) -> None:
         """Wait for the path to change, then retry."""

@@ -7,7 +7,7 @@ from time import monotonic
 
 from phoenix_ga.agent.core.channel import Channel
 from phoenix_ga.agent.core.log import INFO, WARNING
-from phoenix_ga.agent.ports.port import RETRY_PAUSE, Port
+from phoenix_ga.agent.ports.port import RETRY_PAUSE, Parked, Port
 from phoenix_ga.agent.protocol.conversation import Conversation
 
 TYPE_CHECKING = False
@@ -52,7 +52,7 @@ class ListeningPort(Port):
         name: str,
         scheduler: Scheduler,
         settled: Callable[[], None],
-        listen: Callable[[], Listener],
+        listen: Callable[[int | None], Listener],
     ) -> None:
         super().__init__(name, scheduler, settled)
         self._listen = listen
@@ -67,10 +67,16 @@ class ListeningPort(Port):
     def busy(self) -> bool:
         return any(connection.busy for connection in self._connections)
 
-    def start(self) -> None:
-        self._listener = self._listen()
+    def start(self, parked: Parked | None = None) -> None:
+        self._listener = self._listen(None if parked is None else parked.fd)
         self._loop.watch(self._listener.fileno(), self._accept)
-        self._log.write(INFO, f"{self.name}: listening")
+        if parked is None:
+            self._log.write(INFO, f"{self.name}: listening")
+
+    def park(self) -> Parked | None:
+        if self._listener is None or self._connections:
+            return None
+        return Parked(self._listener.fileno(), {})
 
     def end_streams(self) -> None:
         for connection in list(self._connections):

@@ -65,6 +65,10 @@ class PathWait:
             # It may have appeared just now.
         raise OSError(ENOSPC, "the kernel has no inotify watch left (fs.inotify.max_user_watches)")
 
+    def fileno(self) -> int:
+        """Return the file descriptor that reports a change."""
+        return self._fd
+
     def cancel(self) -> None:
         """Stop waiting."""
         if self._fd >= 0:

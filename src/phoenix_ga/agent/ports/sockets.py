@@ -50,12 +50,20 @@ class SocketListener(Listener):
 
 
 class UnixListener(SocketListener):
-    """Listens at a path, for root and the user that the agent runs as. Raises OSError."""
+    """Listens at a path, for root and the user that the agent runs as.
 
-    def __init__(self, path: str) -> None:
+    Args:
+        fd: The socket that listens there already, or None.
+
+    Raises:
+        OSError: It is not possible.
+    """
+
+    def __init__(self, path: str, fd: int | None) -> None:
         self.path = path
-        _remove_stale(path)
-        super().__init__(_listen(socket.AF_UNIX, path), _reject_user)
+        if fd is None:
+            _remove_stale(path)
+        super().__init__(_listen(socket.AF_UNIX, path, fd), _reject_user)
         self._made = os.lstat(path)
 
     def close(self) -> None:
@@ -67,8 +75,10 @@ class UnixListener(SocketListener):
             pass
 
 
-def _listen(family: int, address: Any) -> socket.socket:
-    """Return a listening socket. Raises OSError."""
+def _listen(family: int, address: Any, fd: int | None) -> socket.socket:
+    """Return a listening socket: that of `fd`, if it is not None. Raises OSError."""
+    if fd is not None:
+        return socket.socket(fileno=fd)
     listening = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
         listening.bind(address)
@@ -113,15 +123,19 @@ def _remove_stale(path: str) -> None:
     raise OSError(EADDRINUSE, "another program listens there", path)
 
 
-def unix_listener(address: str) -> Callable[[], Listener]:
-    """Return a function that makes the listener of `unix:PATH`. Raises ValueError if the path is missing."""
+def unix_listener(address: str) -> Callable[[int | None], Listener]:
+    """Return a function that makes the listener of `unix:PATH`, from a socket that listens already or from None.
+
+    Raises:
+        ValueError: The path is missing.
+    """
     if not address:
         raise ValueError("unix: needs a path, such as unix:/run/phoenix-ga/socket")
-    return lambda: UnixListener(address)
+    return lambda fd: UnixListener(address, fd)
 
 
-def vsock_listener(address: str) -> Callable[[], Listener]:
-    """Return a function that makes the listener of `vsock:PORT`, for the host (CID 2) only.
+def vsock_listener(address: str) -> Callable[[int | None], Listener]:
+    """Return a function like that of `unix_listener` for `vsock:PORT`, for the host (CID 2) only.
 
     Raises:
         ValueError: The port is not a number.
@@ -129,10 +143,10 @@ def vsock_listener(address: str) -> Callable[[], Listener]:
     if not address.isdecimal() or int(address) >= 2**32 - 1:
         raise ValueError("vsock: needs a port number, such as vsock:8383")
     place = (socket.VMADDR_CID_ANY, int(address))
-    return lambda: SocketListener(_listen(socket.AF_VSOCK, place), _reject_guest)
+    return lambda fd: SocketListener(_listen(socket.AF_VSOCK, place, fd), _reject_guest)
 
 
-def inherited_listener(address: str) -> Callable[[], Listener]:
+def inherited_listener(address: str) -> Callable[[int | None], Listener]:
     """Return a function that makes the listener of `fd:NUMBER`, a listening socket inherited at the start.
 
     Raises:
@@ -141,7 +155,7 @@ def inherited_listener(address: str) -> Callable[[], Listener]:
     if not address.isdecimal():
         raise ValueError("fd: needs the number of a file descriptor")
 
-    def make() -> Listener:
+    def make(fd: int | None) -> Listener:
         inherited = socket.socket(fileno=int(address))
         rejection = {socket.AF_UNIX: _reject_user, socket.AF_VSOCK: _reject_guest}.get(inherited.family)
         if rejection is None:

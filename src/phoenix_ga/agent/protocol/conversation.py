@@ -14,8 +14,8 @@ from phoenix_ga.wire.units import RESET_BYTE, Damage, Frame, Parser
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Final
+    from collections.abc import Callable, Mapping
+    from typing import Any, Final
 
     from phoenix_ga.agent.core.channel import Channel
     from phoenix_ga.agent.core.loop import Timer
@@ -92,6 +92,19 @@ class Conversation:
     def unfinished(self) -> bool:
         """Whether answers are pending, or half a request has arrived."""
         return self.busy or self._parser.pending > 0
+
+    def park(self) -> dict[str, Any] | None:
+        """Return what `restore` needs after the agent was parked, or None if the client needs it awake."""
+        if self.unfinished or self._session.streams:
+            return None
+        return {"session": self._session.known_number, "qga": self._reader.speaks_qga}
+
+    def restore(self, parked: Mapping[str, Any]) -> None:
+        """Continue the session of before."""
+        if parked["session"] is not None:
+            self._session.number = parked["session"]
+        self._reader = LineReader(self._dispatcher, parked["qga"])
+        self._parser.spans_lines = parked["qga"]
 
     def end_streams(self) -> None:
         """Reset the client's streams, because the agent is about to end or to stop serving the port."""

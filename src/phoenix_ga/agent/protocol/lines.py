@@ -77,6 +77,11 @@ class LineReader:
         return dialect
 
     @property
+    def speaks_qga(self) -> bool:
+        """Whether the client is taken for one of the QEMU Guest Agent."""
+        return self._dialect is not self._native
+
+    @property
     def spans_lines(self) -> bool:
         """Whether an object may contain newlines."""
         return self._dialect is not self._native

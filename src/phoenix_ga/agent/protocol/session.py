@@ -151,6 +151,11 @@ class Session:
         if self.streams is not None:
             self.streams.reset_all("the agent is stopping")
 
+    @property
+    def known_number(self) -> int | None:
+        """The number of the session, or None if no client has given it or asked for it."""
+        return self._number
+
     def _open_streams(self, call: Call, opened: Opened) -> None:
         scheduler = self._scheduler
         if self._channel is None or self.muted:

@@ -42,25 +42,30 @@ def main(arguments: list[str] | None = None) -> int:
 
             print("\n".join(command.name for command in COMMANDS))
             return 0
-        options = load_options(line)
-        if line.action == "dump-conf":
-            print(dump(options), end="")
-            return 0
-        inherited = _inherited_socket()
-        config = QemuGaConfig(options, inherited)
-        tell = None
-        if options["daemon"]:
-            from phoenix_ga.agent.qemu_ga.detach import detach
+        from phoenix_ga.agent.__main__ import parked_state, set_name
 
-            tell = detach(options["pidfile"])
-        from phoenix_ga.agent.__main__ import set_name
+        parked = parked_state() if line.action == "serve" else None
+        inherited = _inherited_socket()
+        tell = None
+        if parked is not None:
+            config = QemuGaConfig.restore(parked["config"])
+        else:
+            options = load_options(line)
+            if line.action == "dump-conf":
+                print(dump(options), end="")
+                return 0
+            config = QemuGaConfig(options, inherited)
+            if options["daemon"]:
+                from phoenix_ga.agent.qemu_ga.detach import detach
+
+                tell = detach(options["pidfile"])
         from phoenix_ga.agent.daemon import Daemon
 
         os.umask(0)
         set_name("qemu-ga")
 
         def serve() -> int:
-            return Daemon(lambda: QemuGaConfig(load_options(line), inherited), config).run(tell)
+            return Daemon(lambda: QemuGaConfig(load_options(line), inherited), config, parked).run(tell)
 
         return run_below_init(serve, config.run_directory)
     except ConfigError as error:

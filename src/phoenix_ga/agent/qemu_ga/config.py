@@ -37,6 +37,9 @@ class QemuGaConfig(Config):
             **_own_options(given),
         )
         self.waits_for_ports = given["retry-path"]
+        if given["daemon"]:
+            # The lock of the pid file, and the rest of detaching, belong to one program.
+            self.park_after = 0
         self.state_directory = given["statedir"]
         self.frozen_marker = f"{given['statedir']}/qga.state.isfrozen"
 

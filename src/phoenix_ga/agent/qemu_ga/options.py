@@ -25,7 +25,7 @@ DEFAULT_PATHS: Final = {
     "isa-serial": "/dev/ttyS0",
 }
 # Options that qemu-ga does not have; their defaults are those of the agent.
-OURS: Final = ("freeze-timeout", "hook-timeout", "qga-version")
+OURS: Final = ("freeze-timeout", "hook-timeout", "park-after", "qga-version")
 UNKNOWN_OPTION: Final = "Unknown option, try 'qemu-ga --help' for more information."
 
 
@@ -77,6 +77,7 @@ OPTIONS: Final = (
         value=HOOK_PATH,
     ),
     QemuGaOption("freeze-timeout", str, "", "Seconds after which a freeze is thawed automatically; 0 for never."),
+    QemuGaOption("park-after", str, "", "Seconds without requests after which the agent parks; 0 for never."),
     QemuGaOption("hook-timeout", str, "", "Time limit for each run of a hook, in seconds; 0 for none."),
     QemuGaOption("statedir", str, "t", "Directory for state that survives a restart.", default="/var/run"),
     QemuGaOption("verbose", bool, "v", "Log each request.", default=False),

@@ -244,6 +244,11 @@ class ExecResults:
         """The process IDs of known programs."""
         return self._by_pid
 
+    @property
+    def in_use(self) -> bool:
+        """Whether results are kept."""
+        return bool(self._by_pid)
+
     def check_limit(self) -> None:
         """Raise OSError (EAGAIN) if the maximum number of programs is running."""
         if len(self._by_pid) >= COUNT_MAX and all(known.outcome is None for known in list(self._by_pid.values())):

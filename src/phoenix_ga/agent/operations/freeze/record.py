@@ -100,6 +100,15 @@ class FreezeRecord:
         self.since = since
         self.until = until or _now()
 
+    def park(self) -> dict[str, Any]:
+        """Return what `restore` needs after the agent was parked. Only while nothing is frozen."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+    def restore(self, parked: dict[str, Any]) -> None:
+        """Take over what was known before the agent was parked."""
+        for name in self.__slots__:
+            setattr(self, name, parked[name])
+
     def check_held(self, generation: str) -> None:
         """Raise OSError (ESTALE) unless this is the freeze of a generation, and it held until it was released."""
         if generation != self.generation or self.ended != RELEASED:
