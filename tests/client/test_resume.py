@@ -191,6 +191,55 @@ def test_two_transfers_never_continue_the_same_part(
     assert filecmp.cmp(source, target, shallow=False)
 
 
+def another_name(path: Path) -> None:
+    (path.parent / "same").hardlink_to(path)
+
+
+def by_anybody(path: Path) -> None:
+    path.chmod(0o666)
+
+
+def of_somebody(path: Path) -> None:
+    os.chown(path, 12345, 12345)
+
+
+def a_link(path: Path) -> None:
+    (path.parent / "elsewhere").write_bytes(b"precious")
+    path.unlink()
+    path.symlink_to(path.parent / "elsewhere")
+
+
+def nothing_but_a_pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        another_name,
+        by_anybody,
+        a_link,
+        nothing_but_a_pipe,
+        pytest.param(of_somebody, marks=[pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="root")]),
+    ],
+)
+def test_a_part_that_somebody_else_could_change_is_not_continued(
+    agent: AgentProcess, talk: Talk, endpoint: str, source: Path, target: Path, change: Callable[[Path], None]
+) -> None:
+    stop_half_way(agent, endpoint, "get", source, target)
+    (part,) = target.parent.glob(".target.*.phoenix-part")
+    change(part)
+    result = talk(endpoint, "get", str(source), str(target), resume=True)
+    assert result.resumed == 0
+    assert filecmp.cmp(source, target, shallow=False)
+    status = target.lstat()
+    assert (status.st_uid, status.st_nlink) == (os.geteuid(), 1)
+    assert not target.is_symlink()
+    if change is a_link:
+        assert (target.parent / "elsewhere").read_bytes() == b"precious"
+
+
 def test_of_two_gets_at_once_none_reports_success_for_a_damaged_file(
     endpoint: str, source: Path, target: Path
 ) -> None:

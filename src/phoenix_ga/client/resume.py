@@ -11,6 +11,7 @@ import asyncio
 import fcntl
 import hashlib
 import os
+import stat
 from contextlib import suppress
 from errno import EBUSY
 from typing import TYPE_CHECKING, BinaryIO, Final
@@ -53,7 +54,7 @@ async def resume_get(
         pass
     target = os.path.realpath(local)
     part = _part_path(target, _part(remote, first.size, first.mtime))
-    fd = os.open(part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
+    fd = _open_part(part)
     with os.fdopen(fd, "r+b") as file:
         _lock(fd, part, local)
         kept = os.fstat(fd).st_size
@@ -98,6 +99,29 @@ async def resume_put(
         async with guest.files.put_stream(remote, part=part, offset=kept, **attributes) as stream:
             size, digest = await send(guest, remote, stream, file, local, kept, True, progress)
     return Transferred(size, None if kept else digest.file(), True, kept)
+
+
+def _open_part(part: str) -> int:
+    """Open the part that an earlier copy has kept, or make it.
+
+    Another user may have put something there, who could change it later: it is removed.
+    """
+    flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    while True:
+        with suppress(FileExistsError):
+            return os.open(part, flags | os.O_CREAT | os.O_EXCL, 0o600)
+        with suppress(OSError):
+            fd = os.open(part, flags)
+            if _is_own(os.fstat(fd)):
+                return fd
+            os.close(fd)
+        with suppress(FileNotFoundError):
+            os.unlink(part)
+
+
+def _is_own(status: os.stat_result) -> bool:
+    is_regular = stat.S_ISREG(status.st_mode) and status.st_nlink == 1
+    return is_regular and status.st_uid == os.geteuid() and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
 
 def _lock(fd: int, part: str, local: str) -> None:
