@@ -94,7 +94,7 @@ def test_a_guest_that_misbehaves_offers_nothing_and_soon(run: Run, scripted: Scr
     scripted.answers["directory-list"] = answer
     start = time.monotonic()
     assert offered(run, f"phoenixctl ls {scripted.endpoint}:/e") == []
-    assert time.monotonic() - start < 10
+    assert time.monotonic() - start < 30
 
 
 def test_a_port_that_nobody_serves_offers_nothing(run: Run, tmp_path: Path) -> None:

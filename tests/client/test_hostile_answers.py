@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import copy
 import operator
-import time
 import tracemalloc
 from collections.abc import Iterator
 from typing import Any, Union
@@ -207,10 +206,9 @@ def test_what_comes_without_end_takes_neither_time_nor_memory_without_end(
     timeout = 0.3 if error is GuestTimeoutError else 5
     tracemalloc.start()
     try:
-        start = time.monotonic()
+        # That it ends at all is seen by the time limit of each test.
         with pytest.raises(error) as caught:
             talk(fountain, "ping", options={"timeout": timeout, "line_limit": LINE_LIMIT})
-        assert time.monotonic() - start < 10
         assert caught.value.request is not None
         assert tracemalloc.get_traced_memory()[1] < 8 * LINE_LIMIT
     finally:

@@ -483,7 +483,7 @@ def test_data_that_drips_for_ever_does_not_stretch_the_end_of_a_put(tmp_path: Pa
         start = time.monotonic()
         with pytest.raises(GuestTimeoutError):
             await guest.put(tmp_path / "local", "/x")
-        assert time.monotonic() - start < 10 * TIMEOUT
+        assert time.monotonic() - start < PATIENCE
 
     transport = MockTransport({"file-put": opened(SOCKET)}, on_frame=on_frame)
     converse(transport, work)

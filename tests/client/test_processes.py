@@ -211,7 +211,7 @@ def test_a_daemon_that_holds_the_pipes_hangs_nobody(talk: Talk, endpoint: str) -
     start = time.monotonic()
     completed = talk(endpoint, "run", shell("setsid sleep 77 & echo started $!"))
     assert completed.stdout.startswith(b"started ")
-    assert time.monotonic() - start < 10
+    assert time.monotonic() - start < 30
     os.kill(int(completed.stdout.split()[1]), signal.SIGKILL)
 
 

@@ -93,7 +93,7 @@ def test_patience_comes_to_an_end_and_says_what_was_wrong(talk: Talk, tmp_path: 
     start = time.monotonic()
     with pytest.raises(ConnectError, match="no such socket"):
         talk(f"{tmp_path}/none.sock", "ping", options={"reconnect": 0.3})
-    assert 0.2 < time.monotonic() - start < 10
+    assert 0.2 < time.monotonic() - start < 30
 
 
 def test_a_guest_that_does_not_answer_is_a_time_out(talk: Talk, tmp_path: Path) -> None:
