@@ -286,7 +286,7 @@ from phoenix_ga.wire.units import LINE_LIMIT
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any, Literal
 
     from typing_extensions import Self, Unpack

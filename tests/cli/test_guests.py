@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -103,3 +105,34 @@ def test_tcp_is_taken_only_where_it_is_asked_for(run: Run) -> None:
 def test_names_are_completed(run: Run, host: dict[str, str], line: str, expected: list[str]) -> None:
     result = run(COMP_LINE=line, _PHOENIXCTL_COMPLETE="bash_complete", **host)
     assert [line.partition(",")[2] for line in result.stdout.splitlines()] == expected
+
+
+def serve_frozen(listener: socket.socket) -> None:
+    """Be the agent of a frozen guest, which refuses most commands, to one client after the other."""
+    with contextlib.suppress(OSError):
+        while True:
+            connection, _ = listener.accept()
+            with connection, connection.makefile("rb") as lines:
+                for line in lines:
+                    request = json.loads(line.strip(b"\xff"))
+                    mark = b"\xff" if request["execute"] == "guest-sync-delimited" else b""
+                    known = {**request.get("arguments", {}), "status": "frozen"}
+                    member = "status" if request["execute"] == "guest-fsfreeze-status" else "id"
+                    answer = {"return": known[member]} if member in known else {"error": {"desc": "frozen"}}
+                    connection.sendall(mark + json.dumps({**answer, **tag_of(request)}).encode() + b"\n")
+
+
+def tag_of(request: dict[str, object]) -> dict[str, object]:
+    return {"tag": request["tag"]} if "tag" in request else {}
+
+
+def test_a_frozen_guest_is_shown_as_such(run: Run, tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "frozen.sock"))
+        listener.listen()
+        threading.Thread(target=serve_frozen, args=(listener,), daemon=True).start()
+        endpoint = f"unix:{tmp_path}/frozen.sock"
+        assert run("guests", endpoint).stdout.splitlines()[1].split()[1] == "frozen"
+        shown = json.loads(run("--json", "guests", endpoint).stdout)
+        assert (shown["state"], shown["frozen"]) == ("answers", True)
+        listener.shutdown(socket.SHUT_RDWR)

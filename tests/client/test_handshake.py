@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import subprocess
+import sys
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -186,3 +190,40 @@ def test_a_socket_with_too_many_clients_says_so(tmp_path: Path) -> None:
                     pass
 
         asyncio.run(conversation())
+
+
+@pytest.fixture
+def port_in_use(tmp_path: Path) -> Iterator[tuple[Path, int]]:
+    """A port that serves one client at a time, as QEMU's do, and the process that has it."""
+    path = tmp_path / "port.sock"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        words = [sys.executable, "-c", "import socket, sys; s = socket.socket(1); s.connect(sys.argv[1]); input()"]
+        with subprocess.Popen([*words, path], stdin=subprocess.PIPE) as rival:
+            accepted, _ = listener.accept()
+            with accepted:
+                yield path, rival.pid
+            rival.kill()
+
+
+def test_whoever_has_the_port_is_named(talk: Talk, port_in_use: tuple[Path, int]) -> None:
+    path, pid = port_in_use
+    notes: list[str] = []
+    with pytest.raises(GuestTimeoutError, match=rf"python\S* \(process {pid}\) uses this port") as caught:
+        talk(str(path), "ping", options={"connect_timeout": 3, "on_busy": notes.append})
+    assert str(path) in str(caught.value)
+    (note,) = notes
+    assert f"(process {pid}), which uses this port" in note
+
+
+def test_a_port_that_is_silent_is_not_in_use(talk: Talk, tmp_path: Path) -> None:
+    path = tmp_path / "port.sock"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        accepted = []
+        threading.Thread(target=lambda: accepted.append(listener.accept()), daemon=True).start()
+        with pytest.raises(GuestTimeoutError, match="is phoenix-ga running"):
+            talk(str(path), "ping", options={"connect_timeout": 2, "on_busy": pytest.fail})
+    accepted[0][0].close()

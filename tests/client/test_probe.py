@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -136,7 +137,9 @@ def test_a_port_that_another_client_has_is_busy_and_else_it_is_silent(paused_qem
     with socket.socket(socket.AF_UNIX) as client:
         client.connect(str(paused_qemu))
         wait_for(lambda: str(paused_qemu) in held_paths())
-        assert state_of(paused_qemu, 0.5).state == BUSY
+        state = state_of(paused_qemu, 0.5)
+        assert state.state == BUSY
+        assert f"(process {os.getpid()})" in state.detail
     wait_for(lambda: str(paused_qemu) not in held_paths())
     assert state_of(paused_qemu, 0.5).state == SILENT
 

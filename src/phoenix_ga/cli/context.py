@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from phoenix_ga.cli.errors import current_guest
+from phoenix_ga.cli.errors import complain, current_guest
 from phoenix_ga.cli.output import escape, to_json
 
 if TYPE_CHECKING:
@@ -76,7 +76,9 @@ class Options:
     def _settings(self) -> dict[str, Any]:
         from phoenix_ga.client import KEEPALIVE_TIMEOUT
 
-        settings: dict[str, Any] = {"trace": _show_wire} if self.verbose else {}
+        settings: dict[str, Any] = {"on_busy": complain}
+        if self.verbose:
+            settings["trace"] = _show_wire
         if self.allow_tcp:
             settings.update(allow_tcp=True)
         if self.direct:

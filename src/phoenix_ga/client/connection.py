@@ -140,6 +140,8 @@ class Connection:
         trace: Trace | None = None,
         keepalive_interval: float | None = KEEPALIVE_INTERVAL,
         keepalive_timeout: float = KEEPALIVE_TIMEOUT,
+        rivals: Callable[[], str] | None = None,
+        on_busy: Callable[[str], None] | None = None,
     ) -> Connection:
         """Do the handshake and return the connection.
 
@@ -149,17 +151,35 @@ class Connection:
             line_limit: the longest answer accepted, in bytes.
             trace: is called with "sent" or "received" and the bytes.
             keepalive_interval, keepalive_timeout: as in `Keepalive`.
+            rivals: returns which other clients have the port; it may block.
+            on_busy: is called once with a text if there are any.
 
         Raises GuestTimeoutError, ConnectionLostError, ProtocolError if data arrives without end, and
         ConnectError if the agent does not know `sync`. The transport is closed then.
         """
         connection = cls(transport, name, line_limit, trace, keepalive_interval, keepalive_timeout)
+        busy = ""
+
+        async def look_for_rivals() -> None:
+            nonlocal busy
+            pause = _FIRST_PATIENCE
+            while rivals is not None:
+                await asyncio.sleep(pause)
+                pause *= 2
+                found = await asyncio.get_running_loop().run_in_executor(None, rivals)
+                if found and not busy and on_busy is not None:
+                    on_busy(f"{name}: waiting for {found}, which uses this port")
+                busy = found
+
+        looking = asyncio.ensure_future(look_for_rivals())
         try:
             async with timeouts.timeout(timeout):
                 rest = await connection._shake_hands()
         except asyncio.TimeoutError:
             await transport.close()
-            if connection._garbage:
+            if busy:
+                text = f"no agent answered within {timeout:g} s, because {busy} uses this port"
+            elif connection._garbage:
                 text = f"no valid answer within {timeout:g} s; does another program use this port?"
             else:
                 text = (
@@ -170,6 +190,8 @@ class Connection:
         except BaseException:
             await transport.close()
             raise
+        finally:
+            await _end(looking)
         connection._parser.receive(rest)
         connection._reader = asyncio.create_task(connection._read())
         return connection

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from functools import cached_property
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property, partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, TypedDict
 
 from phoenix_ga.client.caller import Caller, read_opened
 from phoenix_ga.client.commands import Commands
 from phoenix_ga.client.connection import Connection, ExpectedStream, Trace
+from phoenix_ga.client.discovery.host_sockets import rivals
 from phoenix_ga.client.errors import CompletedProcess
 from phoenix_ga.client.files import GuestFile
 from phoenix_ga.client.frozen import FreezeProgress, Frozen
@@ -25,7 +26,7 @@ from phoenix_ga.client.resume import resume_get, resume_put
 from phoenix_ga.client.sockets import Backlog, GuestListener, StreamPair, make_pair
 from phoenix_ga.client.streams import GuestStream
 from phoenix_ga.client.transfer import Progress, Transferred, copy_file, get_file, put_file
-from phoenix_ga.client.transport import Transport
+from phoenix_ga.client.transport import Transport, UnixTransport
 from phoenix_ga.client.trees import TransferredTree, copy_tree, get_tree, put_tree
 from phoenix_ga.wire.commands import WINDOW_DEFAULT
 from phoenix_ga.wire.messages import Request
@@ -413,6 +414,7 @@ async def connect(
     direct: bool = False,
     keepalive_interval: float | None = KEEPALIVE_INTERVAL,
     keepalive_timeout: float = KEEPALIVE_TIMEOUT,
+    on_busy: Callable[[str], None] | None = None,
 ) -> Guest:
     """Connect to a guest.
 
@@ -434,6 +436,7 @@ async def connect(
             whether it is still there; None: never.
         keepalive_timeout: seconds that it has to answer; then the connection is lost. Raise it if the guest may be
             paused.
+        on_busy: is called once with a text if another client has the port. It is waited for.
 
     Raises:
         EndpointError: the endpoint is malformed, unknown or not permitted.
@@ -453,6 +456,10 @@ async def connect(
         return await Connection.open(
             transport,
             name,
+            rivals=partial(rivals, transport.peer_path, transport.inode)
+            if isinstance(transport, UnixTransport)
+            else None,
+            on_busy=on_busy,
             timeout=connect_timeout,
             line_limit=line_limit,
             trace=trace,

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from phoenix_ga.client import timeouts
 from phoenix_ga.client.discovery import KnownGuest
-from phoenix_ga.client.discovery.host_sockets import held_paths
+from phoenix_ga.client.discovery.host_sockets import held_paths, rivals
 from phoenix_ga.client.endpoints import split_endpoint
 from phoenix_ga.client.errors import ConnectError, EndpointError
 from phoenix_ga.client.resolve import open_endpoint
@@ -48,6 +48,7 @@ _TEXT_MAX: Final = 200
 _REQUESTS: Final = (
     b'{"execute": "guest-info"}\n'
     b'{"execute": "guest-get-osinfo"}\n'
+    b'{"execute": "guest-fsfreeze-status"}\n'
     b'{"execute": "ping", "tag": "probe-ping"}\n'
     b'{"execute": "sysinfo", "tag": "probe-sysinfo"}\n'
     b'{"execute": "guest-sync", "arguments": {"id": %d}}\n'
@@ -65,6 +66,7 @@ class GuestState:
         version: of the agent.
         system: the operating system.
         uptime: in seconds, or None.
+        frozen: whether the agent has frozen filesystems; None if it does not say so.
     """
 
     guest: KnownGuest
@@ -74,6 +76,7 @@ class GuestState:
     version: str = ""
     system: str = ""
     uptime: int | None = None
+    frozen: bool | None = None
 
 
 async def probe_guests(
@@ -114,8 +117,9 @@ async def probe(guest: KnownGuest, timeout: float = TIMEOUT, held: frozenset[str
         async with timeouts.timeout(timeout):
             return await _ask(guest)
     except asyncio.TimeoutError:
-        if _is_held(guest, held):
-            return GuestState(guest, BUSY, "another client uses this port; stop it")
+        if path := _held_path(guest, held):
+            who = await asyncio.get_running_loop().run_in_executor(None, rivals, path)
+            return GuestState(guest, BUSY, f"{who or 'another client'} uses this port; stop it")
         return GuestState(guest, SILENT, f"no answer in {timeout:g} seconds")
     except ConnectError as error:
         return GuestState(guest, BUSY if error.errno == EAGAIN else GONE, str(error))
@@ -222,6 +226,7 @@ def _read(guest: KnownGuest, received: list[Mapping[str, Any]]) -> GuestState:
         version[:_TEXT_MAX] if isinstance(version, str) else _text(information, "version"),
         described,
         uptime if type(uptime) is int and 0 <= uptime < 2**63 else None,
+        next((value == "frozen" for value in untagged if value in ("frozen", "thawed")), None),
     )
 
 
@@ -230,6 +235,7 @@ def _text(value: Any, name: str) -> str:
     return text[:_TEXT_MAX] if isinstance(text, str) else ""
 
 
-def _is_held(guest: KnownGuest, held: frozenset[str]) -> bool:
+def _held_path(guest: KnownGuest, held: frozenset[str]) -> str:
     kind, address = split_endpoint(guest.endpoint)
-    return kind == "unix" and bool({address, os.path.realpath(address)} & held)
+    paths = {address, os.path.realpath(address)} & held if kind == "unix" else ()
+    return next(iter(paths), "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import struct
 from collections.abc import Awaitable, Callable
@@ -56,13 +57,21 @@ class StreamTransport:
 
 
 class UnixTransport(StreamTransport):
-    """A transport over a Unix socket. peer_uid: the user that listens on it (SO_PEERCRED)."""
+    """A transport over a Unix socket.
+
+    Attributes:
+        peer_uid: the user that listens on it (SO_PEERCRED).
+        peer_path: the name of the socket, as that user calls it.
+        inode: of the connected socket.
+    """
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         super().__init__(reader, writer)
         connection: socket.socket = writer.get_extra_info("socket")
         credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
         _, self.peer_uid, _ = struct.unpack("3i", credentials)
+        self.peer_path: str = connection.getpeername()
+        self.inode = os.fstat(connection.fileno()).st_ino
 
 
 async def open_unix_socket(path: str) -> UnixTransport:

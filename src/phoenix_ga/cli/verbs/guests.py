@@ -34,6 +34,7 @@ The guests of other hosts are called HOST/NAME, and are reached through ssh(1).
 \b
 State of a guest:
   answers       the agent answers; its dialect and version are shown
+  frozen        the agent answers, and has frozen the filesystems; see phoenixctl thaw
   silent        no answer within 3 seconds, or --timeout
   busy          another client has the port, such as libvirt
   gone          nothing listens on the endpoint
@@ -93,6 +94,7 @@ def _as_json(state: GuestState) -> dict[str, Any]:
         "version": state.version or None,
         "system": state.system or None,
         "uptime": state.uptime,
+        "frozen": state.frozen,
     }
 
 
@@ -102,6 +104,7 @@ def _as_text(states: list[GuestState]) -> str:
         agent = f"{state.dialect} {state.version}".strip() or "-"
         uptime = "-" if state.uptime is None else duration(state.uptime)
         guest = state.guest
-        rows.append((guest.name, state.state, agent, state.system or "-", uptime, guest.source))
+        shown = "frozen" if state.frozen else state.state
+        rows.append((guest.name, shown, agent, state.system or "-", uptime, guest.source))
     lines = table(rows, indent="").splitlines()
     return "\n".join([heading(lines[0]), *lines[1:]])

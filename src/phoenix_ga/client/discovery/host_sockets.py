@@ -20,7 +20,10 @@ _NLMSG_ERROR: Final = 2
 _NLMSG_DONE: Final = 3
 _ESTABLISHED: Final = 1
 _SHOW_NAME: Final = 1
+_SHOW_PEER: Final = 4
 _ATTRIBUTE_NAME: Final = 0
+_ATTRIBUTE_PEER: Final = 2
+_PEER: Final = struct.Struct("=I")
 _HEADER: Final = struct.Struct("=IHHII")
 _REQUEST: Final = struct.Struct("=BBHIIIII")
 _MESSAGE: Final = struct.Struct("=BBBBIII")
@@ -32,6 +35,7 @@ class _Socket(NamedTuple):
     state: int
     inode: int
     path: str
+    peer: int
 
 
 def path_of_inode(inode: int, process: Path) -> str:
@@ -58,10 +62,37 @@ def held_paths() -> frozenset[str]:
     return frozenset(found.path for found in _sockets() if found.state == _ESTABLISHED and found.inode)
 
 
+def rivals(path: str, own: int = 0) -> str:
+    """Return which programs are connected to a socket, for messages; empty if none is, or if `own` is.
+
+    Args:
+        path: the name of the socket, as its server calls it.
+        own: inode of a connected socket of this process. If the server has accepted it too, there is no rival.
+    """
+    peers = {found.peer for found in _sockets() if found.state == _ESTABLISHED and found.inode and found.path == path}
+    if not peers or own in peers:
+        return ""
+    return " and ".join(_owners(peers)) or "another program"
+
+
+def _owners(inodes: set[int]) -> list[str]:
+    """Return a description of each process that has one of these sockets, as far as they can be seen."""
+    links = {f"socket:[{inode}]" for inode in inodes}
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if any(os.readlink(entry.path) in links for entry in os.scandir(process / "fd")):
+                found.append(f"{(process / 'comm').read_text(errors='replace').strip()} (process {process.name})")
+        except OSError:
+            # It has ended, or belongs to another user.
+            continue
+    return found
+
+
 def _sockets() -> Iterator[_Socket]:
     try:
         with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_SOCK_DIAG) as netlink:
-            body = _REQUEST.pack(socket.AF_UNIX, 0, 0, 0xFFFFFFFF, 0, _SHOW_NAME, 0, 0)
+            body = _REQUEST.pack(socket.AF_UNIX, 0, 0, 0xFFFFFFFF, 0, _SHOW_NAME | _SHOW_PEER, 0, 0)
             header = _HEADER.pack(_HEADER.size + len(body), _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST_DUMP, 1, 0)
             netlink.send(header + body)
             while True:
@@ -79,16 +110,20 @@ def _sockets() -> Iterator[_Socket]:
 def _parse(message: bytes) -> Iterator[_Socket]:
     _, _, state, _, inode, _, _ = _MESSAGE.unpack_from(message)
     offset = _MESSAGE.size
+    path, peer = "", 0
     while offset + _ATTRIBUTE.size <= len(message):
         length, kind = _ATTRIBUTE.unpack_from(message, offset)
         if length < _ATTRIBUTE.size:
             return
-        if kind == _ATTRIBUTE_NAME:
-            name = message[offset + _ATTRIBUTE.size : offset + length]
-            # An abstract name begins with a NUL.
-            if not name.startswith(b"\0"):
-                yield _Socket(state, inode, os.fsdecode(name.rstrip(b"\0")))
+        value = message[offset + _ATTRIBUTE.size : offset + length]
+        # An abstract name begins with a NUL.
+        if kind == _ATTRIBUTE_NAME and not value.startswith(b"\0"):
+            path = os.fsdecode(value.rstrip(b"\0"))
+        elif kind == _ATTRIBUTE_PEER:
+            (peer,) = _PEER.unpack(value)
         offset += _aligned(length)
+    if path:
+        yield _Socket(state, inode, path, peer)
 
 
 def _aligned(length: int) -> int:

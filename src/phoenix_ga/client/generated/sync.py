@@ -16,7 +16,7 @@ from phoenix_ga.wire.units import LINE_LIMIT
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any, Literal
 
     from typing_extensions import Self, Unpack
@@ -1618,6 +1618,7 @@ def connect_sync(
     direct: bool = False,
     keepalive_interval: float | None = KEEPALIVE_INTERVAL,
     keepalive_timeout: float = KEEPALIVE_TIMEOUT,
+    on_busy: Callable[[str], None] | None = None,
 ) -> SyncGuest:
     """Connect to a guest.
 
@@ -1639,6 +1640,7 @@ def connect_sync(
             whether it is still there; None: never.
         keepalive_timeout: seconds that it has to answer; then the connection is lost. Raise it if the guest may be
             paused.
+        on_busy: is called once with a text if another client has the port. It is waited for.
 
     Raises:
         EndpointError: the endpoint is malformed, unknown or not permitted.
@@ -1659,6 +1661,7 @@ def connect_sync(
             direct=direct,
             keepalive_interval=keepalive_interval,
             keepalive_timeout=keepalive_timeout,
+            on_busy=on_busy,
         )
     )
     return SyncGuest(thread, guest)
