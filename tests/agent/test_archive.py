@@ -12,7 +12,7 @@ from phoenix_ga import __version__
 from phoenix_ga.client import connect_sync
 from tests.ends.client import LineClient
 from tests.support import SOURCE
-from tools.build_pyz import BYTE_CODE_VERSIONS, DATA, build, interpreters, modules
+from tools.build_pyz import BYTE_CODE_VERSIONS, DATA, build, interpreters, modules, without_docstrings
 
 INTERPRETERS = list(interpreters())
 WITH_BYTE_CODE = list(interpreters(BYTE_CODE_VERSIONS))
@@ -80,3 +80,12 @@ def test_the_archive_is_small(archive: Path) -> None:
 def test_the_same_source_gives_the_same_archive(archive: Path, tmp_path: Path) -> None:
     build(tmp_path / "again.pyz")
     assert (tmp_path / "again.pyz").read_bytes() == archive.read_bytes()
+
+
+def test_code_in_the_archive_has_the_lines_of_the_source() -> None:
+    text = '''"""Module."""\n\ndef f():\n    """Two\n    lines."""\n    return 1\n\nclass A:\n    """Alone."""\n'''
+    stripped = without_docstrings(text)
+    assert stripped.count("\n") == text.count("\n")
+    assert "lines" not in stripped
+    assert stripped.split("\n")[5] == "    return 1"
+    compile(stripped, "text", "exec")
