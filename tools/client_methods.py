@@ -248,6 +248,7 @@ SYNC_CLASSES: Final = {
     "SyncStream": ["streams:GuestStream"],
     "SyncFileStream": ["file_streams:FileStream"],
     "SyncDirectoryStream": ["file_streams:DirectoryStream"],
+    "SyncDirectoryEntries": ["directory_entries:DirectoryEntries"],
     "SyncFile": ["files:GuestFile"],
     "SyncProcess": ["process:GuestProcess"],
     "SyncFrozen": ["frozen:Frozen"],

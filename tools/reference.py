@@ -41,6 +41,7 @@ $ echo '{"execute": "ping"}' | socat - UNIX-CONNECT:SOCKET,shut-none
 METHODS: Final = {
     "file-write": "files.write_handle",
     "file-glob": "files.glob",
+    "directory-entries": "files.scan",
     "file-get": "files.get_stream",
     "file-put": "files.put_stream",
     "directory-get": "files.get_tree_stream",

@@ -19,13 +19,14 @@ import sys
 import tempfile
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from phoenix_ga.agent.operations import files
 from tests.agent.qga import call
-from tests.ends.client import LineClient, RefusedError
-from tests.support import SOURCE, AgentProcess
+from tests.ends.client import DATA, END, RESET, LineClient, RefusedError
+from tests.support import SOURCE, AgentProcess, wait_for
 
 
 def refused(client: LineClient, execute: str, **arguments: object) -> tuple[str, str]:
@@ -349,6 +350,59 @@ def test_a_hundred_thousand_entries_are_listed_within_bounded_memory(
     )
     assert peak - before < 120 << 20
     assert agent.memory() - before < 4 << 20
+
+
+def entries_of(client: LineClient, path: Path, **arguments: Any) -> list[list[Any]]:
+    """Return the lines of `directory-entries`, which fit into the largest window."""
+    number = client.call("directory-entries", path=str(path), window=16 << 20, **arguments)["stream"]
+    data = b""
+    while (frame := client.frame()).type == DATA:
+        assert frame.stream == number
+        data += frame.payload
+    assert (frame.type, frame.payload) == (END, b"{}")
+    return [json.loads(line) for line in data.splitlines()]
+
+
+def test_the_entries_of_a_directory_are_those_of_a_listing(client: LineClient, tmp_path: Path) -> None:
+    (tmp_path / "listed").mkdir()
+    assert entries_of(client, tmp_path / "listed") == []
+    for number in range(2000):
+        (tmp_path / "listed" / f'{number} "\\ü').touch()
+    (tmp_path / "listed" / os.fsdecode(b"\xe9\n")).symlink_to("/no where\n")
+    os.utime(tmp_path / "listed" / '5 "\\ü', ns=(-1, -(2**33) * 10**9 + 7))
+    for names in (False, True):
+        listed = client.call("directory-list", path=str(tmp_path / "listed"), names=names)
+        expected = []
+        for entry in listed:
+            status = entry["stat"]
+            times = [status.pop(name) for name in ("Atim", "Mtim", "Ctim")]
+            texts = [entry[name] for name in ("user", "group", "target")] if names else []
+            numbers = [*status.values(), *(time["Sec"] * 10**9 + time["Nsec"] for time in times)]
+            expected.append([entry["name"], *numbers, *texts])
+        found = entries_of(client, tmp_path / "listed", names=names)
+        for entry in (*found, *expected):
+            # Reading the target of a link changes its access time.
+            entry[11] *= not stat.S_ISLNK(entry[4])
+        assert found == expected
+    assert refused(client, "directory-entries", path=str(tmp_path / "listed" / '5 "\\ü'))[0] == "ENOTDIR"
+    assert refused(client, "directory-entries", path=str(tmp_path / "nowhere"))[0] == "ENOENT"
+
+
+def test_a_directory_that_nobody_reads_takes_no_memory_and_is_closed_with_its_stream(
+    agent: AgentProcess, client: LineClient, tmp_path: Path
+) -> None:
+    (tmp_path / "listed").mkdir()
+    for number in range(50_000):
+        os.mknod(tmp_path / "listed" / f"{number:06d}")
+    client.call("directory-list", path=str(tmp_path / "listed"), n=1)
+    assert len(entries_of(client, tmp_path / "listed")) == 50_000
+    before = agent.memory()
+    number = client.call("directory-entries", path=str(tmp_path / "listed"), window=0)["stream"]
+    assert client.call("ping")
+    assert str(tmp_path / "listed") in agent.open_files(tmp_path)
+    assert agent.memory() - before < 2 << 20
+    client.send_frame(RESET, number)
+    wait_for(lambda: str(tmp_path / "listed") not in agent.open_files(tmp_path))
 
 
 @pytest.mark.root

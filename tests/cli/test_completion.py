@@ -18,7 +18,7 @@ import pytest
 from phoenix_ga.client import HANG_UP, SILENCE, CommandError
 from phoenix_ga.wire.commands import BY_NAME
 from tests.cli.conftest import Run, environment
-from tests.ends.agent import ScriptedAgent
+from tests.ends.agent import ScriptedAgent, listed
 from tests.support import AgentProcess
 
 
@@ -91,7 +91,7 @@ def test_a_name_that_a_shell_would_not_take_as_one_word_is_never_offered(run: Ru
 
 @pytest.mark.parametrize("answer", [SILENCE, HANG_UP, b"nonsense\n", 17, CommandError("\x1b[2J", 5), [{"name": 1}]])
 def test_a_guest_that_misbehaves_offers_nothing_and_soon(run: Run, scripted: ScriptedAgent, answer: object) -> None:
-    scripted.answers["directory-list"] = answer
+    scripted.answers["directory-entries"] = answer
     start = time.monotonic()
     assert offered(run, f"phoenixctl ls {scripted.endpoint}:/e") == []
     assert time.monotonic() - start < 30
@@ -107,7 +107,8 @@ def test_a_port_that_nobody_serves_offers_nothing(run: Run, tmp_path: Path) -> N
 
 def test_a_guest_with_very_many_files_offers_some(run: Run, scripted: ScriptedAgent) -> None:
     entry = BY_NAME["file-stat"].examples[0].answer
-    scripted.answers["directory-list"] = [{**entry, "name": f"file{number}"} for number in range(5000)]
+    entries = [{**entry, "name": f"file{number}"} for number in range(5000)]
+    scripted.answers["directory-entries"] = listed(*entries)
     assert len(offered(run, f"phoenixctl ls {scripted.endpoint}:/f")) == 500
 
 

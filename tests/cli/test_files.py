@@ -19,7 +19,7 @@ from phoenix_ga.client import SILENCE, CommandError
 from phoenix_ga.wire.commands import BY_NAME
 from tests.cli.conftest import Run, command_line, environment
 from tests.cli.test_exit_status import EVIL, assert_harmless, assert_one_line
-from tests.ends.agent import ScriptedAgent
+from tests.ends.agent import ScriptedAgent, listed
 
 
 def program(*words: str | Path) -> str:
@@ -89,9 +89,11 @@ def test_a_guest_that_does_not_answer_is_asked_once(run: Run, scripted: Scripted
 def test_ls_goes_on_where_a_directory_below_is_refused(run: Run, scripted: ScriptedAgent) -> None:
     status = BY_NAME["file-stat"].examples[0].answer
     below = {**status, "name": "below", "isdir": True, "stat": {**status["stat"], "Mode": 0o40755}}
-    answers = iter([[below, status], CommandError("/top/below: Permission denied", 13)])
+    first = listed(below, status)
     scripted.answers["file-stat"] = {**below, "name": "top"}
-    scripted.answers["directory-list"] = lambda request: next(answers)
+    scripted.answers["directory-entries"] = lambda request: (
+        first(request) if request.arguments["path"] == "/top" else CommandError("/top/below: Permission denied", 13)
+    )
     result = run("ls", "-1R", f"{scripted.endpoint}:/top")
     assert_one_line(result, 1)
     assert result.stdout == "/top:\nbelow\nhello.txt\n"
@@ -101,10 +103,10 @@ def test_a_tree_without_an_end_comes_to_one(run: Run, scripted: ScriptedAgent) -
     status = BY_NAME["file-stat"].examples[0].answer
     below = {**status, "name": "x" * 200, "isdir": True, "stat": {**status["stat"], "Mode": 0o40755}}
     odd = [{**below, "name": name} for name in ("..", ".", "", "/", "../..")]
-    scripted.answers = {"file-stat": below, "directory-list": [below, *odd]}
+    scripted.answers = {"file-stat": below, "directory-entries": listed(below, *odd)}
     result = run("ls", "-1aR", f"{scripted.endpoint}:/top")
     assert result.returncode == 0, result.stderr
-    assert scripted.asked.count("directory-list") < 30
+    assert scripted.asked.count("directory-entries") < 30
 
 
 @pytest.mark.parametrize("json", [[], ["--json"]])
@@ -118,7 +120,7 @@ def test_whatever_a_guest_says_of_a_file_is_harmless(
     }
     entry: dict[str, Any] = {"name": EVIL, "isdir": True, "stat": status}
     entry.update(user=EVIL, group=EVIL, target=EVIL)
-    scripted.answers = {"file-stat": entry, "directory-list": [entry], "get-file-md5sum": EVIL}
+    scripted.answers = {"file-stat": entry, "directory-entries": listed(entry), "get-file-md5sum": EVIL}
     for words in (["ls"], ["ls", "-R"], ["stat"], ["md5sum"]):
         result = run(*json, *words, f"{scripted.endpoint}:/top")
         assert result.returncode == 0, result.stderr

@@ -28,7 +28,7 @@ from phoenix_ga.wire.messages import Request
 from tests.cli import crowd
 from tests.cli.conftest import command_line, environment
 from tests.cli.test_exit_status import EVIL, assert_harmless
-from tests.ends.agent import ScriptedAgent
+from tests.ends.agent import ScriptedAgent, listed
 from tests.support import SOURCE, AgentProcess, wait_for
 
 THAWED = {
@@ -271,9 +271,14 @@ def test_paths_of_several_guests(pair: Host, tmp_path: Path) -> None:
 def test_a_listing_of_several_guests_tells_whose_directory_could_not_be_read(host: Host) -> None:
     status = BY_NAME["file-stat"].examples[0].answer
     below = {**status, "name": "below", "isdir": True, "stat": {**status["stat"], "Mode": 0o40755}}
-    answers = iter([[below, status], CommandError("/top/below: Permission denied", 13)])
-    host.add("bad", file_stat=below, directory_list=lambda request: next(answers))
-    host.add("good", file_stat=below, directory_list=[status])
+    first = listed(below, status)
+    denied = CommandError("/top/below: Permission denied", 13)
+    host.add(
+        "bad",
+        file_stat=below,
+        directory_entries=lambda request: first(request) if request.arguments["path"] == "/top" else denied,
+    )
+    host.add("good", file_stat=below, directory_entries=listed(status))
     result = host.run("ls", "-1R", "*:/top")
     assert result.returncode == 1
     assert "phoenixctl: bad: /top/below: Permission denied\n" in result.stderr

@@ -103,12 +103,17 @@ def _guest_paths(text: str) -> list[str]:
     directory, _, beginning = path.rpartition("/")
 
     async def list_directory(guest: Guest) -> list[str]:
-        entries = await guest.files.list(f"{directory}/", _ENTRIES_MAX)
-        return [
-            f"{entry.name}/" if entry.is_directory else entry.name
-            for entry in entries
-            if entry.name.startswith(beginning) and _is_harmless(entry.name)
-        ]
+        found: list[str] = []
+        seen = 0
+        async with guest.files.scan(f"{directory}/") as entries:
+            while seen < _ENTRIES_MAX and (page := await entries.read_page()):
+                seen += len(page)
+                found += [
+                    f"{entry.name}/" if entry.is_directory else entry.name
+                    for entry in page
+                    if entry.name.startswith(beginning) and _is_harmless(entry.name)
+                ]
+        return found
 
     before = text[: len(text) - len(beginning)]
     none: list[str] = []

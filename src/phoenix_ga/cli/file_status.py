@@ -15,9 +15,8 @@ def mode_of(status: FileStatus) -> int:
 
 def status_to_json(path: str, status: FileStatus) -> dict[str, Any]:
     """Return all that is known as a value for JSON."""
-    from dataclasses import asdict
-
-    return {"path": path, **asdict(status)}
+    # Not asdict, which copies each value and takes ten times as long.
+    return {"path": path, **vars(status)}
 
 
 def owner_of(status: FileStatus) -> str:

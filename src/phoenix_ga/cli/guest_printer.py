@@ -16,6 +16,11 @@ from phoenix_ga.cli.output import escape, to_json
 LINE_MAX = 64 * 1024
 
 
+def is_coloured() -> bool:
+    """Return whether stdout is a terminal that may have colours."""
+    return os.isatty(stdio.STDOUT) and not os.environ.get("NO_COLOR")
+
+
 class SharedOutput:
     """Stdout and stderr, shared by several guests. json: print lines of JSON."""
 
@@ -24,7 +29,7 @@ class SharedOutput:
         # A slow reader must not block the event loop, or the other guests time out.
         self._outputs = {fd: stdio.Output(fd) for fd in (stdio.STDOUT, stdio.STDERR)}
         self._encoding = sys.stdout.encoding or "utf-8"
-        self._coloured = os.isatty(stdio.STDOUT) and not os.environ.get("NO_COLOR")
+        self._coloured = is_coloured()
 
     async def write(self, text: str, fd: int = stdio.STDOUT) -> None:
         """Print whole lines. Raises BrokenPipeError if the reader has gone."""

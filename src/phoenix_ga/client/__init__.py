@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from phoenix_ga.client.commands import Files, Filesystems
+from phoenix_ga.client.directory_entries import DirectoryEntries
 from phoenix_ga.client.errors import (
     CommandError,
     CompletedProcess,
@@ -62,6 +63,7 @@ from phoenix_ga.client.trees import TransferredTree
 
 if TYPE_CHECKING:
     from phoenix_ga.client.generated.sync import (
+        SyncDirectoryEntries,
         SyncDirectoryStream,
         SyncFile,
         SyncFileStream,
@@ -85,6 +87,7 @@ __all__ = [
     "CompletedProcess",
     "ConnectError",
     "ConnectionLostError",
+    "DirectoryEntries",
     "DirectoryStream",
     "Disk",
     "EndpointError",
@@ -126,6 +129,7 @@ __all__ = [
     "StreamError",
     "StreamPair",
     "Swap",
+    "SyncDirectoryEntries",
     "SyncDirectoryStream",
     "SyncFile",
     "SyncFileStream",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from phoenix_ga.client.caller import UNSET, Caller, Unset, read_opened
 from phoenix_ga.client.connection import ExpectedStream
+from phoenix_ga.client.directory_entries import DirectoryEntries
 from phoenix_ga.client.file_streams import DirectoryStream, FileStream
 from phoenix_ga.client.generated.commands import (
     AgentCommands,
@@ -125,6 +126,21 @@ class Files(FilesCommands):
             mtime=-1 if mtime is None else mtime,
         )
         return streams["stream"]
+
+    @opens
+    async def scan(self, path: str, *, names: bool = False, window: int = WINDOW_DEFAULT) -> DirectoryEntries:
+        """List a directory of any size, entry by entry, in the order of the filesystem.
+
+            async with guest.files.scan("/var/spool") as entries:
+                async for entry in entries: ...
+
+        Args:
+            names: also find the names of owner and group, and the targets of symbolic links.
+            window: bytes that may be in flight.
+        """
+        expected = ExpectedStream("stream", window, sends=False)
+        _, streams = await self._caller.open((expected,), "directory-entries", path=path, names=names, window=window)
+        return DirectoryEntries(streams["stream"], names, self._caller.timeout)
 
     @opens
     async def get_tree_stream(self, path: str, *, window: int = WINDOW_DEFAULT) -> DirectoryStream:

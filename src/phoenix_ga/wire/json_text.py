@@ -76,12 +76,15 @@ if TYPE_CHECKING:
     _scan: Callable[[str, int], tuple[Any, int]]
     _scan_short: Callable[[str, int], tuple[Any, int]]
     _encode: Callable[[Any, int], tuple[str, ...]]
+    # Returns a text as a JSON string in ASCII.
+    encode_string: Callable[[str], str]
 else:
     try:
         from _json import encode_basestring_ascii, make_encoder, make_scanner
 
         _scan = make_scanner(_Context())
         _scan_short = make_scanner(_ShortContext())
+        encode_string = encode_basestring_ascii
         _encode = make_encoder(None, _refuse_value, encode_basestring_ascii, None, ": ", ", ", False, False, False)
     except (ImportError, TypeError):
         from json import JSONDecoder, JSONEncoder
@@ -96,6 +99,9 @@ else:
 
         def _encode(value, level, encoder=JSONEncoder(allow_nan=False)):  # noqa: B008
             return (encoder.encode(value),)
+
+        def encode_string(text):
+            return JSONEncoder().encode(text)
 
 
 def encode_json(value: Any) -> bytes:

@@ -15,7 +15,7 @@ from phoenix_ga.agent.operations.handles import OpenFile
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from typing import Final
 
     from phoenix_ga.agent.core.throttle import Throttle
@@ -234,25 +234,31 @@ def _set_special_bits(name: bytes, mode: int) -> None:
 def list_directory(path: str, count: int, limit: int) -> Iterator[tuple[str, os.stat_result]]:
     """Yield name and lstat(2) of at most `count` entries (0 or less: all), in the filesystem's order.
 
-    If an entry cannot be examined, only its inode and type are known; the rest is 0.
     Raises OSError (E2BIG) if there are more than `limit`.
     """
-    found = 0
     with os.scandir(encode_path(path)) as entries:
-        for entry in entries:
+        for found, entry in enumerate(examine(entries)):
             if 0 < count == found:
                 return
             if found == limit:
                 raise OSError(E2BIG, f"more than {limit} entries, which is the limit; ask for some with 'n'", path)
-            try:
-                status = entry.stat(follow_symlinks=False)
-            except FileNotFoundError:
-                continue
-            except OSError:
-                # Such as the FUSE mount of a user, to which not even root has access.
-                status = _unknown_status(entry)
-            found += 1
-            yield decode_path(entry.name), status
+            yield entry
+
+
+def examine(entries: Iterable[os.DirEntry[bytes]]) -> Iterator[tuple[str, os.stat_result]]:
+    """Yield name and lstat(2) of each entry.
+
+    If one cannot be examined, only its inode and type are known; the rest is 0.
+    """
+    for entry in entries:
+        try:
+            status = entry.stat(follow_symlinks=False)
+        except FileNotFoundError:
+            continue
+        except OSError:
+            # Such as the FUSE mount of a user, to which not even root has access.
+            status = _unknown_status(entry)
+        yield decode_path(entry.name), status
 
 
 def _unknown_status(entry: os.DirEntry[bytes]) -> os.stat_result:

@@ -2,60 +2,40 @@
 
 from __future__ import annotations
 
+import json
 import stat
-from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
 from errno import E2BIG
-from typing import TYPE_CHECKING, Any
+from itertools import islice
+from typing import TYPE_CHECKING
 
 import click
 
 from phoenix_ga.cli.arguments import PATHS
 from phoenix_ga.cli.context import Options
-from phoenix_ga.cli.each_path import each_path
+from phoenix_ga.cli.each_path import each_place, on_several
 from phoenix_ga.cli.errors import REFUSED, GuestProblem, about_guest, report
-from phoenix_ga.cli.file_status import device_numbers, group_of, mode_of, owner_of, status_to_json
-from phoenix_ga.cli.output import escape, moment, short_size
+from phoenix_ga.cli.file_status import mode_of
+from phoenix_ga.cli.guest_printer import GuestPrinter, SharedOutput, is_coloured
+from phoenix_ga.cli.listing import Lines, ListingFormat
+from phoenix_ga.cli.output import to_json
+from phoenix_ga.cli.paths import guest_path
+from phoenix_ga.cli.running import run
+from phoenix_ga.cli.selection import is_plain
+from phoenix_ga.cli.spooled_sort import Record, SpooledSort
 from phoenix_ga.cli.verb import verb
 from phoenix_ga.wire.patterns import is_pattern
 
 if TYPE_CHECKING:
     from phoenix_ga.client import FileStatus, Guest
 
-# A malicious guest may show an endless tree.
-_ENTRIES_MAX = 500_000
 _PATH_MAX = 4096
-
-
-@dataclass(frozen=True)
-class _Format:
-    """The options of a listing. itself: list directories themselves. titled: print the names of directories."""
-
-    names_only: bool
-    hidden: bool
-    itself: bool
-    recursive: bool
-    order: str
-    reverse: bool
-    numeric: bool
-    human: bool
-    titled: bool
-
-
-@dataclass(frozen=True)
-class _Listed:
-    """The listing of a directory, or of the path itself."""
-
-    text: str
-    values: list[dict[str, Any]]
-
-
-@dataclass(frozen=True)
-class _Listing:
-    """The listing of a path. failed: a part of it could not be read."""
-
-    parts: list[_Listed]
-    failed: bool
+# Lines that are printed at once.
+_LINES = 500
+# A malicious guest may show an endless tree: characters of the directories that are still to be listed, and of the
+# listings that are shown together with those of other guests.
+_WAITING_MAX = 64 * 1024 * 1024
+_TEXT_MAX = 64 * 1024 * 1024
 
 
 @verb(
@@ -83,54 +63,141 @@ Examples:
 @click.option("-R", "--recursive", is_flag=True, help="List subdirectories recursively.")
 @click.option("-S", "order", flag_value="size", help="Sort by size, largest first.")
 @click.option("-t", "order", flag_value="time", help="Sort by modification time, newest first.")
-@click.option("-U", "order", flag_value="none", help="Do not sort.")
+@click.option("-U", "order", flag_value="none", help="Do not sort: print entries as they arrive.")
 @click.option("-1", "names_only", is_flag=True, help="Print names only, one a line.")
 @click.pass_obj
 def command(options: Options, /, paths: tuple[str, ...], order: str | None, long: bool, **flags: bool) -> int:
     """List files and directories in the guest, as `ls -l` does."""
     titled = len(paths) > 1 or flags["recursive"] or any(map(is_pattern, paths))
-    form = _Format(order=order or "name", titled=titled, **flags)
+    form = ListingFormat(order or "name", titled, options.json, is_coloured(), **flags)
+    places = [guest_path(word) for word in paths]
+    if not all(is_plain(guests) for guests, _ in places):
+        return on_several(options, places, lambda guest, path, printer: _list_among(guest, path, printer, form))
+    output = SharedOutput(options.json)
 
-    async def work(guest: Guest, path: str) -> _Listing:
-        unreadable: list[str] = []
-        parts = [listed async for listed in _list(guest, path, form, unreadable)]
-        return _Listing(parts, bool(unreadable))
+    async def work(guest: Guest, path: str) -> int:
+        listing = _Listing(guest, path, form)
+        async for text in listing.texts():
+            await output.write(text)
+        return listing.status
 
-    def describe(path: str, found: _Listing) -> tuple[dict[str, Any], str]:
-        text = ("\n\n" if form.titled else "\n").join(listed.text for listed in found.parts)
-        return {"path": path, "entries": [value for listed in found.parts for value in listed.values]}, text
-
-    return each_path(options, paths, work, describe, lambda found: REFUSED if found.failed else 0)
+    return run(each_place(options, places, work))
 
 
-async def _list(guest: Guest, path: str, form: _Format, unreadable: list[str]) -> AsyncIterator[_Listed]:
-    from phoenix_ga.client import CommandError
-
-    status = await guest.files.stat(path, names=True)
-    if form.itself or not await _leads_to_directory(guest, path, status):
-        yield _listed(None, [(path, status)], form)
-        return
-    waiting = [path]
-    left = _ENTRIES_MAX
-    while waiting:
-        directory = waiting.pop()
-        try:
-            with about_guest(guest.name):
-                entries = await guest.files.list(directory, names=True)
-        except CommandError as error:
-            if directory is path:
-                raise
-            unreadable.append(directory)
-            report(error)
-            continue
-        left -= len(entries) + 1
+async def _list_among(guest: Guest, path: str, printer: GuestPrinter, form: ListingFormat) -> int:
+    """List a path of one of several guests: it is printed whole."""
+    listing = _Listing(guest, path, form)
+    texts: list[str] = []
+    left = _TEXT_MAX
+    async for text in listing.texts():
+        texts.append(text)
+        left -= len(text)
         if left < 0:
-            raise GuestProblem(E2BIG, f"more than {_ENTRIES_MAX} entries; list a subdirectory", path)
-        shown = _sorted([entry for entry in entries if form.hidden or not entry.name.startswith(".")], form)
-        named = [(f"{directory.rstrip('/')}/{entry.name}", entry) for entry in shown]
-        yield _listed(directory, named, form)
-        if form.recursive:
-            waiting += [below for below, entry in reversed(named) if _may_enter(below, entry)]
+            raise GuestProblem(E2BIG, "too many entries to be shown with those of other guests", path)
+    whole = "".join(texts)
+    await printer.result(json.loads(whole) if form.json else None, whole.removesuffix("\n"))
+    return listing.status
+
+
+class _Listing:
+    """The listing of a path.
+
+    Attributes:
+        status: the exit status, once it is complete.
+    """
+
+    def __init__(self, guest: Guest, path: str, form: ListingFormat) -> None:
+        self._guest = guest
+        self._path = path
+        self._form = form
+        self.status = 0
+
+    async def texts(self) -> AsyncIterator[str]:
+        """Yield the listing in pieces that end with a newline; as JSON, it is one line."""
+        status = await self._guest.files.stat(self._path, names=True)
+        if self._form.itself or not await _leads_to_directory(self._guest, self._path, status):
+            lines = Lines(self._form)
+            pieces = _one(lines.align([lines.prepare(self._path, self._path, status)]))
+        else:
+            pieces = self._tree()
+        if not self._form.json:
+            async for text in pieces:
+                yield text
+            return
+        before = f'{{"path": {to_json(self._path)}, "entries": ['
+        async for text in pieces:
+            yield before + text
+            before = ", "
+        yield "]}\n" if before == ", " else f"{before}]}}\n"
+
+    async def _tree(self) -> AsyncIterator[str]:
+        """Yield the listing of the directory, and with -R those of the directories below it."""
+        from phoenix_ga.client import CommandError
+
+        waiting = [self._path]
+        size = len(self._path)
+        separator = ""
+        while waiting:
+            directory = waiting.pop()
+            size -= len(directory)
+            below: list[str] = []
+            try:
+                with about_guest(self._guest.name):
+                    async for text in self._directory(directory, below):
+                        yield separator + text
+                        separator = ""
+            except CommandError as error:
+                if directory is self._path:
+                    raise
+                report(error)
+                self.status = REFUSED
+            separator = "" if self._form.json else "\n"
+            size += sum(map(len, below))
+            if size > _WAITING_MAX:
+                raise GuestProblem(E2BIG, "too many directories; list one of them", self._path)
+            waiting += reversed(below)
+
+    async def _directory(self, directory: str, below: list[str]) -> AsyncIterator[str]:
+        """Yield the listing of a directory, and note in `below` which ones are to be listed after it."""
+        form, lines = self._form, Lines(self._form)
+        above = directory.rstrip("/")
+        blocks = 0
+        async with self._guest.files.scan(directory, names=True) as entries:
+            with SpooledSort(form.reverse) as ordered:
+                if form.order == "none" and (heading := lines.heading(directory, None)):
+                    yield heading
+                while page := await entries.read_page():
+                    records: list[Record] = []
+                    for entry in page:
+                        if form.hidden or not entry.name.startswith("."):
+                            blocks += entry.blocks
+                            records.append(_record(lines, f"{above}/{entry.name}", entry, form))
+                    if form.order != "none":
+                        for record in records:
+                            ordered.add(record)
+                    elif records:
+                        yield self._printed(lines, above, records, below)
+                if form.order != "none" and (heading := lines.heading(directory, blocks)):
+                    yield heading
+                found = iter(ordered)
+                while records := list(islice(found, _LINES)):
+                    yield self._printed(lines, above, records, below)
+
+    def _printed(self, lines: Lines, above: str, records: list[Record], below: list[str]) -> str:
+        if self._form.recursive:
+            below += [
+                f"{above}/{name}" for _, name, is_directory, _ in records if is_directory and _may_enter(above, name)
+            ]
+        return lines.align(text for *_, text in records)
+
+
+async def _one(text: str) -> AsyncIterator[str]:
+    yield text
+
+
+def _record(lines: Lines, path: str, entry: FileStatus, form: ListingFormat) -> Record:
+    rank = -entry.size if form.order == "size" else -entry.modified if form.order == "time" else 0
+    return rank, entry.name, entry.is_directory, lines.prepare(path, entry.name, entry)
 
 
 async def _leads_to_directory(guest: Guest, path: str, status: FileStatus) -> bool:
@@ -144,73 +211,6 @@ async def _leads_to_directory(guest: Guest, path: str, status: FileStatus) -> bo
         return False
 
 
-def _may_enter(path: str, entry: FileStatus) -> bool:
+def _may_enter(above: str, name: str) -> bool:
     # A directory that contains itself ends at the longest path.
-    if not entry.is_directory or len(path) > _PATH_MAX:
-        return False
-    return "/" not in entry.name and entry.name not in ("", ".", "..")
-
-
-def _sorted(entries: list[FileStatus], form: _Format) -> list[FileStatus]:
-    keys: dict[str, Callable[[FileStatus], Any]] = {
-        "name": lambda entry: entry.name,
-        "size": lambda entry: (-entry.size, entry.name),
-        "time": lambda entry: (-entry.modified, entry.name),
-    }
-    if form.order in keys:
-        entries = sorted(entries, key=keys[form.order])
-    return entries[::-1] if form.reverse else entries
-
-
-def _listed(directory: str | None, named: Sequence[tuple[str, FileStatus]], form: _Format) -> _Listed:
-    shown = [(path if directory is None else entry.name, entry) for path, entry in named]
-    lines = [_name(name, entry, form) for name, entry in shown]
-    if not form.names_only:
-        columns = [_columns(entry, form) for _, entry in shown]
-        widths = [max(map(len, column)) for column in zip(*columns)]
-        lines = [" ".join([*_aligned(cells, widths), name]) for cells, name in zip(columns, lines)]
-        if directory is not None:
-            blocks = sum(entry.blocks for _, entry in shown)
-            lines.insert(0, f"total {short_size(blocks * 512) if form.human else blocks // 2}")
-    if directory is not None and form.titled:
-        lines.insert(0, f"{escape(directory)}:")
-    return _Listed("\n".join(lines), [status_to_json(path, entry) for path, entry in named])
-
-
-def _columns(entry: FileStatus, form: _Format) -> list[str]:
-    mode = mode_of(entry)
-    user, group = (str(entry.uid), str(entry.gid)) if form.numeric else (owner_of(entry), group_of(entry))
-    size = short_size(entry.size) if form.human else str(entry.size)
-    if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
-        size = ", ".join(map(str, device_numbers(entry.special_device)))
-    return [
-        stat.filemode(mode),
-        str(entry.links),
-        escape(user),
-        escape(group),
-        size,
-        moment(_seconds(entry.modified)),
-    ]
-
-
-def _aligned(cells: Sequence[str], widths: Sequence[int]) -> list[str]:
-    return [
-        cell.ljust(width) if number in (0, 2, 3) else cell.rjust(width)
-        for number, (cell, width) in enumerate(zip(cells, widths))
-    ]
-
-
-def _name(name: str, entry: FileStatus, form: _Format) -> str:
-    mode = mode_of(entry)
-    text = escape(name)
-    if stat.S_ISDIR(mode):
-        text = click.style(text, fg="blue", bold=True)
-    elif stat.S_ISLNK(mode):
-        text = click.style(text, fg="cyan", bold=True)
-    elif stat.S_ISREG(mode) and mode & 0o111:
-        text = click.style(text, fg="green", bold=True)
-    return f"{text} -> {escape(entry.target)}" if entry.target and not form.names_only else text
-
-
-def _seconds(nanoseconds: int) -> int:
-    return nanoseconds // 1_000_000_000
+    return len(above) + len(name) < _PATH_MAX and "/" not in name and name not in ("", ".", "..")

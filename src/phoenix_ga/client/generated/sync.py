@@ -251,6 +251,39 @@ class SyncDirectoryStream(SyncObject):
         return SyncStream(self._thread, self._inner.stderr)
 
 
+class SyncDirectoryEntries(SyncObject):
+    """The entries of a directory, in the order of the filesystem. `for entry in entries` yields them.
+
+    It holds one page at a time, so that a directory of any size takes the same memory.
+
+    Attributes:
+        stream: the stream on which they arrive.
+    """
+
+    @property
+    def stream(self) -> SyncStream:
+        """See the class."""
+        return SyncStream(self._thread, self._inner.stream)
+
+    def read_page(self) -> list[FileStatus]:
+        """Return the next entries, about a thousand; none at the end.
+
+        The timeout of the guest limits the wait.
+        """
+        value: list[FileStatus] = self._thread.run(self._inner.read_page())
+        return value
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> FileStatus:
+        try:
+            value: FileStatus = self._thread.run(self._inner.__anext__())
+            return value
+        except StopAsyncIteration:
+            raise StopIteration from None
+
+
 class SyncFile(SyncObject):
     """A file of the guest, opened by `SyncGuest.open`; for one task at a time.
 
@@ -765,6 +798,20 @@ class SyncFiles(SyncObject):
                     mtime=mtime,
                 )
             ),
+        )
+
+    def scan(self, path: str, *, names: bool = False, window: int = WINDOW_DEFAULT) -> SyncDirectoryEntries:
+        """List a directory of any size, entry by entry, in the order of the filesystem.
+
+            with guest.files.scan("/var/spool") as entries:
+                for entry in entries: ...
+
+        Args:
+            names: also find the names of owner and group, and the targets of symbolic links.
+            window: bytes that may be in flight.
+        """
+        return SyncDirectoryEntries(
+            self._thread, self._thread.run(self._inner.scan(path, names=names, window=window))
         )
 
     def get_tree_stream(self, path: str, *, window: int = WINDOW_DEFAULT) -> SyncDirectoryStream:

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from phoenix_ga.wire.commands.shared import EXAMPLE_FILE, ID_MAX, NO_FILE, PATH, PERMISSIONS_MAX
+from phoenix_ga.wire.commands.shared import (
+    EXAMPLE_FILE,
+    ID_MAX,
+    NO_FILE,
+    PATH,
+    PERMISSIONS_MAX,
+    TOO_MANY_STREAMS,
+    WINDOW,
+)
 from phoenix_ga.wire.declaration import INT64_MAX, Argument, Command, Example
 
 TYPE_CHECKING = False
@@ -373,5 +381,17 @@ COMMANDS = (
             ("E2BIG", "the list would exceed the agent's `listing-limit`, or the size of one answer"),
         ),
         examples=(Example({"path": "/tmp/phoenix", "n": 1}, [_EXAMPLE_STAT], exact=False),),
+    ),
+    Command(
+        "directory-entries",
+        "Send the entries of a directory as a stream, in the order of the filesystem, without `.` and `..`. A large "
+        "directory takes no more memory than a small one.",
+        handler="files:directory_entries",
+        arguments=(PATH, _NAMES, WINDOW),
+        returns="`stream`: its number. Each line of the stream is a JSON array: the name, then the numbers in `stat` "
+        "of `file-stat` in their order, with times in nanoseconds since the epoch; with `names`, user, group and "
+        "target follow. Entries that vanish meanwhile are left out. The client sends no data.",
+        errors=(NO_FILE, ("ENOTDIR", "the path is not a directory"), TOO_MANY_STREAMS),
+        examples=(Example({"path": "/tmp/phoenix", "window": 0}, {"stream": 70018}, exact=False),),
     ),
 )

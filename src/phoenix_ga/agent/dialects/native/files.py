@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from errno import E2BIG, EINVAL
 
 from phoenix_ga.agent.core.nowait import WouldBlock, read_nowait
 from phoenix_ga.agent.operations import files, owners
+from phoenix_ga.agent.protocol.call import Opened
 from phoenix_ga.wire.base64_text import decode_base64, encode_base64
-from phoenix_ga.wire.json_text import encode_json
+from phoenix_ga.wire.json_text import encode_json, encode_string
 from phoenix_ga.wire.messages import JsonText
 from phoenix_ga.wire.units import LINE_LIMIT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import os
+    from collections.abc import Iterator
     from typing import Any, Final
 
     from phoenix_ga.agent.context import Context
 
 # The rest of the line is for the rest of the answer.
 _LISTING_SIZE_MAX: Final = LINE_LIMIT - 64 * 1024
+_NUMBERS: Final = ", ".join(["%d"] * 13)
 
 
 def file_open(context: Context, path: str, mode: str, perm: int, force: bool) -> int:
@@ -108,6 +111,45 @@ def directory_list(context: Context, path: str, n: int, names: bool) -> JsonText
             raise OSError(E2BIG, "the listing is too long for one answer; ask for fewer entries with 'n'", path)
     text += b"]"
     return JsonText(text)
+
+
+def directory_entries(context: Context, path: str, names: bool, window: int) -> Opened:
+    from phoenix_ga.agent.endpoints.directory import DirectorySource
+
+    entries = os.scandir(files.encode_path(path))
+    try:
+        source = DirectorySource(_entry_lines(path, entries, names), entries.close, context.throttle)
+    except BaseException:
+        entries.close()
+        raise
+    return Opened({}, {"stream": source}, window)
+
+
+def _entry_lines(path: str, entries: Iterator[os.DirEntry[bytes]], names: bool) -> Iterator[str]:
+    """Yield a JSON array for each entry, in the order of `directory-entries`."""
+    known = owners.Names()
+    for name, status in files.examine(entries):
+        numbers = (
+            status.st_dev,
+            status.st_ino,
+            status.st_nlink,
+            status.st_mode,
+            status.st_uid,
+            status.st_gid,
+            status.st_rdev,
+            status.st_size,
+            status.st_blksize,
+            status.st_blocks,
+            status.st_atime_ns,
+            status.st_mtime_ns,
+            status.st_ctime_ns,
+        )
+        line = _NUMBERS % numbers
+        if names:
+            target = files.link_target(f"{path}/{name}") if stat.S_ISLNK(status.st_mode) else ""
+            for text in (known.user(status.st_uid), known.group(status.st_gid), target):
+                line += f", {encode_string(text)}"
+        yield f"[{encode_string(name)}, {line}]\n"
 
 
 def _entry(name: str, status: os.stat_result) -> dict[str, Any]:
