@@ -11,7 +11,7 @@ import pytest
 from phoenix_ga import __version__
 from tests.ends.client import RefusedError
 from tests.malformed import CASES, MEMORY_MAX, Case
-from tests.support import AgentProcess
+from tests.support import AgentProcess, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +52,20 @@ def test_a_tag_of_any_depth_is_answered(agent: AgentProcess) -> None:
                 client.line()
         client.send(b'{"execute": "ping"}\n')
         assert client.answer() == {"return": __version__}
+
+
+def test_a_stream_whose_answer_cannot_be_written_is_not_opened(agent: AgentProcess) -> None:
+    with agent.connect() as client:
+        answers = []
+        for depth in range(900, 1010):
+            client.send(
+                b'{"execute": "file-get", "arguments": {"path": "/etc/passwd", "window": 0}, "tag": %s}\n'
+                % (b"[" * depth + b"]" * depth)
+            )
+            answers.append(client.line())
+        opened = sum(b'"stream"' in answer for answer in answers)
+        assert 0 < opened < len(answers)
+        wait_for(lambda: agent.open_files(Path("/etc")) == ["/etc/passwd"] * opened)
 
 
 @pytest.mark.parametrize("length", [5_000, 1_000_000])

@@ -180,6 +180,14 @@ class Session:
         if "window" in answer:
             # Now it is known; it is smaller if there are many streams.
             answer["window"] = opened.endpoints["stream"].window
-        self.send(self._dispatcher.encode(call, answer))
+        try:
+            pieces = self._dispatcher.encode(call, answer)
+        except Exception as error:
+            # A tag may be nested just so deeply that it could be read, but cannot be written.
+            for stream in streams.values():
+                self.streams.withdraw(stream)
+            self.send(self._dispatcher.refuse(call, error))
+            return
+        self.send(pieces)
         for stream in streams.values():
             stream.start()

@@ -260,6 +260,10 @@ class Streams:
         for opened in list(self._open.values()):
             self.reset(opened, text, AGENT_STOPPING)
 
+    def withdraw(self, opened: OpenStream) -> None:
+        """Close a stream of which the client was not told."""
+        self._close(opened)
+
     def close_if_over(self, opened: OpenStream) -> None:
         """Close a stream that has ended in both directions."""
         if opened.stream.over:
