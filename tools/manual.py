@@ -96,7 +96,10 @@ def _flags(option: click.Option) -> str:
 
 def _help(option: click.Option) -> str:
     text = option.help or ""
-    return f"{text} Default: {option.default:g}." if option.show_default else text
+    if not option.show_default:
+        return text
+    default = option.default if isinstance(option.default, str) else f"{option.default:g}"
+    return f"{text} Default: {default}."
 
 
 def _paragraphs(text: str) -> Iterator[str]:

@@ -39,6 +39,7 @@ $ echo '{"execute": "ping"}' | socat - UNIX-CONNECT:SOCKET,shut-none
 
 # The methods that are not generated from the declarations.
 METHODS: Final = {
+    "get-digests": "digests",
     "file-write": "files.write_handle",
     "file-glob": "files.glob",
     "directory-entries": "files.scan",
@@ -88,7 +89,7 @@ def _section(command: Command) -> Iterator[str]:
         yield "| argument | type | default | meaning |"
         yield "|---|---|---|---|"
         for argument in command.arguments:
-            yield f"| `{argument.name}` | {TYPE_NAMES[argument.kind]} | {_default(argument)} | {argument.help} |"
+            yield f"| `{argument.name}` | {_type(argument)} | {_default(argument)} | {argument.help} |"
     yield ""
     yield f"Returns: {command.returns}"
     if command.errors:
@@ -104,6 +105,10 @@ def _section(command: Command) -> Iterator[str]:
         for example in command.examples:
             yield from _example(command, example)
         yield "```"
+
+
+def _type(argument: Argument) -> str:
+    return TYPE_NAMES[argument.kind] + (" or string" if argument.words else "")
 
 
 def _default(argument: Argument) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import zlib
+from errno import EOPNOTSUPP
 
 import pytest
 from hypothesis import given
@@ -11,7 +13,8 @@ from hypothesis import strategies as st
 
 from phoenix_ga.agent.core.throttle import Throttle
 from phoenix_ga.agent.linux import digest
-from phoenix_ga.agent.operations.digest import ThrottledDigest
+from phoenix_ga.agent.operations.digest import ThrottledDigest, measure_digests, transfer_digest
+from phoenix_ga.client import digests
 
 ALGORITHMS = ("md5", "sha256")
 
@@ -33,8 +36,44 @@ def test_large_pieces_are_taken_whole(algorithm: str) -> None:
 
 
 def test_a_kernel_without_it_is_no_trouble(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(self: digest.KernelSha256) -> None:
+    def fail(self: digest.KernelDigest, algorithm: str) -> None:
         raise OSError(97, "Address family not supported by protocol")
 
-    monkeypatch.setattr(digest.KernelSha256, "__init__", fail)
+    monkeypatch.setattr(digest.KernelDigest, "__init__", fail)
     assert digest.new_digest("sha256").hexdigest() == hashlib.sha256().hexdigest()
+
+
+@given(st.lists(st.binary(max_size=40)))
+def test_both_sides_define_crc32_alike(pieces: list[bytes]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(digest, "CRC_BLOCK", 16)
+        patch.setattr(digests, "_CRC_BLOCK", 16)
+        there, here = ThrottledDigest("crc32", Throttle()), digests.Digest("crc32")
+        for piece in pieces:
+            there.update(memoryview(piece))
+            here.update(piece)
+    data = b"".join(pieces)
+    blocks = [data[start : start + 16] for start in range(0, len(data) + 1, 16)]
+    told = b"".join(zlib.crc32(block).to_bytes(4, "big") for block in blocks) + len(data).to_bytes(8, "big")
+    assert there.hexdigest() == here.value() == hashlib.sha256(told).hexdigest()
+
+
+def test_the_digests_of_this_system_have_a_speed() -> None:
+    speeds = measure_digests()
+    assert {"crc32", "sha256"} <= speeds.keys() <= {"xxh64", "crc32", "sha256"}
+    assert all(type(speed) is int and speed > 0 for speed in speeds.values())
+    for name in speeds:
+        computed = transfer_digest(name, Throttle())
+        assert computed is not None
+        assert computed.algorithm == name
+
+
+def test_a_kernel_without_xxhash_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(self: digest.KernelDigest, algorithm: str) -> None:
+        raise OSError(2, "No such file or directory")
+
+    monkeypatch.setattr(digest.KernelDigest, "__init__", fail)
+    with pytest.raises(OSError, match="get-digests lists") as caught:
+        transfer_digest("xxh64", Throttle())
+    assert caught.value.errno == EOPNOTSUPP
+    assert transfer_digest("none", Throttle()) is transfer_digest(False, Throttle()) is None

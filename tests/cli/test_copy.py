@@ -290,7 +290,7 @@ def test_a_copy_that_was_killed_goes_on_where_it_stopped(
     assert parts() == []
 
 
-@pytest.mark.parametrize("more", [["-r"], ["--no-verify"]])
+@pytest.mark.parametrize("more", [["-r"], ["--verify", "none"]])
 def test_resume_is_for_single_verified_files(run: Run, endpoint: str, more: list[str]) -> None:
     result = run("cp", "--resume", *more, f"{endpoint}:/etc/hosts", "hosts")
     assert (result.returncode, "--resume works for single" in result.stderr) == (2, True)

@@ -79,6 +79,7 @@ def test_the_rest_is_sent_and_nothing_else(
     assert result.size == SIZE
     assert result.verified
     assert (result.resumed, result.sha256) == (kept, None)
+    assert result.digest_of == ("rest" if kept else "file")
     assert done[0] > kept
     assert os.listdir(target.parent) == ["target"]
 

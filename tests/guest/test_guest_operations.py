@@ -33,11 +33,17 @@ def test_the_kernel_of_a_stock_guest_computes_the_digests(guest: Machine, client
     script = """
 import sys
 sys.path.insert(0, "/usr/sbin/phoenix-ga/source")
-from phoenix_ga.agent.linux.digest import KernelSha256, new_digest
-digest = new_digest("sha256")
-digest.update(open("/bin/bash", "rb").read())
-assert type(digest) is KernelSha256, digest
-print(digest.hexdigest())
+import zlib
+from phoenix_ga.agent.linux.digest import KernelDigest
+data = open("/bin/bash", "rb").read()
+computed = {name: KernelDigest(name) for name in ("sha256", "crc32", "xxh64")}
+for digest in computed.values():
+    digest.update(data)
+assert computed["crc32"].hexdigest() == f"{zlib.crc32(data):08x}"
+empty = KernelDigest("xxh64")
+# What xxhsum(1) prints for an empty file.
+assert empty.hexdigest() == "ef46db3751d8e999"
+print(computed["sha256"].hexdigest())
 """
     guest.copy_in(script.encode(), "/root/digest.py")
     expected = guest.run("sha256sum < /bin/bash").text.split()[0]

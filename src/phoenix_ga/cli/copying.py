@@ -21,6 +21,7 @@ from phoenix_ga.cli.selection import select_one, socket_of
 
 if TYPE_CHECKING:
     from phoenix_ga.client import Guest, Transferred, TransferredTree
+    from phoenix_ga.client.digests import Verify
     from phoenix_ga.client.discovery import KnownGuest
 
 # The commands that read in the guest; an error of another one is about the destination.
@@ -102,7 +103,7 @@ class CopyOptions:
     owners: bool
     set_id: bool
     resume: bool
-    verify: bool
+    verify: Verify
 
 
 class Copier:
@@ -176,7 +177,13 @@ class Copier:
                         complain(f"{origin.word}: {note}")
             else:
                 file = await self._copy_file(origin, target, progress)
-                values = {"bytes": file.size, "sha256": file.sha256, "verified": file.verified}
+                values = {
+                    "bytes": file.size,
+                    "verified": file.verified,
+                    "algorithm": file.algorithm,
+                    "digest": file.digest,
+                    "digest_of": file.digest_of,
+                }
                 if self._form.resume:
                     values["resumed"] = file.resumed
         await self._show({**values, "seconds": round(time.perf_counter() - start, 3)})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from phoenix_ga.client.caller import UNSET, Caller, Unset, read_opened
 from phoenix_ga.client.connection import ExpectedStream
@@ -29,6 +29,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from typing_extensions import Self
+
+# Each agent with `get-digests` has these, and some have `xxh64`.
+_DIGESTS: Final = ("crc32", "sha256")
+
+
+def _digests(reader: Reader) -> dict[str, int]:
+    names = (*_DIGESTS, "xxh64") if reader.has("xxh64") else _DIGESTS
+    return {name: reader.member(name).integer() for name in names}
 
 
 class Files(FilesCommands):
@@ -63,7 +71,7 @@ class Files(FilesCommands):
         length: int = INT64_MAX,
         *,
         window: int = WINDOW_DEFAULT,
-        digest: bool = True,
+        digest: bool | str = True,
         sparse: bool = False,
     ) -> FileStream:
         """Open a stream of the content of a file. `Guest.get` copies a whole file.
@@ -71,7 +79,7 @@ class Files(FilesCommands):
         Args:
             offset, length: the part to send, in bytes.
             window: bytes that may be in flight.
-            digest: the closing message has the SHA-256.
+            digest: the closing message has this digest: "xxh64", "crc32", "sha256" or True, "none" or False.
             sparse: leave out holes; `FileStream.read_piece` returns them as Skip.
         """
         expected = ExpectedStream("stream", window, sends=False, skips=sparse)
@@ -95,7 +103,7 @@ class Files(FilesCommands):
         *,
         uid: int = -1,
         gid: int = -1,
-        digest: bool = True,
+        digest: bool | str = True,
         part: str = "",
         offset: int = 0,
         new_permissions: int = 0o644,
@@ -106,7 +114,7 @@ class Files(FilesCommands):
         Args:
             permissions: of the file; None: those of the file that it replaces.
             uid, gid: of the file; -1: those of the file that it replaces.
-            digest: the closing message has the SHA-256.
+            digest: the closing message has this digest: "xxh64", "crc32", "sha256" or True, "none" or False.
             part: a name under which the guest keeps the data of an incomplete transfer.
             offset: bytes of the kept data to continue after.
             new_permissions: of a file that replaces none, if `permissions` is None.
@@ -219,6 +227,16 @@ class Commands(AgentCommands):
             timeout: in seconds; None: no limit; by default that of the guest.
         """
         return await self._caller.call(command, arguments, timeout)
+
+    async def digests(self) -> dict[str, int]:
+        """Return the digests with which the guest can verify a transfer, with their speed in MB/s.
+
+        The agent is asked once for each connection.
+        """
+        connection = await self._caller.connection("get-digests", {})
+        if connection.digests is None:
+            connection.digests = await self._caller.read(_digests, "get-digests")
+        return dict(connection.digests)
 
     @cached_property
     def files(self) -> Files:

@@ -116,6 +116,8 @@ class Connection:
         self._posting = False
         # Number of answers that belong to no request of this connection.
         self._garbage = 0
+        # What the agent has answered to `get-digests`, once it was asked.
+        self.digests: dict[str, int] | None = None
         self._keepalive = Keepalive(
             keepalive_interval,
             keepalive_timeout,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, TypedDict
 from phoenix_ga.client.caller import Caller, read_opened
 from phoenix_ga.client.commands import Commands
 from phoenix_ga.client.connection import Connection, ExpectedStream, Trace
+from phoenix_ga.client.digests import Verify
 from phoenix_ga.client.discovery.host_sockets import rivals
 from phoenix_ga.client.errors import CompletedProcess
 from phoenix_ga.client.files import GuestFile
@@ -120,7 +121,7 @@ class Guest(Commands):
         local: str | os.PathLike[str],
         *,
         permissions: int | None = None,
-        verify: bool = True,
+        verify: Verify = "fast",
         resume: bool = False,
         preserve: bool = False,
         progress: Progress | None = None,
@@ -131,9 +132,10 @@ class Guest(Commands):
 
         Args:
             permissions: of the local file; None: those of the file that it replaces, or else those in the guest.
-            verify: compare the SHA-256 of both sides.
-            resume: continue an earlier transfer of the same file, and keep the data if this one fails; implies
-                `verify`.
+            verify: compare digests of both sides: "fast" or True: the fastest that both have; "sha256"; "none" or
+                False.
+            resume: continue an earlier transfer of the same file, and keep the data if this one fails; it is
+                verified in any case.
             preserve: the local file gets permissions, modification time and, if this process is root, the numeric
                 owner of the file in the guest, even if it replaces another.
             progress: is called with the bytes copied so far and the total, or None if unknown.
@@ -143,7 +145,7 @@ class Guest(Commands):
             OSError: for the local file.
         """
         if resume:
-            return await resume_get(self, remote, os.fspath(local), permissions, progress, preserve)
+            return await resume_get(self, remote, os.fspath(local), permissions, verify, progress, preserve)
         return await get_file(self, remote, os.fspath(local), permissions, verify, progress, preserve)
 
     async def put(
@@ -152,7 +154,7 @@ class Guest(Commands):
         remote: str,
         *,
         permissions: int | None = None,
-        verify: bool = True,
+        verify: Verify = "fast",
         resume: bool = False,
         preserve: bool = False,
         progress: Progress | None = None,
@@ -171,7 +173,7 @@ class Guest(Commands):
             OSError: for the local file.
         """
         if resume:
-            return await resume_put(self, os.fspath(local), remote, permissions, progress, preserve)
+            return await resume_put(self, os.fspath(local), remote, permissions, verify, progress, preserve)
         return await put_file(self, os.fspath(local), remote, permissions, verify, progress, preserve)
 
     async def get_tree(
@@ -376,7 +378,7 @@ async def copy_between(
     target: Guest,
     target_path: str,
     *,
-    verify: bool = True,
+    verify: Verify = "fast",
     preserve: bool = False,
     progress: Progress | None = None,
 ) -> Transferred:

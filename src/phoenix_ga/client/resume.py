@@ -16,6 +16,7 @@ from contextlib import suppress
 from errno import EBUSY
 from typing import TYPE_CHECKING, BinaryIO, Final
 
+from phoenix_ga.client.digests import Digest, Verify, choose_digest
 from phoenix_ga.client.errors import CommandError, TransferDamagedError
 from phoenix_ga.client.transfer import (
     SLOW_DISK,
@@ -44,12 +45,14 @@ async def resume_get(
     remote: str,
     local: str,
     permissions: int | None,
+    verify: Verify,
     progress: Progress | None,
     preserve: bool = False,
 ) -> Transferred:
     """Copy `remote` from the guest to `local`. See `Guest.get`."""
     if is_special(local):
-        return await get_file(guest, remote, local, permissions, True, progress, preserve)
+        return await get_file(guest, remote, local, permissions, _checked(verify), progress, preserve)
+    digest = Digest(await choose_digest(_checked(verify), guest))
     async with guest.files.get_stream(remote, window=1, digest=False) as first:
         pass
     target = os.path.realpath(local)
@@ -62,11 +65,11 @@ async def resume_get(
             kept = 0
         file.truncate(kept)
         file.seek(kept)
-        async with guest.files.get_stream(remote, offset=kept, sparse=True) as source:
+        async with guest.files.get_stream(remote, offset=kept, digest=digest.algorithm, sparse=True) as source:
             if (source.size, source.mtime) != (first.size, first.mtime):
                 raise TransferDamagedError(f"{remote}: changed during the transfer; try again", source.stream.request)
             try:
-                size, digest = await receive(guest, remote, source, file, local, kept, True, progress)
+                size = await receive(guest, remote, source, file, local, kept, digest, progress)
             except TransferDamagedError:
                 # Part of it is wrong, and nobody knows which.
                 os.unlink(part)
@@ -74,7 +77,7 @@ async def resume_get(
         file.flush()
         set_attributes(fd, target, permissions, source, preserve)
         replace_durably(fd, part, target)
-    return Transferred(size, None if kept else digest.file(), True, kept)
+    return Transferred.of(size, digest, kept)
 
 
 async def resume_put(
@@ -82,6 +85,7 @@ async def resume_put(
     local: str,
     remote: str,
     permissions: int | None,
+    verify: Verify,
     progress: Progress | None,
     preserve: bool = False,
 ) -> Transferred:
@@ -96,9 +100,15 @@ async def resume_put(
         too_long = kept > status.st_size
         if too_long or (kept and await _guest_digest(guest, there, kept) != await _host_digest(file, kept)):
             kept = 0
-        async with guest.files.put_stream(remote, part=part, offset=kept, **attributes) as stream:
-            size, digest = await send(guest, remote, stream, file, local, kept, True, progress)
-    return Transferred(size, None if kept else digest.file(), True, kept)
+        digest = Digest(name := await choose_digest(_checked(verify), guest))
+        async with guest.files.put_stream(remote, digest=name, part=part, offset=kept, **attributes) as stream:
+            size = await send(guest, remote, stream, file, local, kept, digest, progress)
+    return Transferred.of(size, digest, kept)
+
+
+def _checked(verify: Verify) -> Verify:
+    """Return the choice of a digest for a transfer that is verified in any case."""
+    return "fast" if verify in (False, "none") else verify
 
 
 def _open_part(part: str) -> int:

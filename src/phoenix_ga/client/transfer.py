@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import hashlib
 import os
 import stat
 import tempfile
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Optional, TypeVar
 
 from phoenix_ga.client import timeouts
+from phoenix_ga.client.digests import NONE, SHA256, Digest, Verify, choose_digest
 from phoenix_ga.client.errors import GuestTimeoutError, PhoenixError, StreamError, TransferDamagedError
 from phoenix_ga.wire.declaration import INT64_MAX
 from phoenix_ga.wire.streams import Skip
@@ -42,36 +42,35 @@ class Transferred:
 
     Attributes:
         size: in bytes.
-        sha256: of the file, in hex; None for a file with holes, and after a transfer that was resumed.
         verified: guest and host have compared digests.
+        algorithm: the digest that they compared: "xxh64", "crc32" or "sha256", as docs/protocol.md defines them;
+            None if none.
+        digest: its value, in hex.
+        digest_of: what it is of: "file"; "stream" for a file with holes, which are left out; "rest" for the bytes
+            that were copied after a resumed transfer's; None if there is none.
         resumed: bytes that an earlier transfer had copied.
     """
 
     size: int
-    sha256: str | None
     verified: bool
+    algorithm: str | None = None
+    digest: str | None = None
+    digest_of: str | None = None
     resumed: int = 0
 
+    @classmethod
+    def of(cls, size: int, digest: Digest, resumed: int = 0) -> Transferred:
+        """Return a file whose `digest` was compared, unless it is none."""
+        value = digest.value()
+        if value is None:
+            return cls(size, False, resumed=resumed)
+        of = "rest" if resumed else "stream" if digest.has_holes else "file"
+        return cls(size, True, digest.algorithm, value, of, resumed)
 
-class Digest:
-    """The SHA-256 of a stream: of its bytes, and for each hole of its length as 8 bytes, big-endian."""
-
-    def __init__(self) -> None:
-        self._digest = hashlib.sha256()
-        self._has_holes = False
-
-    def update(self, piece: bytes | Skip) -> None:
-        """Add a piece of the stream."""
-        self._has_holes |= isinstance(piece, Skip)
-        self._digest.update(piece.payload if isinstance(piece, Skip) else piece)
-
-    def stream(self) -> str:
-        """Return the digest of the stream, in hex."""
-        return self._digest.hexdigest()
-
-    def file(self) -> str | None:
-        """Return the digest of the file that was sent as a whole, in hex; None if it has holes."""
-        return None if self._has_holes else self._digest.hexdigest()
+    @property
+    def sha256(self) -> str | None:
+        """The SHA-256 of the whole file, in hex, if it was computed."""
+        return self.digest if self.algorithm == SHA256 and self.digest_of == "file" else None
 
 
 async def get_file(
@@ -79,16 +78,18 @@ async def get_file(
     remote: str,
     local: str,
     permissions: int | None,
-    verify: bool,
+    verify: Verify,
     progress: Progress | None,
     preserve: bool = False,
 ) -> Transferred:
     """Copy `remote` from the guest to `local`. See `Guest.get`."""
+    digest = Digest(await choose_digest(verify, guest))
     # Holes are skipped in a new file only: a device would keep its old data there, and a pipe needs the zeros.
-    async with guest.files.get_stream(remote, digest=verify, sparse=not is_special(local)) as source:
+    sparse = not is_special(local)
+    async with guest.files.get_stream(remote, digest=digest.algorithm, sparse=sparse) as source:
         with _replacing(local, permissions, source, preserve) as file:
-            size, digest = await receive(guest, remote, source, file, local, 0, verify, progress)
-    return Transferred(size, digest.file(), verify)
+            size = await receive(guest, remote, source, file, local, 0, digest, progress)
+    return Transferred.of(size, digest)
 
 
 async def receive(
@@ -98,11 +99,10 @@ async def receive(
     file: BinaryIO,
     local: str,
     start: int,
-    verify: bool,
+    digest: Digest,
     progress: Progress | None,
-) -> tuple[int, Digest]:
-    """Append a stream to `file`, which has `start` bytes; return its new size, and the digest of the stream."""
-    digest = Digest()
+) -> int:
+    """Append a stream to `file`, which has `start` bytes, and to `digest`; return the new size of the file."""
     size = start
     while piece := await in_time(guest.timeout, source.read_piece(), source.stream.request):
         size += piece.length if isinstance(piece, Skip) else len(piece)
@@ -112,8 +112,8 @@ async def receive(
         _append(file, piece, local)
         if progress is not None:
             progress(size, source.size or None)
-    _compare(remote, source.stream, size - start, digest.stream() if verify else "")
-    return size, digest
+    _compare(remote, source.stream, size - start, digest)
+    return size
 
 
 async def copy_file(
@@ -121,18 +121,18 @@ async def copy_file(
     path: str,
     target: Commands,
     target_path: str,
-    verify: bool,
+    verify: Verify,
     progress: Progress | None,
     preserve: bool = False,
 ) -> Transferred:
     """Copy a file between guests. See `copy_between`."""
-    digest = Digest()
+    digest = Digest(name := await choose_digest(verify, source, target))
     size = 0
     async with (
-        source.files.get_stream(path, digest=verify, sparse=True) as origin,
+        source.files.get_stream(path, digest=name, sparse=True) as origin,
         target.files.put_stream(
             target_path,
-            digest=verify,
+            digest=name,
             **attributes_of(None, origin.permissions, (origin.uid, origin.gid), origin.mtime, preserve),
         ) as stream,
     ):
@@ -140,9 +140,9 @@ async def copy_file(
             size += await _send_piece(target, stream, piece, digest)
             if progress is not None:
                 progress(size, origin.size or None)
-        _compare(path, origin.stream, size, digest.stream() if verify else "")
-        await finish(target, target_path, stream, size, digest.stream() if verify else "")
-    return Transferred(size, digest.file(), verify)
+        _compare(path, origin.stream, size, digest)
+        await finish(target, target_path, stream, size, digest)
+    return Transferred.of(size, digest)
 
 
 def attributes_of(
@@ -166,18 +166,19 @@ async def put_file(
     local: str,
     remote: str,
     permissions: int | None,
-    verify: bool,
+    verify: Verify,
     progress: Progress | None,
     preserve: bool = False,
 ) -> Transferred:
     """Copy `local` to `remote` in the guest. See `Guest.put`."""
     with open_regular(local) as file:
+        digest = Digest(name := await choose_digest(verify, guest))
         status = os.fstat(file.fileno())
         owner = status.st_uid, status.st_gid
         kept = attributes_of(permissions, status.st_mode, owner, status.st_mtime_ns, preserve)
-        async with guest.files.put_stream(remote, digest=verify, **kept) as stream:
-            size, digest = await send(guest, remote, stream, file, local, 0, verify, progress)
-    return Transferred(size, digest.file(), verify)
+        async with guest.files.put_stream(remote, digest=name, **kept) as stream:
+            size = await send(guest, remote, stream, file, local, 0, digest, progress)
+    return Transferred.of(size, digest)
 
 
 async def send(
@@ -187,11 +188,10 @@ async def send(
     file: BinaryIO,
     local: str,
     start: int,
-    verify: bool,
+    digest: Digest,
     progress: Progress | None,
-) -> tuple[int, Digest]:
-    """Send `file` from byte `start` on; return its size, and the digest of the stream. local: for errors."""
-    digest = Digest()
+) -> int:
+    """Send `file` from byte `start` on, and add it to `digest`; return its size. local: for errors."""
     size = start
     total = os.fstat(file.fileno()).st_size
     for piece in _pieces(file, start):
@@ -200,8 +200,8 @@ async def send(
             progress(size, total)
     if size < total and os.fstat(file.fileno()).st_size < total:
         raise OSError(errno.ESTALE, "the file became shorter while it was read; try again", local)
-    await finish(guest, remote, stream, size, digest.stream() if verify else "")
-    return size, digest
+    await finish(guest, remote, stream, size, digest)
+    return size
 
 
 async def _send_piece(guest: Commands, stream: GuestStream, piece: bytes | Skip, digest: Digest) -> int:
@@ -214,10 +214,11 @@ async def _send_piece(guest: Commands, stream: GuestStream, piece: bytes | Skip,
     return len(piece)
 
 
-async def finish(guest: Commands, name: str, stream: GuestStream, size: int, digest: str = "") -> None:
-    """End the stream of a file, and wait until the guest has flushed it to its disk. digest: empty for none."""
+async def finish(guest: Commands, name: str, stream: GuestStream, size: int, digest: Digest | None = None) -> None:
+    """End the stream of a file, and wait until the guest has flushed it to its disk."""
+    digest = digest or Digest(NONE)
     try:
-        message: dict[str, Any] = {"size": size, "sha256": digest} if digest else {"size": size}
+        message: dict[str, Any] = {"size": size, **digest.members()}
         await in_time(guest.timeout, stream.end(message), stream.request)
         limit = None if guest.timeout is None else guest.timeout + size / SLOW_DISK
         # A guest that sends data here must not extend the wait.
@@ -229,11 +230,12 @@ async def finish(guest: Commands, name: str, stream: GuestStream, size: int, dig
     _compare(name, stream, size, digest)
 
 
-def _compare(name: str, stream: GuestStream, size: int, digest: str) -> None:
+def _compare(name: str, stream: GuestStream, size: int, digest: Digest) -> None:
     message = stream.message or {}
-    for member, here in (("size", size), ("sha256", digest)):
+    expected: dict[str, Any] = {"size": size, **digest.members()}
+    for member, here in expected.items():
         there = message.get(member)
-        if here != "" and (type(there) is not type(here) or there != here):
+        if type(there) is not type(here) or there != here:
             # Values of other types may be too large or too deeply nested to be shown.
             shown = repr(there)[:80] if isinstance(there, (int, str)) else "invalid"
             text = f"{name}: {member} is {here} on the host and {shown} in the guest; try again"

@@ -35,10 +35,11 @@ class Argument:
         default: Value of an absent argument; None: the argument is required.
         minimum, maximum: Inclusive range of an integer.
         choices: Allowed values; empty: all.
+        words: Strings that are allowed besides values of `kind`.
         python: Parameter of the client's method and of the operation, if it is not `name`.
     """
 
-    __slots__ = ("choices", "default", "help", "kind", "maximum", "minimum", "name", "python", "required")
+    __slots__ = ("choices", "default", "help", "kind", "maximum", "minimum", "name", "python", "required", "words")
 
     def __init__(
         self,
@@ -50,6 +51,7 @@ class Argument:
         minimum: int = 0,
         maximum: int = INT64_MAX,
         choices: tuple[str | int, ...] = (),
+        words: tuple[str, ...] = (),
         python: str = "",
     ) -> None:
         self.name = name
@@ -60,12 +62,17 @@ class Argument:
         self.minimum = minimum
         self.maximum = maximum
         self.choices = choices
+        self.words = words
         self.python = python or name
 
     def check(self, value: Any) -> None:
         """Raise ArgumentError if `value` has the wrong type or is out of range."""
         # Nothing is converted: neither `true` nor 1.0 is an integer.
         kind: type = type(value)
+        if self.words and kind is str:
+            if value not in self.words:
+                raise ArgumentError(f"argument '{self.name}' must be one of {', '.join(map(repr, self.words))}")
+            return
         if kind is not self.kind:
             raise ArgumentError(f"argument '{self.name}' must be a{_article(self.kind)}")
         if self.choices and value not in self.choices:

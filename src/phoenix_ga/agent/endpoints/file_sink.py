@@ -6,7 +6,7 @@ from errno import EBADMSG
 
 from phoenix_ga.agent.endpoints.file import FileEndpoint
 from phoenix_ga.agent.linux.anonymous_mmap import map_memory
-from phoenix_ga.agent.operations.digest import ThrottledDigest
+from phoenix_ga.agent.operations.digest import transfer_digest
 from phoenix_ga.wire.streams import Data, Skip
 
 TYPE_CHECKING = False
@@ -38,10 +38,10 @@ class FileSink(FileEndpoint):
     window = _WINDOW
     skips = True
 
-    def __init__(self, replacement: Replacement, digest: bool, throttle: Throttle) -> None:
+    def __init__(self, replacement: Replacement, digest: bool | str, throttle: Throttle) -> None:
         super().__init__()
         self._replacement = replacement
-        self._digest = ThrottledDigest("sha256", throttle) if digest else None
+        self._digest = transfer_digest(digest, throttle)
         self._ring: memoryview | None = None
         # Positions in the ring at which to store the next byte, and from which to write the next one.
         self._head = self._tail = 0
@@ -131,7 +131,7 @@ class FileSink(FileEndpoint):
         assert self._message is not None
         message: dict[str, Any] = {"size": self._replacement.size}
         if self._digest is not None:
-            message["sha256"] = self._digest.hexdigest()
+            message[self._digest.algorithm] = self._digest.hexdigest()
         for name, value in message.items():
             if self._message.get(name, value) != value:
                 self._replacement.refuse()

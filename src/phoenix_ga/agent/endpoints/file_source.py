@@ -10,7 +10,7 @@ from phoenix_ga.agent.core.nowait import NOWAIT
 from phoenix_ga.agent.endpoints.endpoint import FRAME_SIZE
 from phoenix_ga.agent.endpoints.file import FileEndpoint
 from phoenix_ga.agent.linux.anonymous_mmap import map_memory
-from phoenix_ga.agent.operations.digest import ThrottledDigest
+from phoenix_ga.agent.operations.digest import transfer_digest
 from phoenix_ga.wire.streams import Skip
 
 TYPE_CHECKING = False
@@ -41,23 +41,26 @@ class FileSource(FileEndpoint):
     """Sends at most `length` bytes of a file from `offset` on, then size and digest.
 
     What is in the page cache is read on the loop, right before it is sent. At the first byte that is not, or if
-    there is a digest to compute, a worker takes over and reads ahead. While requests are active, digests are
-    computed on the loop, in small pieces: starting and stopping workers would delay answers for longer. Buffers
-    are reused, because a new one for each piece costs page faults.
+    there is a slow digest to compute, a worker takes over and reads ahead. While requests are active, such digests
+    are computed on the loop, in small pieces: starting and stopping workers would delay answers for longer.
+    Buffers are reused, because a new one for each piece costs page faults.
 
     Args:
         fd: open for reading; closed at the end.
+        digest: as the argument of `file-get`.
         sparse: send holes as Skip frames.
     """
 
-    def __init__(self, fd: int, offset: int, length: int, digest: bool, sparse: bool, throttle: Throttle) -> None:
+    def __init__(
+        self, fd: int, offset: int, length: int, digest: bool | str, sparse: bool, throttle: Throttle
+    ) -> None:
         super().__init__()
         self._fd = fd
         self._offset = offset
         self._end = offset + length
         self._start = offset
         self._throttle = throttle
-        self._digest = ThrottledDigest("sha256", throttle) if digest else None
+        self._digest = transfer_digest(digest, throttle)
         status = os.fstat(fd)
         self._sparse = sparse and S_ISREG(status.st_mode)
         self._size = status.st_size
@@ -109,7 +112,7 @@ class FileSource(FileEndpoint):
             return b""
         size = min(size, self._data_end - self._offset)
         if size > 0 and not self._at_end and self._at_once:
-            if self._digest is not None:
+            if self._digest is not None and not self._digest.quick:
                 size = min(size, _DIGEST_PIECE_SIZE)
             buffer = self._buffer()
             try:
@@ -140,13 +143,13 @@ class FileSource(FileEndpoint):
         assert self.stream is not None
         message: dict[str, Any] = {"size": self._offset - self._start}
         if self._digest is not None:
-            message["sha256"] = self._digest.hexdigest()
+            message[self._digest.algorithm] = self._digest.hexdigest()
         self.stream.finish(message)
 
     @property
     def _at_once(self) -> bool:
         """Whether the loop reads, rather than a worker."""
-        return self._in_memory and (self._digest is None or self._throttle.requests_active)
+        return self._in_memory and (self._digest is None or self._digest.quick or self._throttle.requests_active)
 
     @property
     def _has_room(self) -> bool:

@@ -19,6 +19,7 @@ from phoenix_ga.cli.summary import Outcome, ended
 from phoenix_ga.cli.verb import verb
 
 if TYPE_CHECKING:
+    from phoenix_ga.client.digests import Verify
     from phoenix_ga.client.discovery import KnownGuest
 
 
@@ -38,6 +39,10 @@ backslash makes the next character an ordinary one.
 \b
 With --resume, an interrupted copy is kept as .NAME.PART.phoenix-part beside DST. PART is a hash.
 The next copy with --resume continues it if the source has not changed.
+
+\b
+With --verify fast, guest and host compare the fastest digest that both have: XXH64, CRC-32 of each
+64 MiB, or SHA-256. Directories are not verified.
 
 \b
 With -r, all files get the permission bits and times of SRC, and links are kept. Nothing is written
@@ -60,7 +65,13 @@ Examples:
 @click.option("--owners", is_flag=True, help="With -r: keep numeric owners if the receiver is root.")
 @click.option("--set-id", is_flag=True, help="With -r: keep set-user-ID and set-group-ID bits.")
 @click.option("--resume", is_flag=True, help="Continue an interrupted copy, and keep the data if interrupted.")
-@click.option("--no-verify", is_flag=True, help="Do not compare the SHA-256 of both sides of single files.")
+@click.option(
+    "--verify",
+    type=click.Choice(["fast", "sha256", "none"]),
+    default="fast",
+    show_default=True,
+    help="Digest of single files that both sides compare.",
+)
 @click.pass_obj
 def command(
     options: Options,
@@ -71,7 +82,7 @@ def command(
     owners: bool,
     set_id: bool,
     resume: bool,
-    no_verify: bool,
+    verify: Verify,
 ) -> int:
     """Copy files and directories to, from and between guests, as scp(1) does."""
     origins = [CopyPlace.parse(word) for word in sources]
@@ -83,11 +94,11 @@ def command(
             raise click.UsageError(f"{origin.word} is a directory; use -r to copy it.")
         if origin.endpoint is None and target.endpoint is None:
             raise click.UsageError("SRC or DST must be GUEST:/PATH; use cp(1) for local copies.")
-    if resume and (recursive or no_verify):
-        raise click.UsageError("--resume works for single, verified files: omit -r and --no-verify.")
+    if resume and (recursive or verify == "none"):
+        raise click.UsageError("--resume works for single, verified files: omit -r and --verify none.")
     if resume and target.endpoint is not None and any(origin.endpoint is not None for origin in origins):
         raise click.UsageError("--resume does not work between guests.")
-    form = CopyOptions(recursive, preserve, owners, set_id, resume, not no_verify)
+    form = CopyOptions(recursive, preserve, owners, set_id, resume, verify)
     if any(origin.endpoint is not None and not is_plain(origin.endpoint) for origin in origins):
         raise click.UsageError("SRC must be a single guest, because copies from several would overwrite each other.")
     if target.endpoint is not None and not is_plain(target.endpoint):

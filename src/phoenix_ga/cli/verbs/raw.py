@@ -117,7 +117,7 @@ def parse_arguments(command: str, words: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _parse(argument: Argument, text: str) -> Any:
-    if argument.kind is str:
+    if argument.kind is str or text in argument.words:
         return text
     value: Any = None
     try:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from phoenix_ga.client.caller import Unset
     from phoenix_ga.client.connection import Trace
+    from phoenix_ga.client.digests import Verify
     from phoenix_ga.client.errors import CompletedProcess
     from phoenix_ga.client.frozen import FreezeProgress
     from phoenix_ga.client.generated.qga import (
@@ -741,7 +742,7 @@ class SyncFiles(SyncObject):
         length: int = INT64_MAX,
         *,
         window: int = WINDOW_DEFAULT,
-        digest: bool = True,
+        digest: bool | str = True,
         sparse: bool = False,
     ) -> SyncFileStream:
         """Open a stream of the content of a file. `SyncGuest.get` copies a whole file.
@@ -749,7 +750,7 @@ class SyncFiles(SyncObject):
         Args:
             offset, length: the part to send, in bytes.
             window: bytes that may be in flight.
-            digest: the closing message has the SHA-256.
+            digest: the closing message has this digest: "xxh64", "crc32", "sha256" or True, "none" or False.
             sparse: leave out holes; `SyncFileStream.read_piece` returns them as Skip.
         """
         return SyncFileStream(
@@ -766,7 +767,7 @@ class SyncFiles(SyncObject):
         *,
         uid: int = -1,
         gid: int = -1,
-        digest: bool = True,
+        digest: bool | str = True,
         part: str = "",
         offset: int = 0,
         new_permissions: int = 420,
@@ -777,7 +778,7 @@ class SyncFiles(SyncObject):
         Args:
             permissions: of the file; None: those of the file that it replaces.
             uid, gid: of the file; -1: those of the file that it replaces.
-            digest: the closing message has the SHA-256.
+            digest: the closing message has this digest: "xxh64", "crc32", "sha256" or True, "none" or False.
             part: a name under which the guest keeps the data of an incomplete transfer.
             offset: bytes of the kept data to continue after.
             new_permissions: of a file that replaces none, if `permissions` is None.
@@ -1341,6 +1342,14 @@ class SyncGuest(SyncObject):
         value: Any = self._thread.run(self._inner.call(command, arguments, timeout))
         return value
 
+    def digests(self) -> dict[str, int]:
+        """Return the digests with which the guest can verify a transfer, with their speed in MB/s.
+
+        The agent is asked once for each connection.
+        """
+        value: dict[str, int] = self._thread.run(self._inner.digests())
+        return value
+
     @property
     def files(self) -> SyncFiles:
         """Files and directories."""
@@ -1401,7 +1410,7 @@ class SyncGuest(SyncObject):
         local: str | os.PathLike[str],
         *,
         permissions: int | None = None,
-        verify: bool = True,
+        verify: Verify = "fast",
         resume: bool = False,
         preserve: bool = False,
         progress: Progress | None = None,
@@ -1412,9 +1421,10 @@ class SyncGuest(SyncObject):
 
         Args:
             permissions: of the local file; None: those of the file that it replaces, or else those in the guest.
-            verify: compare the SHA-256 of both sides.
-            resume: continue an earlier transfer of the same file, and keep the data if this one fails; implies
-                `verify`.
+            verify: compare digests of both sides: "fast" or True: the fastest that both have; "sha256"; "none" or
+                False.
+            resume: continue an earlier transfer of the same file, and keep the data if this one fails; it is
+                verified in any case.
             preserve: the local file gets permissions, modification time and, if this process is root, the numeric
                 owner of the file in the guest, even if it replaces another.
             progress: is called with the bytes copied so far and the total, or None if unknown.
@@ -1442,7 +1452,7 @@ class SyncGuest(SyncObject):
         remote: str,
         *,
         permissions: int | None = None,
-        verify: bool = True,
+        verify: Verify = "fast",
         resume: bool = False,
         preserve: bool = False,
         progress: Progress | None = None,

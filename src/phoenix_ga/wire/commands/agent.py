@@ -51,6 +51,16 @@ COMMANDS = (
         inline=True,
     ),
     Command(
+        "get-digests",
+        "List the digests with which the guest can verify a transfer, and how fast it computes them. They are "
+        "measured when a client first asks.",
+        handler="agent:get_digests",
+        returns="An object: the speed of each digest in MB/s, an integer, by its name: `crc32` and "
+        "`sha256`, and `xxh64` if the kernel has it.",
+        examples=(Example({}, {"crc32": 1100, "sha256": 400}, exact=False),),
+        while_frozen=True,
+    ),
+    Command(
         "agent-shutdown",
         "Stop the agent. It finishes the running commands, for at most `stop-timeout` seconds, thaws frozen "
         "filesystems and exits with status 0; a service manager then starts it again.",

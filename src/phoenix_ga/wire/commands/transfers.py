@@ -14,7 +14,15 @@ from phoenix_ga.wire.commands.shared import (
 )
 from phoenix_ga.wire.declaration import INT64_MAX, Argument, Command, Example, StreamMember
 
-_DIGEST = Argument("digest", bool, "Compute the SHA-256 on both sides, for the closing messages.", default=True)
+_DIGEST = Argument(
+    "digest",
+    bool,
+    'The digest that both sides compute for the closing messages: `"xxh64"`, `"crc32"`, `"sha256"` or `"none"`; '
+    "`true` is `sha256`, and `false` is `none`. `get-digests` lists those that the guest has.",
+    default=True,
+    words=("xxh64", "crc32", "sha256", "none"),
+)
+_NO_DIGEST = ("EOPNOTSUPP", "the guest has no such digest")
 _NO_DIRECTORY = ("ENOTDIR", "the path is not a directory")
 
 COMMANDS = (
@@ -32,9 +40,15 @@ COMMANDS = (
         ),
         returns="`stream`: its number; `size`: of the file, in bytes; `mode`: its permissions; `uid`, `gid`: its "
         "owner; `mtime`: in nanoseconds since the epoch. Closing message of the agent: `size`, the number of bytes "
-        "sent, and, with `digest`, their `sha256` in hexadecimal. The client sends no data. If the file becomes "
-        "shorter meanwhile, the stream is reset (`ESTALE`); if it grows, it is sent up to its new end.",
-        errors=(NO_FILE, ("ESPIPE", "the path is neither a regular file nor a block device"), TOO_MANY_STREAMS),
+        "sent, and, with a digest, a member with its name and its value in hexadecimal. The client sends no data. "
+        "If the file becomes shorter meanwhile, the stream is reset (`ESTALE`); if it grows, it is sent up to its "
+        "new end.",
+        errors=(
+            NO_FILE,
+            ("ESPIPE", "the path is neither a regular file nor a block device"),
+            _NO_DIGEST,
+            TOO_MANY_STREAMS,
+        ),
         examples=(
             Example(
                 {"path": EXAMPLE_FILE, "window": 0},
@@ -104,7 +118,8 @@ COMMANDS = (
             ),
         ),
         returns="`stream`: its number; `window`: the number of bytes that the client may send at first. Closing "
-        "message of the client: `size`, and `sha256` in hexadecimal if there is a digest; both may be left out. "
+        "message of the client: `size`, and a member with the name of the digest and its value in hexadecimal; both "
+        "may be left out. "
         "Closing message of the agent, once the file is in place: the same members.",
         errors=(
             ("EISDIR", "the path is a directory"),
@@ -112,6 +127,7 @@ COMMANDS = (
             ("ENOENT", "the directory does not exist"),
             ("ENODATA", "the kept part is shorter than `offset`"),
             ("EBUSY", "another transfer is writing the same part"),
+            _NO_DIGEST,
             TOO_MANY_STREAMS,
         ),
         examples=(Example({"path": "/tmp/phoenix/put.txt"}, {"window": 1048576, "stream": 70008}, exact=False),),

@@ -27,6 +27,16 @@ def get_commands(context: Context) -> list[str]:
     return sorted(name for name, command in BY_NAME.items() if context.policy.permits(command))
 
 
+def get_digests(context: Context) -> dict[str, int]:
+    return context.part(_measure_digests)
+
+
+def _measure_digests(context: Context) -> dict[str, int]:
+    from phoenix_ga.agent.operations.digest import measure_digests
+
+    return measure_digests()
+
+
 def agent_shutdown(context: Context) -> bool:
     context.stop()
     return True

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def file_get(
-    context: Context, path: str, offset: int, length: int, window: int, digest: bool, sparse: bool
+    context: Context, path: str, offset: int, length: int, window: int, digest: bool | str, sparse: bool
 ) -> Opened:
     from phoenix_ga.agent.endpoints.file_source import FileSource
 
@@ -47,7 +47,7 @@ def file_put(
     perm: int,
     uid: int,
     gid: int,
-    digest: bool,
+    digest: bool | str,
     part: str,
     offset: int,
     new_perm: int,
