@@ -394,3 +394,9 @@ def test_attributes_are_kept_between_guests(run: Run, endpoint: str, tmp_path: P
         assert run("cp", "-p", f"{endpoint}:{file}", f"unix:{other.socket_path}:{tmp_path}/copy").returncode == 0
     status = (tmp_path / "copy").stat()
     assert (status.st_uid, status.st_gid, status.st_mtime) == (4711, 4712, 1e9)
+
+
+def test_a_file_is_copied_to_standard_output(run: Run, endpoint: str, tmp_path: Path) -> None:
+    (tmp_path / "source").write_text("hello\n")
+    result = run("cp", f"{endpoint}:{tmp_path}/source", "/dev/stdout")
+    assert (result.returncode, result.stdout) == (0, "hello\n"), result.stderr

@@ -315,11 +315,12 @@ def _replacing(path: str, permissions: int | None, source: FileStream, preserve:
     It gets attributes as `set_attributes` says.
     A special file, such as a device, is written to directly.
     """
-    target = os.path.realpath(path)
-    if is_special(target):
-        with open(target, "wb") as device:
+    # Not what it resolves to, which is nothing for a pipe in /proc/self/fd.
+    if is_special(path):
+        with open(path, "wb") as device:
             yield device
         return
+    target = os.path.realpath(path)
     directory, name = os.path.split(target)
     try:
         fd, temporary = tempfile.mkstemp(prefix=f".{name[:64]}.", suffix=".part", dir=directory)
