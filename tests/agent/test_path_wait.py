@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import pty
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -87,3 +88,42 @@ def test_a_port_is_tried_again_if_the_kernel_has_no_inotify_left(
     os.close(slave)
     log.close()
     assert f"{tmp_path}/port: open" in (tmp_path / "log").read_text()
+
+
+def test_whoever_has_a_port_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "port"
+    path.touch()
+    loop = Loop()
+    logged = make_log(tmp_path, loop, path, monkeypatch)
+    with path.open() as opened, subprocess.Popen(["sleep", "60"], stdin=opened) as user:
+        loop.call_later(0, logged.start)
+        watch_log(loop, tmp_path, f"it is open in sleep (process {user.pid})")
+        loop.call_later(20, loop.stop)
+        loop.run()
+        user.kill()
+    text = (tmp_path / "log").read_text()
+    assert "waiting for it: Device or resource busy" in text
+    assert f"{path}: it is open in sleep (process {user.pid})" in text
+
+
+def make_log(tmp_path: Path, loop: Loop, path: Path, monkeypatch: pytest.MonkeyPatch) -> DevicePort:
+    """Return a port that is busy, and whose log goes to a file."""
+    config = load_config(parse_command_line(["-p", str(path)]))
+    log = Log(str(tmp_path / "log"), debug=False)
+    log.start()
+    context = Context(config, Policy((), (), read_only=False), log, Handles(1), loop, lambda: None)
+    scheduler = Scheduler(Dispatcher(context, NATIVE, lambda: QGA), loop, Workers(1))
+
+    def refuse(port: DevicePort) -> None:
+        raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
+
+    monkeypatch.setattr(DevicePort, "_open", refuse)
+    return DevicePort(str(path), scheduler, lambda: None)
+
+
+def watch_log(loop: Loop, tmp_path: Path, text: str) -> None:
+    """Stop the loop when the text is in the log."""
+    if text in (tmp_path / "log").read_text():
+        loop.stop()
+    else:
+        loop.call_later(0.05, lambda: watch_log(loop, tmp_path, text))

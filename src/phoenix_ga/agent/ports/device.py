@@ -9,6 +9,7 @@ from time import monotonic
 
 from phoenix_ga.agent.core.channel import Channel
 from phoenix_ga.agent.core.log import DEBUG, ERR, INFO, WARNING
+from phoenix_ga.agent.linux.threads import start_thread
 from phoenix_ga.agent.ports.path_wait import PathWait
 from phoenix_ga.agent.ports.port import RETRY_PAUSE, Parked, Port
 from phoenix_ga.agent.protocol.conversation import ARRIVAL_TIME, Conversation
@@ -118,6 +119,8 @@ class DevicePort(Port):
         if reason != self._reported:
             self._reported = reason
             self._log.write(WARNING, f"{self.name}: waiting for it: {reason}")
+            if error.errno == EBUSY:
+                self._log_users()
         try:
             self._wait = PathWait(self._loop, self.path, self._retry, busy=error.errno == EBUSY)
         except (OSError, ImportError) as error:
@@ -130,6 +133,21 @@ class DevicePort(Port):
             return
         self._wait.cancel()
         self._wait = None
+
+    def _log_users(self) -> None:
+        """Log which processes have the device, found on a thread, because /proc may be large."""
+
+        def find() -> None:
+            from phoenix_ga.agent.linux.open_files import users_of
+
+            users = " and ".join(users_of(self.path))
+            if users:
+                self._loop.call_from_thread(self._log.write, WARNING, f"{self.name}: it is open in {users}")
+
+        try:
+            start_thread(find, "finding out who has a port")
+        except OSError as error:
+            self._log.write(DEBUG, f"{self.name}: {error.strerror}")
 
     def _retry(self) -> None:
         self._wait = None
