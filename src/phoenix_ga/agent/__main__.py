@@ -39,6 +39,12 @@ def main(arguments: list[str] | None = None) -> int:
 
             print(install(line.replace_qemu_ga) if line.action == "install" else uninstall())
             return 0
+        if line.action == "self-test":
+            from phoenix_ga.agent.restrictions import restrictions
+
+            missing = list(restrictions())
+            print("\n".join(missing) or "nothing is restricted")
+            return 1 if missing else 0
         if line.action == "clean-up":
             from phoenix_ga.agent.operations.program_groups import clean_up, find_unit_group
 

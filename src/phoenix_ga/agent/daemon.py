@@ -86,6 +86,7 @@ class Daemon:
             raise
         if self._parked is None:
             self._log.write(INFO, f"phoenix-ga {__version__} is up")
+            self._tell_restrictions()
         else:
             self._log.write(DEBUG, f"phoenix-ga {__version__} is awake")
         self._parked = None
@@ -95,6 +96,13 @@ class Daemon:
             ready()
         self._loop.run()
         return 0
+
+    def _tell_restrictions(self) -> None:
+        from phoenix_ga.agent.restrictions import restrictions
+
+        missing = "; ".join(restrictions())
+        if missing:
+            self._log.write(WARNING, f"restricted: {missing}")
 
     def stop(self) -> None:
         """Take no more requests, end the streams, finish the running requests, thaw, and end."""

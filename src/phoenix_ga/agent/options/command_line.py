@@ -17,7 +17,8 @@ class CommandLine:
     Attributes:
         options: values by attribute of Config.
         config_path: the config file; `config_named`: it was given explicitly.
-        action: "serve", "help", "version", "dump-config", "install", "uninstall" or "clean-up".
+        action: "serve", "help", "version", "dump-config", "install", "uninstall", "clean-up" or
+            "self-test".
         replace_qemu_ga: with "install".
     """
 
@@ -39,6 +40,7 @@ _ACTIONS: Final = {
     "install": "install",
     "uninstall": "uninstall",
     "clean-up": "clean-up",
+    "self-test": "self-test",
 }
 REPLACE: Final = "replace-qemu-ga"
 

@@ -30,6 +30,7 @@ def usage() -> str:
         (f"--{REPLACE}", "With --install: replace qemu-guest-agent.service too."),
         ("--uninstall", "Undo --install, start qemu-guest-agent.service if it was replaced, and exit."),
         ("--clean-up", "End programs that a dead agent left running, and exit: for ExecStopPost= of the service."),
+        ("--self-test", "Print what an agent cannot do here, for lack of rights or in a sandbox, and exit."),
         ("-D, --dump-config", "Print the options in effect as a config file, and exit."),
         ("-v, --version", "Print the version, and exit."),
         ("-h, --help", "Print this text, and exit."),
