@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pty
 import signal
 import socket
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,16 +15,9 @@ import pytest
 
 from phoenix_ga.client import KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT
 from tests.cli.conftest import command_line, environment
+from tests.cli.running_client import IMPATIENT, RunningClient
 from tests.ends.port import QemuPort
 from tests.support import AgentProcess, wait_for
-
-# phoenixctl, but less patient with a silent agent.
-IMPATIENT = """
-from phoenix_ga.cli.program import program
-from phoenix_ga.client import guest
-guest.connect.__wrapped__.__kwdefaults__.update(keepalive_interval=0.3, keepalive_timeout=1.5)
-program()
-"""
 
 BIG = 64 << 20
 
@@ -53,6 +44,10 @@ class Scene:
         self.kill()
         self.agent.restart()
 
+    def pause(self) -> None:
+        """Let the agent stand still, as that of a guest that is paused."""
+        self.agent.process.send_signal(signal.SIGSTOP)
+
     def stop(self) -> None:
         """Stop the agent in order."""
         assert self.agent.stop() == 0
@@ -69,88 +64,43 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
     made = Scene(tmp_path)
     with made.agent, made.port:
         yield made
+        if made.agent.process.poll() is None:
+            made.agent.process.send_signal(signal.SIGCONT)
 
 
-class Client:
-    """A phoenixctl that runs."""
-
-    def __init__(self, *words: str, terminal: bool = False) -> None:
-        self.master, slave = pty.openpty() if terminal else (-1, -1)
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", IMPATIENT, *words],
-            stdin=slave if terminal else subprocess.PIPE,
-            stdout=slave if terminal else subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=environment(TERM="vt100"),
-            start_new_session=True,
-        )
-        if terminal:
-            os.close(slave)
-
-    def wait_for_output(self) -> None:
-        """Wait for the first bytes on stdout."""
-        if self.master >= 0:
-            assert os.read(self.master, 100)
-        else:
-            assert self.process.stdout is not None
-            assert self.process.stdout.read(1)
-
-    def wait_for_note(self) -> None:
-        """Wait for the first line on stderr."""
-        assert self.process.stderr is not None
-        assert self.process.stderr.readline()
-
-    def status(self) -> tuple[int, str]:
-        """Wait for the end; return the exit status, and what was written to stderr."""
-        assert self.process.stderr is not None
-        # Output must not block it, and stdin stays open.
-        if self.process.stdout is not None:
-            threading.Thread(target=self.process.stdout.read, daemon=True).start()
-        try:
-            status = self.process.wait(20)
-            return status, self.process.stderr.read().decode()
-        finally:
-            self.close()
-
-    def close(self) -> None:
-        self.process.kill()
-        self.process.wait()
-        for stream in (self.process.stdin, self.process.stderr):
-            if stream is not None:
-                stream.close()
-        if self.master >= 0:
-            os.close(self.master)
+def impatient(*words: str, terminal: bool = False) -> RunningClient:
+    return RunningClient("-c", IMPATIENT, *words, terminal=terminal)
 
 
-def start_exec(scene: Scene) -> Client:
-    client = Client("exec", scene.port.endpoint, "--", "sh", "-c", "echo up; exec sleep 60")
+def start_exec(scene: Scene) -> RunningClient:
+    client = impatient("exec", scene.port.endpoint, "--", "sh", "-c", "echo up; exec sleep 60")
     client.wait_for_output()
     return client
 
 
-def start_exec_with_input(scene: Scene) -> Client:
-    client = Client("exec", "-i", scene.port.endpoint, "--", "sh", "-c", "echo up; exec cat")
+def start_exec_with_input(scene: Scene) -> RunningClient:
+    client = impatient("exec", "-i", scene.port.endpoint, "--", "sh", "-c", "echo up; exec cat")
     client.wait_for_output()
     return client
 
 
-def start_shell(scene: Scene) -> Client:
-    client = Client("shell", scene.port.endpoint, "-e", "PS1=prompt", terminal=True)
+def start_shell(scene: Scene) -> RunningClient:
+    client = impatient("shell", scene.port.endpoint, "-e", "PS1=prompt", terminal=True)
     client.wait_for_output()
     return client
 
 
-def start_attach(scene: Scene) -> Client:
+def start_attach(scene: Scene) -> RunningClient:
     words = ("exec", "-d", scene.port.endpoint, "--", "sh", "-c", "echo up; exec sleep 60")
     started = subprocess.run(command_line(*words), env=environment(), capture_output=True, text=True, timeout=20)
-    client = Client("attach", scene.port.endpoint, started.stdout.strip())
+    client = impatient("attach", scene.port.endpoint, started.stdout.strip())
     client.wait_for_output()
     return client
 
 
-def start_proxy(scene: Scene) -> Client:
+def start_proxy(scene: Scene) -> RunningClient:
     with socket.create_server(("127.0.0.1", 0)) as server:
-        client = Client("proxy", scene.port.endpoint, f"127.0.0.1:{server.getsockname()[1]}")
+        client = impatient("proxy", scene.port.endpoint, f"127.0.0.1:{server.getsockname()[1]}")
         accepted, _ = server.accept()
     with accepted:
         accepted.sendall(b"up")
@@ -160,41 +110,41 @@ def start_proxy(scene: Scene) -> Client:
     return client
 
 
-def start_forward_from_guest(scene: Scene) -> Client:
+def start_forward_from_guest(scene: Scene) -> RunningClient:
     path = scene.directory / "listening.sock"
-    client = Client("forward", scene.port.endpoint, "-R", f"{path}:127.0.0.1:1")
+    client = impatient("forward", scene.port.endpoint, "-R", f"{path}:127.0.0.1:1")
     client.wait_for_note()
     return client
 
 
-def start_cat(scene: Scene) -> Client:
-    client = Client("cat", f"{scene.port.endpoint}:{scene.big_file('big')}")
+def start_cat(scene: Scene) -> RunningClient:
+    client = impatient("cat", f"{scene.port.endpoint}:{scene.big_file('big')}")
     client.wait_for_output()
     return client
 
 
-def start_copy_from_guest(scene: Scene) -> Client:
-    client = Client("cp", f"{scene.port.endpoint}:{scene.big_file('big')}", str(scene.directory / "copy"))
+def start_copy_from_guest(scene: Scene) -> RunningClient:
+    client = impatient("cp", f"{scene.port.endpoint}:{scene.big_file('big')}", str(scene.directory / "copy"))
     wait_for(lambda: scene.port.passed > 1 << 20)
     return client
 
 
-def start_copy_to_guest(scene: Scene) -> Client:
-    client = Client("cp", str(scene.big_file("big")), f"{scene.port.endpoint}:{scene.directory}/copy")
+def start_copy_to_guest(scene: Scene) -> RunningClient:
+    client = impatient("cp", str(scene.big_file("big")), f"{scene.port.endpoint}:{scene.directory}/copy")
     wait_for(lambda: scene.port.passed > 1 << 20)
     return client
 
 
-def start_copy_of_directory(scene: Scene) -> Client:
+def start_copy_of_directory(scene: Scene) -> RunningClient:
     (scene.directory / "tree").mkdir()
     scene.big_file("tree/big")
-    client = Client("cp", "-r", f"{scene.port.endpoint}:{scene.directory}/tree", str(scene.directory / "copied"))
+    client = impatient("cp", "-r", f"{scene.port.endpoint}:{scene.directory}/tree", str(scene.directory / "copied"))
     wait_for(lambda: scene.port.passed > 1 << 20)
     return client
 
 
-def start_tee(scene: Scene) -> Client:
-    client = Client("tee", f"{scene.port.endpoint}:{scene.directory}/new")
+def start_tee(scene: Scene) -> RunningClient:
+    client = impatient("tee", f"{scene.port.endpoint}:{scene.directory}/new")
     assert client.process.stdin is not None
     client.process.stdin.write(b"something")
     client.process.stdin.flush()
@@ -202,7 +152,7 @@ def start_tee(scene: Scene) -> Client:
     return client
 
 
-WAITING: dict[str, Callable[[Scene], Client]] = {
+WAITING: dict[str, Callable[[Scene], RunningClient]] = {
     "exec": start_exec,
     "exec -i": start_exec_with_input,
     "shell": start_shell,
@@ -218,9 +168,13 @@ WAITING: dict[str, Callable[[Scene], Client]] = {
 
 
 @pytest.mark.parametrize("start", WAITING.values(), ids=WAITING.keys())
-@pytest.mark.parametrize("loss", [Scene.restart, Scene.kill, Scene.stop], ids=["restarted", "killed", "stopped"])
+@pytest.mark.parametrize(
+    "loss",
+    [Scene.restart, Scene.kill, Scene.stop, Scene.pause],
+    ids=["restarted", "killed", "stopped", "paused"],
+)
 def test_a_client_ends_when_its_agent_has_ended(
-    scene: Scene, start: Callable[[Scene], Client], loss: Callable[[Scene], None]
+    scene: Scene, start: Callable[[Scene], RunningClient], loss: Callable[[Scene], None]
 ) -> None:
     client = start(scene)
     try:
@@ -240,7 +194,7 @@ class Forward:
         threading.Thread(target=self._echo, daemon=True).start()
         self._path = scene.directory / "forward.sock"
         port = self._server.getsockname()[1]
-        self.client = Client("forward", scene.port.endpoint, "-L", f"{self._path}:127.0.0.1:{port}")
+        self.client = impatient("forward", scene.port.endpoint, "-L", f"{self._path}:127.0.0.1:{port}")
         self.client.wait_for_note()
 
     def _echo(self) -> None:
