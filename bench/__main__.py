@@ -28,6 +28,7 @@ from bench.report import Report, figure_table, goal_table, markdown, missed
 from bench.round_trips import measure_commands, measure_pings
 from bench.settings import QUICK, Settings
 from bench.start import measure_start
+from bench.trees import measure_listings, measure_trees
 from lab.errors import LabError
 from phoenix_ga.client import PhoenixError
 
@@ -41,6 +42,8 @@ SECTIONS: dict[str, Callable[[BenchGuest, Settings, list[Measure]], list[Measure
     "pings": lambda guest, settings, _: measure_pings(guest, settings),
     "pieces": lambda guest, settings, _: measure_pieces(guest, settings),
     "bulk": measure_bulk,
+    "trees": lambda guest, settings, _: measure_trees(guest, settings),
+    "listings": lambda guest, settings, _: measure_listings(guest, settings),
     "commands": lambda guest, settings, _: measure_commands(guest, settings),
     "load": lambda guest, settings, _: measure_load(guest, settings),
     "idle": lambda guest, settings, _: measure_idle(guest, settings),

@@ -21,6 +21,8 @@ RAW_VECTORS: Final = "raw port, readv/writev"
 #: Unverified streams of Phoenix, by a client that only handles frames.
 FRAMES: Final = "phoenix, simple client"
 UNVERIFIED: Final = "phoenix, unverified"
+#: The programs of the guest, run by `phoenixctl exec`.
+THROUGH_EXEC: Final = "tar or ls, through exec"
 
 #: What the agent is busy with while it answers pings. Gets are verified unless their name says otherwise.
 IDLE: Final = "idle"
@@ -77,6 +79,20 @@ GOALS: Final = (
     Goal("stream from ext4, against the raw port", "get-ext4", FRAMES, RAW, at_least=0.9),
     Goal("stream to ext4, against the raw port", "put-ext4", FRAMES, RAW, at_least=0.9),
     Goal("stream to tmpfs, against the raw port", "put-tmpfs", FRAMES, RAW, at_least=0.9),
+    Goal(
+        "directory of small files from ext4, against tar through exec",
+        "tree-get-ext4",
+        against=THROUGH_EXEC,
+        at_most=1.2,
+    ),
+    Goal(
+        "directory of small files to ext4, against tar through exec",
+        "tree-put-ext4",
+        against=THROUGH_EXEC,
+        at_most=1.2,
+    ),
+    Goal("listing of a large directory, against ls -l through exec", "listing", against=THROUGH_EXEC, at_most=1.5),
+    Goal("memory of phoenixctl that lists a large directory", "listing-memory", at_most=60),
     Goal("wake-ups when idle, host not connected", "wakeups-closed", at_most=0),
     Goal("wake-ups when idle, host connected", "wakeups-open", at_most=0),
     Goal("resident memory when idle", "rss", at_most=10),

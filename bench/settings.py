@@ -30,6 +30,10 @@ class Settings:
     pieces_size: int = 4 * MEBI
     #: Size of the file that is copied by streams, in bytes.
     bulk_size: int = 16 * MEBI
+    #: Small files in the directory that is copied.
+    tree_files: int = 5000
+    #: Entries of the directory that is listed.
+    listed_files: int = 100_000
     #: Time to watch the idle agents, in seconds, for each state of the port.
     idle_seconds: float = 60
 
@@ -43,5 +47,7 @@ QUICK: Final = Settings(
     starts=2,
     pieces_size=MEBI,
     bulk_size=4 * MEBI,
+    tree_files=500,
+    listed_files=5000,
     idle_seconds=5,
 )

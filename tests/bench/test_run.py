@@ -23,6 +23,8 @@ SMALLEST = Settings(
     starts=1,
     pieces_size=MEBI // 4,
     bulk_size=MEBI,
+    tree_files=20,
+    listed_files=20,
     idle_seconds=1,
 )
 
