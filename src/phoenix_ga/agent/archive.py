@@ -10,14 +10,20 @@ import os
 import sys
 
 import phoenix_ga
+from phoenix_ga.trees.batch import STEPS_MAX, sync_each
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
+    from phoenix_ga.trees.batch import NewFile
     from phoenix_ga.trees.report import Report
 
 _PIECE_SIZE: Final = 128 * 1024
+# Files that wait for their names at once.
+_FILES_MAX: Final = 2048
+# The first Linux whose syncfs(2) reports errors.
+_REPORTS_ERRORS: Final = (5, 8)
 _START: Final = "import sys; sys.path.insert(0, sys.argv.pop(1)); from phoenix_ga.agent.archive import main; main()"
 _INCOMPLETE: Final = 1
 _FAILED: Final = 2
@@ -76,12 +82,39 @@ def _put(path: bytes, flags: frozenset[str], report: Report) -> None:
 
     # Only root may give files away.
     rules = Rules(owners="owners" in flags and os.geteuid() == 0, set_id="set-id" in flags, devices=True)
-    Unpacker(Source(lambda: os.read(0, _PIECE_SIZE)), rules, report).unpack(path, "new" in flags)
+    source = Source(lambda: os.read(0, _PIECE_SIZE))
+    Unpacker(source, rules, report, sync_together, _raise_file_limit()).unpack(path, "new" in flags)
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         sync_filesystem(fd)
     finally:
         os.close(fd)
+
+
+def _raise_file_limit() -> int:
+    """Let this process open as many files as are useful; return how many may wait for their names."""
+    import resource
+
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard == resource.RLIM_INFINITY or hard >= 2 * _FILES_MAX:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (2 * _FILES_MAX, hard))
+        return _FILES_MAX
+    return STEPS_MAX
+
+
+def sync_together(files: list[NewFile]) -> None:
+    """Write files to the disk with all of their filesystems, which is one call for each, and is done anyway."""
+    try:
+        from phoenix_ga.agent.linux.syncfs import syncfs
+
+        if _kernel() >= _REPORTS_ERRORS:
+            for fd in {os.fstat(file.fd).st_dev: file.fd for file in files}.values():
+                syncfs(fd)
+            return
+    except (ImportError, OSError):
+        # Without ctypes; or a file was not written, perhaps one of these.
+        pass
+    sync_each(files)
 
 
 def sync_filesystem(fd: int) -> None:
@@ -91,14 +124,18 @@ def sync_filesystem(fd: int) -> None:
         OSError: also if an earlier write to it failed (since Linux 5.8).
     """
     try:
-        from ctypes import CDLL, get_errno
-
-        syncfs = CDLL(None, use_errno=True).syncfs
-    except (ImportError, OSError, AttributeError):
+        from phoenix_ga.agent.linux.syncfs import syncfs
+    except (ImportError, OSError):
         os.sync()
         return
-    if syncfs(fd) != 0:
-        raise OSError(get_errno(), os.strerror(get_errno()))
+    # For EBADF: syncfs does not tell its error.
+    os.fstat(fd)
+    syncfs(fd)
+
+
+def _kernel() -> tuple[int, ...]:
+    numbers = os.uname().release.split(".")[:2]
+    return tuple(int(number) if number.isdigit() else 0 for number in numbers)
 
 
 def _write_line(line: str) -> None:

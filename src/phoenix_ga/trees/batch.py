@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from typing import Final
 
 # Each step holds a descriptor; the usual limit is 1024.
-_STEPS_MAX: Final = 256
+STEPS_MAX: Final = 256
 _SIZE_MAX: Final = 64 * 1024 * 1024
 _THREADS: Final = 16
 _SUFFIX: Final = b".phoenix-part"
@@ -121,10 +121,19 @@ class Batch:
 
     Args:
         attempt: called with a name from the root of the tree, and a function that may raise OSError for it.
+        sync: called with complete files, to write them to the disk.
+        steps_max: the most files and steps that wait, each with a descriptor.
     """
 
-    def __init__(self, attempt: Callable[[bytes, Callable[[], object]], object]) -> None:
+    def __init__(
+        self,
+        attempt: Callable[[bytes, Callable[[], object]], object],
+        sync: Callable[[list[NewFile]], None],
+        steps_max: int,
+    ) -> None:
         self._attempt = attempt
+        self._sync = sync
+        self._steps_max = steps_max
         self._steps: list[NewFile | Step] = []
         self._names: set[bytes] = set()
         self._size = 0
@@ -151,13 +160,13 @@ class Batch:
     def _append(self, step: NewFile | Step) -> None:
         self._steps.append(step)
         self._names.add(step.name)
-        if len(self._steps) >= _STEPS_MAX or self._size >= _SIZE_MAX:
+        if len(self._steps) >= self._steps_max or self._size >= _SIZE_MAX:
             self.commit()
 
     def commit(self) -> None:
         """Write all files to the disk, and do all steps."""
         try:
-            _sync([step for step in self._steps if isinstance(step, NewFile)])
+            self._sync([step for step in self._steps if isinstance(step, NewFile)])
             while self._steps:
                 step = self._steps.pop(0)
                 self._attempt(step.name, step.finish)
@@ -176,8 +185,9 @@ class Batch:
                 pass
 
 
-def _sync(files: list[NewFile]) -> None:
+def sync_each(files: list[NewFile]) -> None:
     """Write files to the disk, several at a time: the filesystem commits its journal for all that are waiting."""
+    files = list(files)
 
     def work() -> None:
         while True:

@@ -12,7 +12,7 @@ import stat
 import time
 from errno import EDQUOT, EIO, ELOOP, EMFILE, ENFILE, ENOMEM, ENOSPC, ENOTDIR, EROFS, ESTALE
 
-from phoenix_ga.trees.batch import Batch, NewFile, remove, temporary_name
+from phoenix_ga.trees.batch import STEPS_MAX, Batch, NewFile, remove, sync_each, temporary_name
 from phoenix_ga.trees.headers import (
     BLOCK_DEVICE,
     CHARACTER_DEVICE,
@@ -98,16 +98,24 @@ class Unpacker:
     Args:
         rules: what to take over.
         report: receives what is skipped, and what cannot be created.
+        sync, steps_max: those of Batch.
     """
 
-    def __init__(self, source: Source, rules: Rules, report: Report) -> None:
+    def __init__(
+        self,
+        source: Source,
+        rules: Rules,
+        report: Report,
+        sync: Callable[[list[NewFile]], None] = sync_each,
+        steps_max: int = STEPS_MAX,
+    ) -> None:
         self._source = source
         self._rules = rules
         self._report = report
         self._levels: list[_Level] = []
         # The name of the last level; None if it is unknown.
         self._where: bytes | None = b""
-        self._batch = Batch(self._attempt)
+        self._batch = Batch(self._attempt, sync, steps_max)
         self._root_is_new = False
         self._waiting: list[Member] = []
 
