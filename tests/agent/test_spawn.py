@@ -93,3 +93,13 @@ def test_a_child_that_its_user_stops(monkeypatch: pytest.MonkeyPatch, step: str)
         monkeypatch.setattr(os, "_exit", stop)
         with pytest.raises(FileNotFoundError):
             processes.spawn(["/nowhere"], {}, directory="/")
+
+
+def test_a_child_that_the_agent_may_not_kill(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(pid: int, number: int) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "kill", refuse)
+    with pytest.raises(FileNotFoundError):
+        processes.spawn(["/nowhere"], {}, directory="/")
+    assert children() == []

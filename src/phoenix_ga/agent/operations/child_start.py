@@ -73,8 +73,8 @@ def start_child(become: Callable[[int], None]) -> int:
             os.close(report_read)
         if not report:
             return pid
-        # The user may have stopped it.
-        os.kill(pid, signal.SIGKILL)
+        # It is about to exit, unless its user has stopped it.
+        _kill(pid)
         os.waitpid(pid, 0)
         step, number = report.decode().split()
         if step != "number":
@@ -84,9 +84,17 @@ def start_child(become: Callable[[int], None]) -> int:
     raise OSError(errno.EAGAIN, "all process IDs are in use")
 
 
+def _kill(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except PermissionError:
+        # It has become another user's, and the agent has no CAP_KILL.
+        pass
+
+
 def _abandon(pid: int) -> None:
     """Kill a child, and do not wait for its end: it may be stuck in the kernel."""
-    os.kill(pid, signal.SIGKILL)
+    _kill(pid)
     with _abandoned_lock:
         _abandoned.append(pid)
 
