@@ -455,6 +455,14 @@ def test_a_thaw_that_hangs_does_not_delay_the_others_for_ever(tmp_path: Path, ha
     wait_until(lambda: (tmp_path / f"thawed{hanging}").exists())
 
 
+def test_a_watchdog_that_cannot_set_its_name_still_thaws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(freeze_watchdog, "_COMM", str(tmp_path / "none" / "comm"))
+    agent = FakeAgent(tmp_path, 2, "ff")
+    agent.kill()
+    wait_until(lambda: (tmp_path / "finished").exists())
+    assert (tmp_path / "finished").read_text() == "2"
+
+
 def test_another_agent_does_not_freeze_meanwhile(
     bench: Bench, real_freezer: Freezer, point: Path, hooks: Path, tmp_path: Path
 ) -> None:

@@ -27,6 +27,7 @@ else:
     import _signal as signal
 
 _NAME: Final = b"phoenix-guard"
+_COMM: Final = "/proc/self/comm"
 # Seconds after the deadline of the freeze at which the watchdog thaws instead of the agent.
 PATIENCE: Final = 10.0
 # Seconds in which systemd ends the other processes of a service whose main process died.
@@ -110,6 +111,16 @@ class Watchdog:
             pass
 
 
+def _set_name() -> None:
+    """Be told apart from the agent in ps(1)."""
+    try:
+        with open(_COMM, "wb") as file:
+            file.write(_NAME)
+    except OSError:
+        # A sandbox may have made /proc read-only.
+        pass
+
+
 def _watch(
     agent: int,
     reading: int,
@@ -126,8 +137,7 @@ def _watch(
         gc.disable()
         os.setsid()
         close_all_but({0, 1, 2, reading, *descriptors, *kept})
-        with open("/proc/self/comm", "wb") as file:
-            file.write(_NAME)
+        _set_name()
         reports = _listen(agent, reading, descriptors, thaw, time_limit)
         thawed = None if reports.endswith(_THAWED) or not descriptors else _thaw(reports, descriptors, thaw)
         # Hooks may want to unmount them.
