@@ -40,7 +40,7 @@ CALLS_MAX = 600_000
 CALLS_BETWEEN_MAX = 100_000
 PATTERNS = [*(bytes((byte,)) for byte in range(256)), b"{}", b'{"', b"{'", b'\\"', b"'\"", b"{}\n", b"1\n", b"\xfb\n"]
 # What costs most, and the bytes that mean something.
-QUICK = [*b'{}[]"\\1 \n\xff\xfe\xfb']
+QUICK = [*b'{}[]"\\1 \n\xff\xfe\xfb\0,:']
 DROPPED = "too much that is no request; dropping up to a line that may be one"
 PING = b'{"execute": "ping"}\n'
 

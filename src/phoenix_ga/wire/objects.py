@@ -26,6 +26,8 @@ _OPENING_BYTES: Final = b"{["
 _BRACKETS: Final = b"[]{}"
 _NO_BRACKETS: Final = bytes(byte for byte in range(256) if byte not in _BRACKETS)
 _NO_MARKS: Final = _NO_BRACKETS.translate(None, b"\"'")
+_TOKENS: Final = bytes((*range(0x20), 0xFE, *b"{}[],:\"'"))
+_NO_TOKENS: Final = bytes(byte for byte in range(256) if byte not in _TOKENS)
 _QUOTES: Final = (b'"', b"'")
 _APOSTROPHE: Final = 0x27
 _WHITE: Final = b"\r\n\t "
@@ -154,8 +156,8 @@ def _first(buffer: Buffer, wanted: tuple[bytes, ...], start: int, limit: int) ->
 
 
 def count_marks(text: bytes) -> int:
-    """Return the number of brackets and quotes, which is what makes a text long to read."""
-    return len(text.translate(None, _NO_MARKS))
+    """Return the number of bytes that are tokens of their own, which is what makes a text long to read."""
+    return len(text.translate(None, _NO_TOKENS))
 
 
 def split_objects(line: bytes) -> list[bytes]:
@@ -167,7 +169,7 @@ def split_objects(line: bytes) -> list[bytes]:
     Raises:
         JsonError: if there are more objects, or more brackets and quotes, than any client sends.
     """
-    if len(line) > _MARKS_MAX and count_marks(line) > _MARKS_MAX:
+    if len(line) > _MARKS_MAX and len(line.translate(None, _NO_MARKS)) > _MARKS_MAX:
         raise JsonError(f"more than {_MARKS_MAX} brackets and quotes on a line of several objects")
     scanner = ObjectScanner()
     parts: list[bytes] = []
