@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from tests import process_tree
@@ -42,10 +42,22 @@ class AgentProcess:
     """`phoenix-ga` as a process of this machine, listening on a Unix socket in `directory`.
 
     port: where else to listen; empty: where `config`, the text of the config file, says.
+    wrapper: arguments of a Python that runs the command after them, in the same process.
+    environment: variables in addition to those of this process.
     """
 
-    def __init__(self, directory: Path, *options: str, port: str | None = None, config: str = "") -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *options: str,
+        port: str | None = None,
+        config: str = "",
+        wrapper: tuple[str, ...] = (),
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self.directory = directory
+        self._environment = environment or {}
+        self._wrapper = [sys.executable, *wrapper] if wrapper else []
         self.socket_path = directory / "agent.sock"
         self.config_path = directory / "phoenix-ga.conf"
         self.config_path.write_text(config)
@@ -63,11 +75,11 @@ class AgentProcess:
     def _start(self) -> subprocess.Popen[bytes]:
         with self.log_path.open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "phoenix_ga.agent", *self._options],
+                [*self._wrapper, sys.executable, "-m", "phoenix_ga.agent", *self._options],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env={**os.environ, "PYTHONPATH": str(SOURCE)},
+                env={**os.environ, "PYTHONPATH": str(SOURCE), **self._environment},
             )
         deadline = time.monotonic() + TIMEOUT
         while "is up" not in self.log():
