@@ -12,6 +12,7 @@ from phoenix_ga import __version__
 from phoenix_ga.client import connect_sync
 from tests.ends.client import LineClient
 from tests.support import SOURCE
+from tools import build_native
 from tools.build_pyz import BYTE_CODE_VERSIONS, DATA, build, interpreters, modules, without_docstrings
 
 INTERPRETERS = list(interpreters())
@@ -70,7 +71,8 @@ def test_the_archive_under_the_name_of_qemu_ga_takes_its_options(archive: Path, 
 def test_the_archive_holds_the_guests_side_only(archive: Path) -> None:
     names = zipfile.ZipFile(archive).namelist()
     assert not [name for name in names if "/client/" in name or "/cli/" in name]
-    assert len(names) == 1 + (len(modules()) + len(DATA)) * (1 + len(WITH_BYTE_CODE))
+    waiters = len(list(build_native.TARGET.glob("phoenix-wait-*")))
+    assert len(names) == 1 + (len(modules()) + len(DATA) + waiters) * (1 + len(WITH_BYTE_CODE))
 
 
 def test_the_archive_is_small(archive: Path) -> None:
