@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 from collections.abc import Callable
@@ -108,3 +109,38 @@ def test_bytes_that_arrive_before_poll_connected_are_read_without_an_edge() -> N
         while loop.callbacks:
             loop.callbacks.pop(0)()
     assert received == b"request"
+
+
+@given(st.lists(st.lists(st.integers(0, 3000), min_size=1, max_size=5), min_size=1, max_size=20))
+def test_what_is_written_at_once_or_later_comes_in_order(frames: list[list[int]]) -> None:
+    """Frames for which a small socket has no room wait; nothing is written before them."""
+    loop, received, sent, waiting = Loop(), bytearray(), bytearray(), list(frames)
+    ours, theirs = socket.socketpair()
+    ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    ours.setblocking(False)
+    theirs.setblocking(False)
+
+    def write() -> None:
+        while waiting and not channel.output_size:
+            pieces = [memoryview(os.urandom(size)) for size in waiting.pop(0)]
+            sent.extend(b"".join(pieces))
+            channel.write(pieces)
+
+    def read(events: int) -> None:
+        with contextlib.suppress(BlockingIOError):
+            while data := theirs.recv(1000):
+                received.extend(data)
+        if not waiting and len(received) == len(sent):
+            loop.stop()
+
+    with ours, theirs:
+        channel = Channel(loop, os.dup(ours.fileno()), connected=True)
+        channel.start(lambda data: None, write, loop.stop, loop.stop, lambda error: loop.stop())
+        loop.watch(theirs.fileno(), read)
+        loop.call_soon(write)
+        loop.call_soon(read, 0)
+        loop.call_later(30, loop.stop)
+        loop.run()
+        channel.close()
+    assert not waiting
+    assert received == sent

@@ -64,6 +64,22 @@ def test_files_of_all_sizes_arrive_both_ways(talk: Talk, endpoint: str, tmp_path
     assert sorted(os.listdir(tmp_path)) == ["back", "source", "there"]
 
 
+@pytest.mark.parametrize("rounds", [10, pytest.param(200, marks=[pytest.mark.soak, pytest.mark.timeout(600)])])
+def test_many_transfers_in_a_row_never_stall(endpoint: str, big_file: Path, tmp_path: Path, rounds: int) -> None:
+    async def conversation() -> None:
+        async with connect(endpoint) as guest:
+            for _ in range(rounds):
+                for step in (
+                    guest.put(big_file, str(tmp_path / "there"), verify="none"),
+                    guest.get(str(big_file), tmp_path / "back", verify="none"),
+                ):
+                    await asyncio.wait_for(step, 60)
+
+    asyncio.run(conversation())
+    assert filecmp.cmp(tmp_path / "there", big_file, shallow=False)
+    assert filecmp.cmp(tmp_path / "back", big_file, shallow=False)
+
+
 @pytest.mark.parametrize("resume", [False, True])
 def test_a_file_is_on_the_disk_before_it_is_in_its_place(
     endpoint: str, big_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, resume: bool

@@ -26,7 +26,7 @@ _READ_PIECE: Final = 4096
 _READ_PIECES: Final = 64
 WRITE_PIECE: Final = 32 * 1024
 _WRITE_PIECES: Final = 64
-# Answers up to this size are joined into one piece, in bytes.
+# Answers below this size are joined into one piece, in bytes.
 _JOINED_MAX: Final = 128 * 1024
 # A channel is read this many times in a row before others get their turn.
 _READS_PER_TURN: Final = 8
@@ -109,7 +109,7 @@ class Channel:
 
     def send(self, pieces: Sequence[bytes | bytearray | memoryview]) -> None:
         """Write the pieces, now or when there is room."""
-        if len(pieces) > 1 and sum(map(len, pieces)) <= _JOINED_MAX:
+        if len(pieces) > 1 and sum(map(len, pieces)) < _JOINED_MAX:
             # Each piece costs an exit to the hypervisor.
             pieces = (b"".join(pieces),)
         for piece in pieces:
@@ -119,6 +119,27 @@ class Channel:
         # Answers to requests that were read together are written together.
         if not self._pulling:
             self._flush()
+
+    def write(self, pieces: list[memoryview]) -> None:
+        """Write pieces of at most WRITE_PIECE bytes each, as many as there is room for now, and the rest later.
+
+        Requires that no output waits. `drained` is called only if something was left for later.
+        """
+        try:
+            size = os.writev(self.fd, pieces)
+        except BlockingIOError:
+            size = 0
+        except OSError:
+            # The next write meets it again.
+            self.send(pieces)
+            return
+        for piece in pieces:
+            if size < len(piece):
+                self._output.append(piece[size:])
+                self.output_size += len(piece) - size
+            size = max(0, size - len(piece))
+        if self._output:
+            self._block(True)
 
     def drop_output(self) -> None:
         """Drop unwritten output."""

@@ -74,6 +74,9 @@ class Loop:
         self._running = False
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self.watch(self._wake_read, self._woken)
+        # An epoll descriptor is readable while it has events to report.
+        self._events = select.poll()
+        self._events.register(self._epoll.fileno(), select.POLLIN)
 
     def watch(self, fd: int, callback: Callable[[int], None], events: int = READABLE) -> None:
         """Call `callback` with the epoll events of `fd` whenever one of `events` begins, or is pending already."""
@@ -89,6 +92,11 @@ class Loop:
         del self._watched[fd]
         self._stale.add(fd)
         self._epoll.unregister(fd)
+
+    @property
+    def has_pending(self) -> bool:
+        """Whether events or calls wait for the current callback to return. Timers do not count."""
+        return bool(self._soon or self._events.poll(0))
 
     def call_soon(self, callback: Callable[..., None], *arguments: Any) -> None:
         """Call back after the current events. For the loop's own thread."""

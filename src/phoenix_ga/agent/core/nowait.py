@@ -20,6 +20,9 @@ NOWAIT: Final[int] = getattr(os, "RWF_NOWAIT", 0)
 # Reading more keeps the loop busy for too long, even from memory. In bytes.
 _COUNT_MAX: Final = 96 * 1024
 
+# Filesystems whose files are in memory, and in the swap space.
+_IN_MEMORY: Final = ("tmpfs", "ramfs")
+
 _buffers: Final[list[memoryview]] = []
 
 
@@ -53,3 +56,32 @@ def read_nowait(fd: int, count: int) -> tuple[memoryview, bool]:
     except OSError:
         raise WouldBlock from None
     return buffer[:size], ended
+
+
+def nowait_flags(fd: int) -> int | None:
+    """Return the flags with which preadv2(2) of a file does not wait; None if there are none. For workers.
+
+    tmpfs has no RWF_NOWAIT, but never waits if there is no swap space.
+    """
+    if not NOWAIT:
+        return None
+    try:
+        os.preadv(fd, (bytearray(1),), 0, NOWAIT)
+    except BlockingIOError:
+        return NOWAIT
+    except OSError:
+        return 0 if _in_memory(os.fstat(fd).st_dev) else None
+    return NOWAIT
+
+
+def _in_memory(device: int) -> bool:
+    from phoenix_ga.agent.linux.mounts import read_mounts
+
+    try:
+        with open("/proc/swaps", "rb") as swaps:
+            # The first line is a header.
+            if len(swaps.readlines()) > 1:
+                return False
+        return any(mount.device == device and mount.type in _IN_MEMORY for mount in read_mounts())
+    except OSError:
+        return False

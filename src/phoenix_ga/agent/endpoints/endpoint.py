@@ -28,11 +28,14 @@ class Endpoint:
         window: Number of bytes from the host that it has room for; 0 if it takes none.
         sends: Whether it sends bytes to the host.
         skips: Whether it accepts a Skip.
+        headed: Whether the views that `pull` returns begin with HEADER_SIZE bytes of room for the frame's header.
+            They stay valid, and are not read otherwise, until the next `pull`.
     """
 
     window = 0
     sends = True
     skips = False
+    headed = False
 
     def shrink_window(self) -> None:
         """Make the window smaller if possible, because the client has many streams. Called before `start`."""
@@ -41,7 +44,7 @@ class Endpoint:
         """Begin, and report to `stream` from now on."""
 
     def pull(self, size: int) -> Piece:
-        """Return at most `size` bytes to send, or none and call `stream.ready` later."""
+        """Return at most `size` bytes to send (and the room for a header), or none and call `stream.ready` later."""
         return b""
 
     def received(self, piece: Data | Skip) -> None:

@@ -6,11 +6,12 @@ import os
 from errno import ESTALE
 from stat import S_ISREG
 
-from phoenix_ga.agent.core.nowait import NOWAIT
+from phoenix_ga.agent.core.nowait import nowait_flags
 from phoenix_ga.agent.endpoints.endpoint import FRAME_SIZE
 from phoenix_ga.agent.endpoints.file import FileEndpoint
 from phoenix_ga.agent.linux.anonymous_mmap import map_memory
 from phoenix_ga.agent.operations.digest import transfer_digest
+from phoenix_ga.wire.frames import HEADER_SIZE
 from phoenix_ga.wire.streams import Skip
 
 TYPE_CHECKING = False
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from phoenix_ga.agent.endpoints.endpoint import Piece
     from phoenix_ga.agent.protocol.streams import OpenStream
 
-    # The data (empty at the end of the file), and the buffer that holds it.
+    # The data (empty at the end of the file), with room for a header before it, and the buffer that holds it.
     Read = tuple[Piece, Optional[memoryview]]
 else:
     # The module `collections` would load much that is not needed here.
@@ -51,6 +52,8 @@ class FileSource(FileEndpoint):
         sparse: send holes as Skip frames.
     """
 
+    headed = True
+
     def __init__(
         self, fd: int, offset: int, length: int, digest: bool | str, sparse: bool, throttle: Throttle
     ) -> None:
@@ -62,13 +65,16 @@ class FileSource(FileEndpoint):
         self._throttle = throttle
         self._digest = transfer_digest(digest, throttle)
         status = os.fstat(fd)
-        self._sparse = sparse and S_ISREG(status.st_mode)
+        # A file that takes as many blocks as its size has no hole. Looking for one costs a worker's turn.
+        self._sparse = sparse and S_ISREG(status.st_mode) and status.st_blocks * 512 < status.st_size
         self._size = status.st_size
         # There is no hole before this position.
         self._data_end = offset if self._sparse else self._end
         self._skipped = False
-        # Whether everything so far was in the page cache.
-        self._in_memory = bool(NOWAIT)
+        flags = nowait_flags(fd)
+        self._flags = flags or 0
+        # Whether everything so far was in memory.
+        self._in_memory = flags is not None
         self._ready: deque[Read] = deque()
         self._free: deque[memoryview] = deque()
         self._buffers = 0
@@ -88,9 +94,10 @@ class FileSource(FileEndpoint):
         if not self._ready:
             return self._pull_at_once(size)
         piece, buffer = self._ready[0]
-        if not isinstance(piece, Skip) and len(piece) > size:
+        if not isinstance(piece, Skip) and len(piece) > HEADER_SIZE + size:
+            # The end of what is sent now is room for the next header: it is sent before that is written.
             self._ready[0] = piece[size:], buffer
-            return piece[:size]
+            return piece[: HEADER_SIZE + size]
         self._ready.popleft()
         self._sent = buffer
         if not self._at_once:
@@ -116,7 +123,7 @@ class FileSource(FileEndpoint):
                 size = min(size, _DIGEST_PIECE_SIZE)
             buffer = self._buffer()
             try:
-                size = os.preadv(self._fd, [buffer[:size]], self._offset, NOWAIT)
+                size = os.preadv(self._fd, [buffer[HEADER_SIZE : HEADER_SIZE + size]], self._offset, self._flags)
             except OSError:
                 # EAGAIN or EOPNOTSUPP. If it is another error, the worker meets it again.
                 self._in_memory = False
@@ -128,8 +135,8 @@ class FileSource(FileEndpoint):
                 if size:
                     self._skipped = False
                     if self._digest is not None:
-                        self._digest.update_inline(buffer[:size])
-                    return buffer[:size]
+                        self._digest.update_inline(buffer[HEADER_SIZE : HEADER_SIZE + size])
+                    return buffer[: HEADER_SIZE + size]
         if not self._at_end:
             self._read_on()
         elif self._offset < min(self._size, self._end):
@@ -160,7 +167,7 @@ class FileSource(FileEndpoint):
         if self._free:
             return self._free.popleft()
         self._buffers += 1
-        return map_memory(_BUFFER_SIZE)
+        return map_memory(HEADER_SIZE + _BUFFER_SIZE)
 
     def _read_on(self) -> None:
         if not (self.working or self._at_end) and self._has_room:
@@ -205,12 +212,13 @@ class FileSource(FileEndpoint):
         else:
             end = self._data_end if self._offset < self._data_end else self._end
             buffer = self._buffer()
-            size = os.preadv(self._fd, [buffer[: min(_BUFFER_SIZE, end - self._offset)]], self._offset)
+            room = buffer[HEADER_SIZE : HEADER_SIZE + min(_BUFFER_SIZE, end - self._offset)]
+            size = os.preadv(self._fd, [room], self._offset)
             self._offset += size
-            read = buffer[:size], buffer
+            read = buffer[: HEADER_SIZE + size] if size else b"", buffer
         if self._digest is not None:
             piece = read[0]
-            self._digest.update(piece.payload if isinstance(piece, Skip) else piece)
+            self._digest.update(piece.payload if isinstance(piece, Skip) else piece[HEADER_SIZE:])
         return read
 
     def _next_hole(self) -> int:

@@ -34,6 +34,8 @@ else:
 _HEAD: Final = WRITE_PIECE - HEADER_SIZE
 # While requests are active, streams send for this long, and then pause, in seconds.
 _BURST: Final = 0.0004
+# Frames that are sent before the loop looks for timers, too.
+_FRAMES_MAX: Final = 16
 _PAUSE: Final = 0.001
 # Memory that the windows of a client's streams may take, in bytes.
 _WINDOWS_MAX: Final = 64 * 1024 * 1024
@@ -216,21 +218,25 @@ class Streams:
             self._pump_soon()
 
     def pump(self) -> None:
-        """Send one frame if the channel has written everything else."""
+        """Send frames while the channel takes them, one from each stream in turn, and nothing else is to be done."""
         # A frame that is written at once calls this again.
         if self.pumping:
             return
         self.pumping = True
         try:
             # One frame at a time: requests that arrived meanwhile go first.
-            if self._ready and not self._channel.output_size and not self._paused:
+            for _ in range(_FRAMES_MAX):
+                if not self._ready or self._channel.output_size or self._paused:
+                    break
                 opened = self._ready.popleft()
                 if self._throttle.requests_active:
                     started = monotonic()
                     self._send_one(opened, _HEAD)
                     self._pause_after(monotonic() - started)
-                else:
-                    self._send_one(opened, FRAME_SIZE)
+                    break
+                self._send_one(opened, FRAME_SIZE)
+                if self.loop.has_pending:
+                    break
         finally:
             self.pumping = False
         if self._ready and not self._channel.output_size and not self._paused:
@@ -301,11 +307,15 @@ class Streams:
         piece = self.guarded(opened, opened.endpoint.pull, min(stream.credit, size))
         if isinstance(piece, Skip):
             self.send(stream.skip(piece.length))
-        elif piece:
+        elif not piece:
+            return
+        elif opened.endpoint.headed:
+            view = memoryview(piece)
+            view[:HEADER_SIZE] = stream.data_header(len(view) - HEADER_SIZE)
+            self._channel.write([view[start : start + WRITE_PIECE] for start in range(0, len(view), WRITE_PIECE)])
+        else:
             view = memoryview(piece)
             self._channel.send([b"".join((stream.data_header(len(view)), view[:_HEAD])), view[_HEAD:]])
-        else:
-            return
         self.ready(opened)
 
     def _close(self, opened: OpenStream) -> None:
