@@ -11,21 +11,29 @@ from typing import Final
 
 #: Program -> Debian package.
 PROGRAMS: Final = {
+    "btrfs": "btrfs-progs",
     "curl": "curl",
+    "debugfs": "e2fsprogs",
+    "dumpe2fs": "e2fsprogs",
+    "e2fsck": "e2fsprogs",
     "git": "git",
     "groff": "groff",
     "ip": "iproute2",
+    "libvirtd": "libvirt-daemon-system",
     "losetup": "mount",
     "man": "man-db",
     "mkfs.ext4": "e2fsprogs",
     "mkfs.xfs": "xfsprogs",
     "mount": "mount",
+    "qemu-img": "qemu-utils",
+    "qemu-system-x86_64": "qemu-system-x86",
     "rsync": "rsync",
     "socat": "socat",
     "ssh": "openssh-client",
     "ssh-keygen": "openssh-client",
     "sshd": "openssh-server",
     "virsh": "libvirt-clients",
+    "xfs_repair": "xfsprogs",
 }
 #: Fixture -> the programs that it runs.
 FIXTURES: Final = {

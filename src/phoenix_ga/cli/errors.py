@@ -59,6 +59,7 @@ def explain(error: Exception) -> tuple[int, str]:
         FreezeNotHeldError,
         GuestTimeoutError,
         PhoenixError,
+        SnapshotError,
         StreamError,
         TransferIncompleteError,
     )
@@ -74,7 +75,8 @@ def explain(error: Exception) -> tuple[int, str]:
     if isinstance(error, FreezeNotHeldError):
         return NOT_HELD, error.text
     if isinstance(error, PhoenixError):
-        return REFUSED if isinstance(error, (StreamError, TransferIncompleteError)) else NO_LINK, error.text
+        refused = isinstance(error, (SnapshotError, StreamError, TransferIncompleteError))
+        return REFUSED if refused else NO_LINK, error.text
     if isinstance(error, OSError):
         name = error.filename.decode(errors="replace") if isinstance(error.filename, bytes) else error.filename
         text = error.strerror or str(error)

@@ -12,6 +12,7 @@
     ├── ProtocolError            the guest violated the protocol; `.fatal`: the connection is unusable
     ├── StreamError              a stream was reset; the connection is still usable
     ├── FreezeNotHeldError       filesystems did not stay frozen: `.reasons`, by guest
+    ├── SnapshotError            the disks of a guest could not be snapshotted
     ├── TransferDamagedError     the digests of guest and host differ
     ├── TransferIncompleteError  parts of a directory could not be copied: `.missing` lists them
     └── ProcessFailedError       a program ended with a non-zero status or by a signal: `.completed`
@@ -146,6 +147,10 @@ class FreezeNotHeldError(PhoenixError):
     def __init__(self, reasons: dict[str, str], request: Request | None = None) -> None:
         super().__init__("; ".join(f"{name}: {text}" for name, text in reasons.items()), request)
         self.reasons = reasons
+
+
+class SnapshotError(PhoenixError):
+    """A snapshot of the disks of a guest could not be made, or could not be removed again."""
 
 
 class TransferDamagedError(PhoenixError):

@@ -21,6 +21,7 @@ class KnownGuest:
         allow_tcp: its endpoint may be a TCP endpoint.
         owners: the users that may listen on its socket, as uids; empty: any.
         error: why it, or the host whose guests it stands for, cannot be reached; empty: nothing is known.
+        qmp: the Unix socket of its QEMU's monitor; empty: unknown.
     """
 
     name: str
@@ -30,6 +31,7 @@ class KnownGuest:
     allow_tcp: bool = False
     owners: tuple[int, ...] = ()
     error: str = ""
+    qmp: str = ""
 
 
 def best_port(endpoints: dict[str, str]) -> str:

@@ -113,7 +113,7 @@ def _as_json(frozen: Frozen | None, status: int | None, reasons: dict[str, str])
         name: {
             "generation": freeze.generation,
             "filesystems": freeze.filesystems,
-            "skipped": [vars(each) for each in freeze.skipped],
+            "skipped": [{"mountpoint": each.mountpoint, "reason": each.reason} for each in freeze.skipped],
             "held": name not in reasons,
             "blocked": frozen.blocked.get(name) if frozen is not None else None,
         }

@@ -90,7 +90,7 @@ def _command_line(process: Path) -> list[str]:
 
 
 def _guest(process: Path, words: list[str], owners: tuple[int, ...]) -> KnownGuest | None:
-    name, cid = "", ""
+    name, cid, monitor = "", "", ""
     sockets: dict[str, str] = {}
     ports: dict[str, str] = {}
     for option, value in zip(words, words[1:]):
@@ -101,6 +101,14 @@ def _guest(process: Path, words: list[str], owners: tuple[int, ...]) -> KnownGue
             options = _options(value, "backend")
             if options.get("backend") == "socket" and _is_server(options):
                 sockets[options.get("id", "")] = _socket_path(process, options, owners)
+        elif option in ("-mon", "--mon"):
+            options = _options(value, "chardev")
+            if options.get("mode") == "control":
+                monitor = monitor or sockets.get(options.get("chardev", ""), "")
+        elif option in ("-qmp", "--qmp") and value.startswith("unix:"):
+            options = _options(value.removeprefix("unix:"), "path")
+            if _is_server(options):
+                monitor = monitor or _socket_path(process, options, owners)
         elif option in ("-device", "--device"):
             options = _device(value)
             driver = str(options.get("driver", ""))
@@ -110,7 +118,9 @@ def _guest(process: Path, words: list[str], owners: tuple[int, ...]) -> KnownGue
                 cid = str(options["guest-cid"])
     endpoints = {port: f"unix:{sockets[chardev]}" for port, chardev in ports.items() if sockets.get(chardev)}
     endpoint = best_port(endpoints) or (f"vsock:{cid}" if cid.isdigit() else "")
-    return KnownGuest(name or f"qemu-{process.name}", endpoint, SOURCE, owners=owners) if endpoint else None
+    if not endpoint:
+        return None
+    return KnownGuest(name or f"qemu-{process.name}", endpoint, SOURCE, owners=owners, qmp=monitor)
 
 
 def _options(text: str, first: str) -> dict[str, str]:
