@@ -100,7 +100,17 @@ def test_the_man_page_says_of_each_option_what_its_declaration_says(option: Opti
 
 
 def test_the_man_page_has_no_option_that_is_not_there() -> None:
-    actions = {"dump-config", "install", "replace-qemu-ga", "uninstall", "clean-up", "self-test", "version", "help"}
+    actions = {
+        "dump-config",
+        "install",
+        "replace-qemu-ga",
+        "uninstall",
+        "clean-up",
+        "self-test",
+        "json",
+        "version",
+        "help",
+    }
     assert set(paragraphs()) == {option.name for option in OPTIONS} | actions | {"config"}
     assert CONFIG_PATH in paragraphs()["config"]
 

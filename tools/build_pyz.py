@@ -24,7 +24,7 @@ TARGET = Path(__file__).parent.parent / "dist" / "phoenix-ga.pyz"
 PARTS = ("phoenix_ga/__init__.py", "phoenix_ga/wire", "phoenix_ga/trees", "phoenix_ga/agent")
 # Read by pkgutil, next to the modules of each tree.
 DATA = ("phoenix_ga/agent/phoenix-ga.service",)
-# Where the agent looks for the waiter of its machine, see phoenix_ga/agent/waiter.py.
+# Where the agent looks for the waiter of its machine, see phoenix_ga/agent/linux/waiter.py.
 NATIVE = "phoenix_ga/agent/native"
 MINOR_VERSIONS = range(9, 20)
 # Those of Debian 11 to 13 and RHEL 9: each adds 400 KB to the archive.

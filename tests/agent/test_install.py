@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from phoenix_ga.agent import install, installed_qemu_ga, waiter
+from phoenix_ga.agent import install, installed_qemu_ga
+from phoenix_ga.agent.linux import waiter
 from phoenix_ga.agent.options.option import ConfigError
 from tests.support import SOURCE
 from tools import build_native
@@ -67,16 +68,24 @@ def test_the_unit_is_that_of_the_packaging() -> None:
     assert replaced.endswith("\nAlias=qemu-guest-agent.service\n")
 
 
-def test_the_unit_is_in_the_archive_for_each_interpreter(tmp_path: Path) -> None:
+@pytest.mark.programs("cc")
+@pytest.mark.timeout(180)
+def test_the_unit_and_the_waiter_are_in_the_archive_for_each_interpreter(tmp_path: Path) -> None:
     archive = tmp_path / "phoenix-ga.pyz"
     trees = build(archive)
+    waiter_name = f"phoenix-wait-{os.uname().machine}"
+    built = (build_native.TARGET / waiter_name).read_bytes()
     for tree in ("source", *trees):
         name = f"{tree}/phoenix_ga/agent/phoenix-ga.service"
         assert zipfile.ZipFile(archive).read(name) == UNIT.read_bytes()
+        assert zipfile.ZipFile(archive).read(f"{tree}/phoenix_ga/agent/native/{waiter_name}") == built
     script = "import sys; sys.path.insert(0, sys.argv[1]); from phoenix_ga.agent import install; "
     script += "sys.stdout.buffer.write(install.unit(install.PROGRAM, False))"
     tree = f"{archive}/{sys.implementation.cache_tag}"
     assert subprocess.check_output([sys.executable, "-ISc", script, tree]) == UNIT.read_bytes()
+    script = "import sys; sys.path.insert(0, sys.argv[1]); from phoenix_ga.agent.linux import waiter; "
+    script += "sys.stdout.buffer.write(waiter.bundled_waiter())"
+    assert subprocess.check_output([sys.executable, "-ISc", script, tree]) == built
 
 
 def test_a_program_of_a_package_runs_from_where_it_is(
@@ -130,20 +139,6 @@ def test_the_waiter_is_installed_with_the_archive_and_removed_with_it(
     assert system.waiter.stat().st_mode & 0o777 == 0o755
     install.uninstall()
     assert not system.waiter.parent.exists()
-
-
-@pytest.mark.programs("cc")
-def test_the_waiter_is_in_the_archive_for_each_interpreter(tmp_path: Path) -> None:
-    archive = tmp_path / "phoenix-ga.pyz"
-    trees = build(archive)
-    name = f"phoenix-wait-{os.uname().machine}"
-    built = (build_native.TARGET / name).read_bytes()
-    for tree in ("source", *trees):
-        assert zipfile.ZipFile(archive).read(f"{tree}/phoenix_ga/agent/native/{name}") == built
-    script = "import sys; sys.path.insert(0, sys.argv[1]); from phoenix_ga.agent import waiter; "
-    script += "sys.stdout.buffer.write(waiter.bundled_waiter())"
-    tree = f"{archive}/{sys.implementation.cache_tag}"
-    assert subprocess.check_output([sys.executable, "-ISc", script, tree]) == built
 
 
 @pytest.mark.parametrize("state", ["ActiveState=failed\nNRestarts=0\n", "ActiveState=active\nNRestarts=7\n"])

@@ -199,6 +199,12 @@ def test_a_program_keeps_it_awake_and_so_does_its_result(agent: AgentProcess) ->
         assert client.answer()["return"]["exited"]
 
 
+def test_what_was_measured_does_not_keep_it_awake(agent: AgentProcess) -> None:
+    with agent.connect() as client:
+        client.call("get-digests")
+    wait_until_parked(agent)
+
+
 def test_without_a_waiter_it_stays_awake_and_says_so_once(tmp_path: Path) -> None:
     # A copy of the modules is not in a checkout with a build directory.
     subprocess.run(["cp", "-r", str(SOURCE / "phoenix_ga"), str(tmp_path / "modules")], check=True)

@@ -39,12 +39,6 @@ def main(arguments: list[str] | None = None) -> int:
 
             print(install(line.replace_qemu_ga) if line.action == "install" else uninstall())
             return 0
-        if line.action == "self-test":
-            from phoenix_ga.agent.restrictions import restrictions
-
-            missing = list(restrictions())
-            print("\n".join(missing) or "nothing is restricted")
-            return 1 if missing else 0
         if line.action == "clean-up":
             from phoenix_ga.agent.operations.program_groups import clean_up, find_unit_group
 
@@ -55,6 +49,8 @@ def main(arguments: list[str] | None = None) -> int:
         if line.action == "dump-config":
             print(config.dump(), end="")
             return 0
+        if line.action == "self-test":
+            return _self_test(config, line.json)
         from phoenix_ga.agent.daemon import Daemon
 
         # Each file gets exactly its own permissions.
@@ -67,6 +63,22 @@ def main(arguments: list[str] | None = None) -> int:
         where = f"{error.filename}: " if error.filename else ""
         print(f"phoenix-ga: {where}{error.strerror}", file=sys.stderr)
     return 1
+
+
+def _self_test(config: Config, as_json: bool) -> int:
+    """Print what works and what does not, and return the exit status."""
+    from phoenix_ga.agent.context import run_self_test
+    from phoenix_ga.agent.operations.self_test import FAILED, find_agent
+    from phoenix_ga.wire.json_text import encode_json
+
+    # A sandbox of the service restricts the agent, and not what is started from a shell.
+    results = run_self_test(config, dict.fromkeys(("/proc/self", find_agent())))
+    if as_json:
+        print(encode_json(results).decode())
+    else:
+        for each in results:
+            print(f"{each['state']:8} {each['name']}: {each['text']}")
+    return 1 if any(each["state"] == FAILED for each in results) else 0
 
 
 def parked_state() -> dict[str, Any] | None:

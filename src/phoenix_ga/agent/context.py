@@ -11,7 +11,7 @@ from phoenix_ga.agent.options.table import FREEZE_HOOKS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from typing import Any, Final, TypeVar
 
     from phoenix_ga.agent.config import Config
@@ -142,7 +142,11 @@ class Context:
     @property
     def in_use(self) -> bool:
         """Whether clients have left something that must not be lost, such as an open file. Never waits."""
-        return self.must_thaw or len(self.handles) > 0 or any(part.in_use for part in self._parts.values())
+        return (
+            self.must_thaw
+            or len(self.handles) > 0
+            or any(getattr(part, "in_use", False) for part in self._parts.values())
+        )
 
     def park(self) -> dict[str, Any]:
         """Return what `restore` needs after the agent was parked."""
@@ -160,9 +164,30 @@ class Context:
         if parked["freeze"] is not None:
             self.freezer.record.restore(parked["freeze"])
 
+    def self_test(self) -> list[dict[str, str]]:
+        """Return what works in this guest, as `operations.self_test` does. For workers."""
+        return run_self_test(self.config, ("/proc/self",))
+
     def recover(self) -> None:
         """Thaw what an agent that died has left frozen. Call it before any request is served."""
         # Only a freeze leaves these files, so most starts need not import the freezer.
         left = [f"{self.config.run_directory}/{name}" for name in ("frozen", "thawed", "hooks")]
         if any(os.path.exists(path) for path in (*left, self.config.frozen_marker)):
             self.freezer.recover()
+
+
+def run_self_test(config: Config, processes: Iterable[str]) -> list[dict[str, str]]:
+    """Return what works in this guest, as `operations.self_test` does.
+
+    Args:
+        processes: The directories in /proc of processes whose restrictions count.
+    """
+    # Rarely needed.
+    from phoenix_ga.agent.operations.self_test import Subject, self_test
+    from phoenix_ga.agent.restrictions import restrictions
+
+    restricted = dict.fromkeys(text for process in processes for text in restrictions(process=process))
+    subject = Subject(config.port, config.freeze_hook, FREEZE_HOOKS, tuple(restricted))
+    subject.run_directory, subject.log_file = config.run_directory, config.log_file
+    subject.park_after = config.park_after
+    return self_test(subject)

@@ -13,7 +13,8 @@ import subprocess
 import sys
 import time
 
-from phoenix_ga.agent import installed_qemu_ga, waiter
+from phoenix_ga.agent import installed_qemu_ga
+from phoenix_ga.agent.linux import waiter
 from phoenix_ga.agent.options.option import ConfigError
 
 TYPE_CHECKING = False

@@ -10,7 +10,7 @@ import sys
 from errno import EBUSY
 
 from phoenix_ga.agent.linux.threads import block_agent_signals, unblock_agent_signals
-from phoenix_ga.agent.waiter import execute_waiter
+from phoenix_ga.agent.linux.waiter import execute_waiter
 from phoenix_ga.wire.json_text import JsonError, decode_json, encode_json
 
 TYPE_CHECKING = False

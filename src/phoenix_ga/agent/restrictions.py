@@ -23,14 +23,19 @@ _CAPABILITIES: Final = (
 _DIRECTORIES: Final = ("/", "/boot", "/etc", "/home", "/opt", "/root", "/srv", "/usr", "/var")
 
 
-def restrictions(root: str = "") -> Iterator[str]:
-    """Yield what the agent cannot do, and why. root: prefix of /proc, /sys and /dev."""
-    status = _status(f"{root}/proc/self/status")
+def restrictions(root: str = "", process: str = "/proc/self") -> Iterator[str]:
+    """Yield what the agent cannot do, and why.
+
+    Args:
+        root: prefix of /proc, /sys and /dev.
+        process: the directory in /proc of the agent.
+    """
+    status = _status(f"{root}{process}/status")
     effective = int(status.get("CapEff", "-1"), 16)
     for numbers, names, effect in _CAPABILITIES:
         if any(not effective >> number & 1 for number in numbers):
             yield f"{effect}: without {names}"
-    read_only = _read_only(f"{root}/proc/self/mountinfo")
+    read_only = _read_only(f"{root}{process}/mountinfo")
     if read_only:
         yield f"files cannot be changed on what is mounted read-only: {', '.join(read_only)}"
     for listed, directory, name in (
@@ -44,7 +49,7 @@ def restrictions(root: str = "") -> Iterator[str]:
         yield "programs cannot gain rights, as by sudo: NoNewPrivileges= is set"
     if status.get("Seccomp") == "2":
         yield "some system calls fail: a seccomp filter forbids them"
-    if _differ(f"{root}/proc/self/ns/net", f"{root}/proc/1/ns/net"):
+    if _differ(f"{root}{process}/ns/net", f"{root}/proc/1/ns/net"):
         yield "the network is not that of the guest: the agent has a network namespace of its own"
 
 

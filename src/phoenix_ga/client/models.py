@@ -279,6 +279,20 @@ def _read_remaining(reader: Reader) -> int | None:
 
 
 @dataclass(frozen=True)
+class Check(_Model):
+    """A check of the agent's self-test.
+
+    Attributes:
+        state: `ok`, `warning` for something that not every guest needs, or `failed`.
+        text: the details.
+    """
+
+    name: str
+    state: str
+    text: str
+
+
+@dataclass(frozen=True)
 class SkippedFilesystem(_Model):
     """A filesystem that is not frozen.
 

@@ -104,9 +104,6 @@ class ProgramGroups:
         unit: the path of the agent's own group, if it may make groups in it; empty if not.
     """
 
-    # The processes in them are counted elsewhere.
-    in_use = False
-
     def __init__(self, unit: str) -> None:
         self._programs = ""
         self._last = 0

@@ -20,6 +20,7 @@ class CommandLine:
         action: "serve", "help", "version", "dump-config", "install", "uninstall", "clean-up" or
             "self-test".
         replace_qemu_ga: with "install".
+        json: with "self-test".
     """
 
     def __init__(self) -> None:
@@ -28,6 +29,7 @@ class CommandLine:
         self.config_named = False
         self.action = "serve"
         self.replace_qemu_ga = False
+        self.json = False
 
 
 _ACTIONS: Final = {
@@ -43,6 +45,7 @@ _ACTIONS: Final = {
     "self-test": "self-test",
 }
 REPLACE: Final = "replace-qemu-ga"
+JSON: Final = "json"
 
 
 def parse_command_line(arguments: Sequence[str]) -> CommandLine:
@@ -65,6 +68,9 @@ def parse_command_line(arguments: Sequence[str]) -> CommandLine:
         if name == REPLACE and not assigned:
             line.replace_qemu_ga = True
             continue
+        if name == JSON and not assigned:
+            line.json = True
+            continue
         option = flags.get(name)
         if option is None and name not in ("c", "config"):
             raise ConfigError(f"unknown option {word!r}; see phoenix-ga --help")
@@ -82,6 +88,8 @@ def parse_command_line(arguments: Sequence[str]) -> CommandLine:
             line.options[option.attribute] = line.options.get(option.attribute, ()) + parsed
         else:
             line.options[option.attribute] = option.parse(value)
+    if line.json and line.action != "self-test":
+        raise ConfigError(f"--{JSON} is allowed with --self-test only")
     if line.replace_qemu_ga and line.action != "install":
         raise ConfigError(f"--{REPLACE} is allowed with --install only")
     return line

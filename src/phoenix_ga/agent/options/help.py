@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from phoenix_ga.agent.options.command_line import REPLACE
+from phoenix_ga.agent.options.command_line import JSON, REPLACE
 from phoenix_ga.agent.options.table import CONFIG_PATH, OPTIONS
 
 TYPE_CHECKING = False
@@ -30,7 +30,8 @@ def usage() -> str:
         (f"--{REPLACE}", "With --install: replace qemu-guest-agent.service too."),
         ("--uninstall", "Undo --install, start qemu-guest-agent.service if it was replaced, and exit."),
         ("--clean-up", "End programs that a dead agent left running, and exit: for ExecStopPost= of the service."),
-        ("--self-test", "Print what an agent cannot do here, for lack of rights or in a sandbox, and exit."),
+        ("--self-test", "Check what works in this guest, and exit with 1 if something failed."),
+        (f"--{JSON}", "With --self-test: print the results as JSON."),
         ("-D, --dump-config", "Print the options in effect as a config file, and exit."),
         ("-v, --version", "Print the version, and exit."),
         ("-h, --help", "Print this text, and exit."),

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from phoenix_ga.client.caller import CommandGroup
 from phoenix_ga.client.models import (
+    Check,
     FilePiece,
     FileStatus,
     FreezePlan,
@@ -40,6 +41,14 @@ class AgentCommands(CommandGroup):
             Sorted list of command names, including deprecated names.
         """
         return await self._caller.read(Reader.texts, "get-commands")
+
+    async def self_test(self) -> tuple[Check, ...]:
+        """Check what works in this guest: ports, rights, parking, whether each filesystem can be frozen, hooks,
+        users, clock, SELinux, sandbox, log.
+
+        Nothing is changed.
+        """
+        return await self._caller.read(lambda reader: reader.items(Check.read), "self-test")
 
     async def shutdown_agent(self) -> None:
         """Stop the agent.

@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from phoenix_ga.client.guest import ExecOptions
     from phoenix_ga.client.inventory import KnownGuest
     from phoenix_ga.client.models import (
+        Check,
         FilePiece,
         FileStatus,
         Freeze,
@@ -1301,6 +1302,15 @@ class SyncGuest(SyncObject):
             Sorted list of command names, including deprecated names.
         """
         value: tuple[str, ...] = self._thread.run(self._inner.commands())
+        return value
+
+    def self_test(self) -> tuple[Check, ...]:
+        """Check what works in this guest: ports, rights, parking, whether each filesystem can be frozen, hooks,
+        users, clock, SELinux, sandbox, log.
+
+        Nothing is changed.
+        """
+        value: tuple[Check, ...] = self._thread.run(self._inner.self_test())
         return value
 
     def shutdown_agent(self) -> None:

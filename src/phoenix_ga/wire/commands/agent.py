@@ -61,6 +61,17 @@ COMMANDS = (
         while_frozen=True,
     ),
     Command(
+        "self-test",
+        "Check what works in this guest: ports, rights, parking, whether each filesystem can be frozen, hooks, "
+        "users, clock, SELinux, sandbox, log. Nothing is changed.",
+        handler="agent:self_test",
+        method="self_test",
+        result="tuple[Check, ...]",
+        returns="An array of objects: `name`; `state`: `ok`, `warning` for something that not every guest needs, or "
+        "`failed`; and `text`, the details in plain words.",
+        examples=(Example({}, [{"name": "clock", "state": "ok", "text": "there is a hardware clock"}], exact=False),),
+    ),
+    Command(
         "agent-shutdown",
         "Stop the agent. It finishes the running commands, for at most `stop-timeout` seconds, thaws frozen "
         "filesystems and exits with status 0; a service manager then starts it again.",

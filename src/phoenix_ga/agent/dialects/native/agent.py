@@ -37,6 +37,10 @@ def _measure_digests(context: Context) -> dict[str, int]:
     return measure_digests()
 
 
+def self_test(context: Context) -> list[dict[str, str]]:
+    return context.self_test()
+
+
 def agent_shutdown(context: Context) -> bool:
     context.stop()
     return True

@@ -14,15 +14,17 @@ if TYPE_CHECKING:
 
 # Where packages and `--install` put it.
 INSTALLED: Final = "/usr/lib/phoenix-guest-agent/phoenix-wait"
-# Its name beside this module, as in the single-file agent, and in the build directory of a checkout.
+# Relative to the modules of the agent: in the single-file agent, and in the build directory of a checkout.
 _NAME: Final = f"phoenix-wait-{os.uname().machine}"
 _BESIDE: Final = f"native/{_NAME}"
+# The exit status of the waiter if its arguments are wrong.
+_USAGE: Final = 2
 _BUILT: Final = f"../../../build/native/{_NAME}"
 
 
 def bundled_waiter() -> bytes | None:
     """Return the waiter that comes with these modules, or None if there is none for this machine."""
-    directory = os.path.dirname(__file__)
+    directory = os.path.dirname(os.path.dirname(__file__))
     for place in (_BESIDE, _BUILT):
         try:
             # The loader, because the modules may be in an archive.
@@ -49,6 +51,28 @@ def execute_waiter(arguments: Sequence[str], environment: Mapping[bytes, bytes])
             os.execve(program, ["phoenix-wait", *arguments], environment)
         except OSError as error:
             failure = error
+            if isinstance(program, int):
+                os.close(program)
+    raise failure
+
+
+def check_waiter() -> str:
+    """Execute the waiter in a child process, which ends at once; return where it is, in words.
+
+    Raises:
+        OSError: There is no waiter for this machine, or it cannot be executed.
+    """
+    failure = OSError(ENOENT, f"there is no phoenix-wait for {os.uname().machine}")
+    for program in _programs():
+        path = program if isinstance(program, str) else f"/proc/self/fd/{program}"
+        try:
+            child = os.posix_spawn(path, ["phoenix-wait"], {})
+            # Its complaint about missing arguments.
+            if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == _USAGE:
+                return program if isinstance(program, str) else "a copy in memory"
+        except OSError as error:
+            failure = error
+        finally:
             if isinstance(program, int):
                 os.close(program)
     raise failure
