@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 # The rest of the line is for the rest of the answer.
 _LISTING_SIZE_MAX: Final = LINE_LIMIT - 64 * 1024
-_NUMBERS: Final = ", ".join(["%d"] * 13)
+_NUMBERS: Final = ", ".join(["%s"] * 13)
 
 
 def file_open(context: Context, path: str, mode: str, perm: int, force: bool) -> int:
@@ -128,6 +128,8 @@ def directory_entries(context: Context, path: str, names: bool, window: int) -> 
 def _entry_lines(path: str, entries: Iterator[os.DirEntry[bytes]], names: bool) -> Iterator[str]:
     """Yield a JSON array for each entry, in the order of `directory-entries`."""
     known = owners.Names()
+    # The end of most lines.
+    shown: dict[tuple[int, int], str] = {}
     for name, status in files.examine(entries):
         numbers = (
             status.st_dev,
@@ -146,9 +148,11 @@ def _entry_lines(path: str, entries: Iterator[os.DirEntry[bytes]], names: bool) 
         )
         line = _NUMBERS % numbers
         if names:
+            ids = status.st_uid, status.st_gid
+            if ids not in shown:
+                shown[ids] = f", {encode_string(known.user(ids[0]))}, {encode_string(known.group(ids[1]))}, "
             target = files.link_target(f"{path}/{name}") if stat.S_ISLNK(status.st_mode) else ""
-            for text in (known.user(status.st_uid), known.group(status.st_gid), target):
-                line += f", {encode_string(text)}"
+            line = f"{line}{shown[ids]}{encode_string(target)}"
         yield f"[{encode_string(name)}, {line}]\n"
 
 
