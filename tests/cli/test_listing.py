@@ -86,11 +86,13 @@ def test_a_million_entries_are_listed_in_bounded_memory(
     (tmp_path / "listed").mkdir()
     for number in range(1_000_000):
         os.mknod(tmp_path / "listed" / f"a name of some length {number:07}")
-    before = agent.memory()
     command = command_line("ls", *flags, f"{endpoint}:{tmp_path}/listed")
     with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment()) as process:
         assert process.stdout is not None
         names = sum(line.count(b"a name of some length") for line in process.stdout)
         assert os.wait4(process.pid, 0)[2].ru_maxrss < 60 << 10
     assert names == 1_000_000
-    assert agent.memory() - before < 4 << 20
+    # The agent was started anew if it was parked before, so there is nothing to compare with.
+    status = Path(f"/proc/{agent.process.pid}/status").read_text()
+    peak = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
+    assert peak < 32 << 10
