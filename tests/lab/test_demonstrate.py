@@ -103,6 +103,7 @@ def test_the_requirements_are_those_of_pyproject() -> None:
         "click",
         "platformdirs",
         "rich",
+        "xxhash",
     ]
     assert {"tomli", "async-timeout"} <= {
         re.split("[<>=]", each)[0] for each in prepare.requirements(prepare.HOST, (3, 9))
