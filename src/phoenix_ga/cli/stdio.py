@@ -25,11 +25,14 @@ _READ_SIZE: Final = 64 * 1024
 
 
 class _Thread:
-    """Runs one call after the other for an event loop."""
+    """Runs one call after the other for an event loop, until it is garbage."""
 
     def __init__(self) -> None:
-        self._calls: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-        threading.Thread(target=self._work, daemon=True).start()
+        self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        threading.Thread(target=_work, args=(self._calls,), daemon=True).start()
+
+    def __del__(self) -> None:
+        self._calls.put(None)
 
     async def run(self, call: Callable[..., Result], *arguments: Any) -> Result:
         """Return what `call` returns, or raise what it raises. If cancelled, the result is dropped."""
@@ -49,10 +52,6 @@ class _Thread:
         self._calls.put(work)
         return await done
 
-    def _work(self) -> None:
-        while True:
-            self._calls.get()()
-
     @staticmethod
     def _settle(
         loop: asyncio.AbstractEventLoop, done: asyncio.Future[Any], settle: Callable[[Any], None], value: Any
@@ -61,6 +60,13 @@ class _Thread:
             loop.call_soon_threadsafe(lambda: None if done.done() else settle(value))
         except RuntimeError:
             pass  # The loop is closed.
+
+
+def _work(calls: queue.SimpleQueue[Callable[[], None] | None]) -> None:
+    while (call := calls.get()) is not None:
+        call()
+        # It refers to the object whose end ends the thread.
+        del call
 
 
 class Input:
