@@ -9,7 +9,7 @@ import select
 import shutil
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -75,16 +75,11 @@ class LiveAgent:
 
     def _make_files(self) -> None:
         """Make the files that requests name, again if a request has removed them, and no others."""
-        deadline = time.monotonic() + _PATIENCE
-        while self._files.exists() and any(self._files.iterdir()):
-            # A helper of a stream that has ended may still be writing.
-            for path in self._files.iterdir():
-                if path.is_dir() and not path.is_symlink():
-                    shutil.rmtree(path, ignore_errors=True)
-                else:
-                    path.unlink(missing_ok=True)
-            if time.monotonic() > deadline:
-                raise Broken("files come again and again")
+        for path in self._files.iterdir() if self._files.exists() else ():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
         (self._files / "tree" / "x").mkdir(parents=True)
         (self._files / "big").write_bytes(bytes(range(256)) * 1000)
         (self._files / "small").write_bytes(b"small\n")
@@ -189,16 +184,24 @@ class LiveAgent:
                     if time.monotonic() > deadline:
                         raise Broken(f"process {int(pid)} does not end")
                     time.sleep(0.01)
-        self._check_no_parts()
-        self._make_files()
+        self._wait_until("no child is left", lambda: not self.agent.children())
+        self._wait_until("no half a file is left", lambda: not any(self._files.rglob("*.phoenix-part*")))
+        self._wait_until("its files can be made", self._try_to_make_files)
 
-    def _check_no_parts(self) -> None:
-        """Raise Broken if half a file is left that no stream receives any more."""
+    def _try_to_make_files(self) -> bool:
+        try:
+            self._make_files()
+        except OSError:
+            # A request that was sent before `sync` may still be running.
+            return False
+        return True
+
+    def _wait_until(self, what: str, condition: Callable[[], bool]) -> None:
         deadline = time.monotonic() + _PATIENCE
-        while parts := [path.name for path in self._files.rglob("*.phoenix-part*")]:
+        while not condition():
             if time.monotonic() > deadline:
-                raise Broken(f"left behind: {parts}")
-            time.sleep(0.01)
+                raise Broken(f"waited in vain until {what}")
+            time.sleep(0.005)
 
     def state(self) -> dict[str, int]:
         """Return how much the idle agent holds of each thing."""

@@ -11,7 +11,7 @@ from tests.fuzz import rounds
 from tests.fuzz.live_agent import GROWTH_MAX, INPUTS_PER_ROUND, Broken, LiveAgent
 from tests.fuzz.requests import Known, Requests
 
-# Rounds after which an agent has loaded everything that it ever needs.
+# The first fifth of the rounds, and at least these: then an agent has loaded all modules, and met the largest inputs.
 WARM_UP = 20
 CHECKED = 40
 INPUTS = 1_000_000
@@ -34,13 +34,14 @@ def fails(directory: Path, inputs: Sequence[bytes]) -> bool:
 def fuzz(directory: Path, count: int, seed: int) -> None:
     """Run rounds of `count` inputs in all."""
     memory = 0
+    warm_up = max(count // INPUTS_PER_ROUND // 5, WARM_UP)
     with LiveAgent(directory / "agent") as live:
-        for number in rounds.rounds(max(count // INPUTS_PER_ROUND, WARM_UP + 1)):
+        for number in rounds.rounds(count // INPUTS_PER_ROUND):
             try:
                 live.run(seed, number)
                 if number % CHECKED == CHECKED - 1:
                     live.check_nothing_left(memory or 2**62)
-                if number == WARM_UP - 1:
+                if number == warm_up - 1:
                     live.check_nothing_left(2**62)
                     memory = live.agent.memory() + GROWTH_MAX
             except (Broken, OSError) as error:
