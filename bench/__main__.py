@@ -27,7 +27,7 @@ from bench.port import PortError
 from bench.report import Report, figure_table, goal_table, markdown, missed
 from bench.round_trips import measure_commands, measure_pings
 from bench.settings import QUICK, Settings
-from bench.start import measure_start
+from bench.start import measure_phoenixctl, measure_start
 from bench.trees import measure_listings, measure_trees
 from lab.errors import LabError
 from phoenix_ga.client import PhoenixError
@@ -47,6 +47,7 @@ SECTIONS: dict[str, Callable[[BenchGuest, Settings, list[Measure]], list[Measure
     "commands": lambda guest, settings, _: measure_commands(guest, settings),
     "load": lambda guest, settings, _: measure_load(guest, settings),
     "idle": lambda guest, settings, _: measure_idle(guest, settings),
+    "phoenixctl": lambda guest, settings, _: measure_phoenixctl(guest, settings),
     "start": lambda _, settings, __: measure_start(settings),
 }
 

@@ -9,12 +9,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bench import frames, pieces
-from bench.goals import FRAMES, PHOENIX, QEMU, RAW, RAW_FILE, RAW_VECTORS, UNVERIFIED
+from bench.goals import FRAMES, LEANEST, PHOENIX, QEMU, RAW, RAW_FILE, RAW_VECTORS, UNVERIFIED
 from bench.guest import DIRECTORIES, BenchGuest
 from bench.measures import Measure, alternate
-from bench.port import Agent, Port, PortError
+from bench.port import Agent, Header, Port, PortError
 from bench.settings import KIBI, MEGA, Settings
+from phoenix_ga.agent.endpoints.endpoint import FRAME_SIZE
 from phoenix_ga.client import connect
+from phoenix_ga.wire.frames import DATA, HEADER_SIZE, encode_header
 
 _DEFAULT_PIECE = 1024
 # The most that the guest's virtio-serial driver moves at once, in a read and in a write.
@@ -68,6 +70,7 @@ def _measure_gets(
         FRAMES: lambda: _with_agent(guest, lambda agent: frames.timed_get(agent, bulk, filesystem)),
         RAW_FILE: lambda: _raw_get(guest, raw, "write-file", frames.PIECE),
         RAW_VECTORS: lambda: _raw_get(guest, raw, "writev", _WRITE_ELEMENT),
+        LEANEST: lambda: _leanest_get(guest, raw),
     }
     rounds = alternate(settings.rounds, peers)
     return Measure(f"get-{filesystem}", f"copy from the guest's {filesystem}", "MB/s", rounds, _note(guest, piece))
@@ -87,6 +90,7 @@ def _measure_puts(
         FRAMES: lambda: _with_agent(guest, lambda agent: frames.timed_put(agent, guest.files, filesystem)),
         RAW_FILE: lambda: _raw_put(guest, raw, "read-file", frames.PIECE),
         RAW_VECTORS: lambda: _raw_put(guest, raw, "readv", _READ_ELEMENT),
+        LEANEST: lambda: _raw_put(guest, raw, "read-frames", frames.PIECE, framed=True),
     }
     rounds = alternate(settings.rounds, peers)
     return Measure(f"put-{filesystem}", f"copy to the guest's {filesystem}", "MB/s", rounds, _note(guest, piece))
@@ -140,7 +144,26 @@ def _raw_get(guest: BenchGuest, raw: Port, command: str, piece: int) -> float:
     return len(received) / seconds / MEGA
 
 
-def _raw_put(guest: BenchGuest, raw: Port, command: str, piece: int) -> float:
+def _leanest_get(guest: BenchGuest, raw: Port) -> float:
+    data = guest.files.bulk.data
+    received = memoryview(bytearray(len(data)))
+    begin = time.perf_counter()
+    raw.send(f"write-frames {HEADER_SIZE + FRAME_SIZE}\n".encode())
+    size = 0
+    while size < len(received):
+        header = raw.unit()
+        if not isinstance(header, Header):
+            raise PortError(f"raw_port.py sent {header[:80]!r} in place of a frame")
+        raw.fill(received[size : size + header.length])
+        size += header.length
+    seconds = time.perf_counter() - begin
+    if received != data:
+        raise PortError("the bytes that arrived are not those of the file in the guest")
+    return len(received) / seconds / MEGA
+
+
+def _raw_put(guest: BenchGuest, raw: Port, command: str, piece: int, framed: bool = False) -> float:
+    """Send the payload to raw_port.py. framed: in frames, as the simple client does."""
     view = memoryview(guest.files.bulk.data)
     begin = time.perf_counter()
     raw.send(f"{command} {piece}\n".encode())
@@ -148,7 +171,8 @@ def _raw_put(guest: BenchGuest, raw: Port, command: str, piece: int) -> float:
     if raw.line() != b"go":
         raise PortError("raw_port.py does not answer")
     for start in range(0, len(view), frames.PIECE):
-        raw.send(view[start : start + frames.PIECE])
+        part = view[start : start + frames.PIECE]
+        raw.send(b"".join((encode_header(DATA, 1, len(part)), part)) if framed else part)
     raw.line()
     seconds = time.perf_counter() - begin
     raw.send(b"digest\n")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.goals import FRAMES, PHOENIX, PHOENIX_AS_QEMU, QEMU, RAW, RAW_FILE, RAW_VECTORS, UNVERIFIED
+from bench.goals import FRAMES, LEANEST, PHOENIX, PHOENIX_AS_QEMU, QEMU, RAW, RAW_FILE, RAW_VECTORS, UNVERIFIED
 from bench.guest import DIRECTORIES, EXT4, TMPFS
 from bench.report import Summary, number
 
@@ -22,6 +22,7 @@ _COLOURS = {
     RAW: "dimgray",
     RAW_FILE: "darkgray",
     RAW_VECTORS: "lightgray",
+    LEANEST: "black",
 }
 _STYLES = {EXT4: "o-", TMPFS: "x--"}
 

@@ -1,4 +1,4 @@
-"""The time from the start of the agent to its first answer, on this machine."""
+"""Starts: of the agent up to its first answer, on this machine, and of phoenixctl with one request to a guest."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from bench.goals import PHOENIX
-from bench.measures import Measure
+from bench.goals import PHOENIX, PYTHON
+from bench.guest import BenchGuest
+from bench.measures import Measure, alternate
 from bench.port import PortError
 from bench.settings import Settings
 from tools.build_pyz import build
@@ -27,6 +28,23 @@ def measure_start(settings: Settings) -> list[Measure]:
         # Do not count the first start, which reads the file from the disk.
         times = [_start(archive, Path(name)) for _ in range(settings.starts * settings.rounds + 1)][1:]
     return [Measure("start", "start to first answer", "ms", {PHOENIX: times}, "on the host, over a Unix socket")]
+
+
+def measure_phoenixctl(guest: BenchGuest, settings: Settings) -> list[Measure]:
+    """Measure `phoenixctl ping -c 1` from its start to its end, beside an interpreter that does nothing."""
+    ping = [sys.executable, "-m", "phoenix_ga.cli", "ping", "-c", "1", f"unix:{guest.phoenix_path}"]
+    peers = {PHOENIX: lambda: _run(ping), PYTHON: lambda: _run([sys.executable, "-c", "pass"])}
+    rounds = alternate(settings.rounds * settings.starts, peers)
+    return [Measure("phoenixctl", "start, ping and end of phoenixctl", "ms", rounds, "processes on the host")]
+
+
+def _run(command: list[str]) -> float:
+    """Return the time from the start to the end of a process, in ms."""
+    begin = time.perf_counter()
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_TIMEOUT)
+    if done.returncode:
+        raise PortError(f"{' '.join(command)} failed: {done.stderr.decode(errors='replace')}")
+    return (time.perf_counter() - begin) * 1000
 
 
 def _start(archive: Path, directory: Path) -> float:
