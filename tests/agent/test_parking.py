@@ -23,6 +23,7 @@ import pytest
 
 from phoenix_ga import __version__
 from phoenix_ga.agent.operations.freeze.record import RELEASED, FreezeRecord
+from phoenix_ga.agent.parking import is_alone
 from phoenix_ga.wire.json_text import decode_json, encode_json
 from tests.ends.client import LineClient, RefusedError
 from tests.support import SOURCE, AgentProcess, wait_for
@@ -70,7 +71,7 @@ def test_an_idle_agent_parks_and_a_client_wakes_it(agent: AgentProcess) -> None:
     for _ in range(3):
         wait_until_parked(agent)
         assert resident(pid) < 100
-        assert Path(f"/proc/{pid}/comm").read_text() == "phoenix-ga\n"
+        wait_for(lambda: Path(f"/proc/{pid}/comm").read_text() == "phoenix-ga\n")
         assert os.listdir(f"/proc/{pid}/task") == [str(pid)]
         # It may not have gone to sleep yet.
         before = -1
@@ -160,13 +161,25 @@ def test_handles_and_streams_keep_counting(agent: AgentProcess) -> None:
     assert streams[1] > streams[0]
 
 
-def test_an_open_file_keeps_it_awake(agent: AgentProcess) -> None:
-    with agent.connect() as client:
-        handle = client.call("file-open", path="/etc/passwd")
-    assert stays_awake(agent)
-    with agent.connect() as client:
-        client.call("file-close", handle_id=handle)
-    wait_until_parked(agent)
+def test_an_open_file_keeps_it_awake(tmp_path: Path) -> None:
+    with AgentProcess(tmp_path, "--park-after", "1", "--debug") as agent:
+        with agent.connect() as client:
+            handle = client.call("file-open", path="/etc/passwd")
+        assert stays_awake(agent)
+        assert "parking" not in agent.log()
+        with agent.connect() as client:
+            client.call("file-close", handle_id=handle)
+        wait_until_parked(agent)
+
+
+def test_a_thread_that_may_be_stuck_keeps_it_awake() -> None:
+    stop = threading.Event()
+    thread = threading.Thread(target=stop.wait)
+    others = len(os.listdir("/proc/self/task")) - 1
+    thread.start()
+    assert not is_alone(others)
+    stop.set()
+    thread.join()
 
 
 def test_a_file_of_the_other_dialect_keeps_it_awake(agent: AgentProcess) -> None:

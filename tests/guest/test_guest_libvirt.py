@@ -33,6 +33,26 @@ def agent(domain: Domain, command: str) -> object:
     return json.loads(domain.virsh("qemu-agent-command", f'{{"execute": "{command}"}}'))["return"]
 
 
+def wait_until_parked(domain: Domain) -> None:
+    command = "readlink /proc/$(systemctl show -P MainPID phoenix-ga)/exe"
+    deadline = time.monotonic() + 60
+    while "phoenix-wait" not in domain.run(command).text:
+        assert time.monotonic() < deadline, "the agent does not park"
+        time.sleep(0.2)
+
+
+def test_a_parked_agent_answers_whatever_comes_first(domain: Domain) -> None:
+    """In this and the following tests, the agent parks whenever it has nothing to do for a second."""
+    domain.run("printf '[general]\\npark-after = 1\\n' > /etc/phoenix-ga.conf; systemctl reload phoenix-ga")
+    wait_until_parked(domain)
+    assert agent(domain, "guest-ping") == {}
+    wait_until_parked(domain)
+    assert "Froze 1 filesystem" in domain.virsh("domfsfreeze")
+    assert "Thawed 1 filesystem" in domain.virsh("domfsthaw")
+    wait_until_parked(domain)
+    assert "os.id" in domain.virsh("guestinfo")
+
+
 def test_any_command_goes_through(domain: Domain) -> None:
     assert agent(domain, "guest-ping") == {}
     assert "has not been found" in domain.virsh("qemu-agent-command", '{"execute": "guest-x"}', check=False)
@@ -140,6 +160,7 @@ PLAYBOOK = """
 
 
 def test_ansible_runs_a_playbook_over_its_libvirt_connection(domain: Domain, tmp_path: Path) -> None:
+    wait_until_parked(domain)
     (tmp_path / "hello.txt").write_text("hello\n")
     (tmp_path / "greeting.j2").write_text("This is {{ inventory_hostname }}.\n")
     (tmp_path / "playbook.yml").write_text(PLAYBOOK)

@@ -83,11 +83,11 @@ def cost(guest: Machine) -> tuple[int, ...]:
 def test_a_parked_agent_takes_nothing_with_the_host_end_closed_and_open(guest: Machine, seconds: int) -> None:
     wait_until_parked(guest)
     pid = process(guest)
+    # It may not have gone to sleep yet.
+    time.sleep(1)
     resident = int(guest.run(f"awk '/^Rss/ {{ print $2 }}' /proc/{pid}/smaps_rollup").text)
     assert resident < 100
     assert guest.run(f"cat /proc/{pid}/comm; ls /proc/{pid}/task").text.split() == ["phoenix-ga", str(pid)]
-    # It may not have gone to sleep yet.
-    time.sleep(1)
     before = cost(guest)
     time.sleep(seconds)
     assert cost(guest) == before
@@ -144,6 +144,19 @@ def test_requests_at_random_moments_are_answered_once(guest: Machine, cycles: in
     assert parked >= cycles // 3
     assert process(guest) == pid
     assert guest.run("systemctl show -P NRestarts phoenix-ga").text == "0"
+
+
+def test_the_self_test_says_that_all_is_well(guest: Machine) -> None:
+    wait_until_parked(guest)
+    result = guest.run("python3 -ISB /usr/sbin/phoenix-ga --self-test --json")
+    states = {each["name"]: (each["state"], each["text"]) for each in json.loads(result.text)}
+    for name in (NATIVE, QEMU):
+        assert states[f"port /dev/virtio-ports/{name}"] == ("ok", f"opened by phoenix-ga (process {process(guest)})")
+    assert states["freeze /"] == ("ok", "ext4 can be frozen")
+    assert states["parking"][0] == "ok"
+    with LineClient.connect(guest.socket(NATIVE)) as client:
+        client.sync()
+        assert {each["name"] for each in client.call("self-test")} == states.keys()
 
 
 def test_a_client_of_vsock_wakes_it(guest: Machine) -> None:

@@ -90,7 +90,7 @@ class Daemon:
         else:
             self._log.write(DEBUG, f"phoenix-ga {__version__} is awake")
         self._parked = None
-        self._loop.idle = self._park_soon
+        self._loop.idle = self._idle
         self._loop.idle_time = self._context.config.park_after
         if ready is not None:
             ready()
@@ -117,34 +117,42 @@ class Daemon:
         self._loop.call_later(self._context.config.stop_timeout, self._end)
         self._settled()
 
-    def _park_soon(self) -> None:
+    def _idle(self) -> None:
+        if self._park_ports() is None:
+            return
         self._log.write(DEBUG, "parking")
         if self._log.idle_threads is None:
             self._loop.call_later(_LOG_TIME, self._park)
         else:
             self._park()
 
-    def _park(self) -> None:
-        """Become the waiter, if nothing would be lost."""
+    def _park_ports(self) -> dict[str, Parked] | None:
+        """Return what each port needs after parking, or None if something would be lost."""
         if self._stopping or self._scheduler.running or self._context.in_use:
-            return
+            return None
         ports = {name: port.park() for name, port in self._ports.items()}
         parked = {name: port for name, port in ports.items() if port is not None}
-        threads = (self._workers.idle_threads, self._log.idle_threads)
-        if len(parked) < len(ports) or None in threads:
-            return
-        from phoenix_ga.agent import parking
+        workers, writers = self._workers.idle_threads, self._log.idle_threads
+        if len(parked) < len(ports) or workers is None or writers is None:
+            return None
+        from phoenix_ga.agent.parking import is_alone
 
-        # A thread that is not known to be idle may be stuck in the kernel, where it would block execve(2).
-        if parking.count_threads() > 1 + sum(filter(None, threads)) or parking.has_children():
+        return parked if is_alone(workers + writers) else None
+
+    def _park(self) -> None:
+        """Become the waiter, if nothing would be lost."""
+        ports = self._park_ports()
+        if ports is None:
             return
+        from phoenix_ga.agent.parking import park
+
         state = {
             **self._context.park(),
             "config": vars(self._context.config),
-            "ports": {name: [port.fd, port.hung_up, port.state] for name, port in parked.items()},
+            "ports": {name: [port.fd, port.hung_up, port.state] for name, port in ports.items()},
         }
         try:
-            parking.park(self._loop, parked.values(), state)
+            park(self._loop, ports.values(), state)
         except OSError as error:
             self._loop.idle_time = 0.0
             self._log.write(NOTICE, f"stays awake when idle: {error.strerror}")

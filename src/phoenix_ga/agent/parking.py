@@ -35,18 +35,21 @@ def take_parked_state() -> dict[str, Any] | None:
     return state if isinstance(state, dict) and state.get("pid") == os.getpid() else None
 
 
-def has_children() -> bool:
-    """Return whether a child process exists that was not reaped."""
+def is_alone(threads: int) -> bool:
+    """Return whether this process has no child, and besides its first thread only so many that are idle.
+
+    Another one may be stuck in the kernel, where it would block execve(2).
+    """
     try:
+        if len(os.listdir("/proc/self/task")) > 1 + threads:
+            return False
         os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:
-        return False
-    return True
-
-
-def count_threads() -> int:
-    """Return the number of threads of this process."""
-    return len(os.listdir("/proc/self/task"))
+        return True
+    except OSError:
+        # There is no /proc.
+        pass
+    return False
 
 
 def park(loop: Loop, ports: Iterable[Parked], state: dict[str, Any]) -> None:
