@@ -1,5 +1,7 @@
 """Which processes another one has started."""
 
+from __future__ import annotations
+
 import contextlib
 from pathlib import Path
 

@@ -39,9 +39,12 @@ def test_the_program_prints_a_line_for_each_check_and_ends_with_a_status(tmp_pat
         words = ["-p", f"unix:{agent.socket_path}", "-c", "/dev/null", "--self-test"]
         result = run(*words)
         objects = json.loads(run(*words, "--json").stdout)
-    assert [line.split()[0] for line in result.stdout.splitlines()] == [each["state"] for each in objects]
+    # Other tests mount filesystems meanwhile.
+    lines = [line for line in result.stdout.splitlines() if " freeze" not in line]
+    states = [each["state"] for each in objects if not each["name"].startswith("freeze")]
+    assert [line.split()[0] for line in lines] == states
     assert f"ok       port unix:{agent.socket_path}: a socket is there\n" in result.stdout
-    assert result.returncode == any(each["state"] == FAILED for each in objects)
+    assert result.returncode == ("failed " in result.stdout)
     assert {"python", "rights", "parking", "hooks", "users", "clock", "selinux", "log"} <= {
         each["name"] for each in objects
     }

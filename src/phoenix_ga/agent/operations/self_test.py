@@ -157,12 +157,11 @@ def _freeze(subject: Subject) -> Iterator[tuple[str, Result]]:
     from phoenix_ga.agent.operations.freeze.targets import Selection
 
     plan = freeze_plan(FreezeBackend(), Selection(None, strict=True))
-    place = os.path.dirname(subject.run_directory)
-    device = os.stat(subject.run_directory if os.path.exists(subject.run_directory) else place).st_dev
+    device = _device(subject.run_directory) or _device(os.path.dirname(subject.run_directory))
     for each in plan["filesystems"]:
         point = each["mountpoint"]
         name = f"freeze {point}"
-        if not each["process"] and os.stat(point).st_dev == device:
+        if not each["process"] and _device(point) == device:
             yield name, (FAILED, f"{subject.run_directory} is on it: set run-directory to a directory on a tmpfs")
         else:
             yield name, (OK, f"{each['type']} can be frozen")
@@ -172,6 +171,14 @@ def _freeze(subject: Subject) -> Iterator[tuple[str, Result]]:
             yield name, (WARNING, f"{each['type']} cannot be frozen: a snapshot of it may be inconsistent")
         else:
             yield name, (OK, f"{each['type']} is not frozen: {each['reason']}")
+
+
+def _device(path: str) -> int:
+    """Return the device that a file is on; 0 if there is none."""
+    try:
+        return os.stat(path).st_dev
+    except OSError:
+        return 0
 
 
 def _hooks(subject: Subject) -> Iterator[tuple[str, Result]]:
