@@ -25,6 +25,7 @@ PROGRAMS: Final = {
     "mkfs.ext4": "e2fsprogs",
     "mariadb-install-db": "mariadb-server",
     "mariadbd": "mariadb-server",
+    "mkfs.btrfs": "btrfs-progs",
     "mkfs.xfs": "xfsprogs",
     "mount": "mount",
     "psql": "postgresql",

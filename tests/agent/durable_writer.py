@@ -1,4 +1,4 @@
-"""Write numbers to a file for ever, each durably: `python3 backup_writer.py FILE ACKNOWLEDGED`.
+"""Write numbers to a file for ever, each durably: `python3 durable_writer.py FILE ACKNOWLEDGED`.
 
 After each fsync, the number is written to ACKNOWLEDGED, which is on a tmpfs. Other files are made and removed
 meanwhile, so that metadata changes too.
