@@ -165,6 +165,15 @@ def test_copies_made_without_a_freeze_need_recovery(machine: Machine, tmp_path: 
     assert {"ext4: needs_recovery", "lvm-data: needs_recovery", "namespace: needs_recovery"} <= set(found)
 
 
+def test_everything_answers_while_frozen_without_a_page_cache(machine: Machine, client: LineClient) -> None:
+    generation = client.call("fs-freeze", timeout=120, details=True)["generation"]
+    # Clean pages only: those of programs, too.
+    machine.run("echo 1 > /proc/sys/vm/drop_caches")
+    assert client.call("ping")
+    assert client.call("get-freeze-status", details=True)["frozen"] is True
+    assert client.call("fs-unfreeze", generation=generation) is True
+
+
 def test_a_suspended_device_fails_the_freeze_and_the_others_are_thawed(machine: Machine, client: LineClient) -> None:
     machine.run("dmsetup suspend --noflush --nolockfs backup-data")
     try:
