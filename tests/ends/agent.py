@@ -80,7 +80,12 @@ class ScriptedAgent:
     @property
     def asked(self) -> list[str]:
         """The names of the commands so far."""
-        return [request.execute for transport in self._transports for request in transport.requests]
+        return [request.execute for request in self.requests]
+
+    @property
+    def requests(self) -> list[Request]:
+        """The requests so far."""
+        return [request for transport in self._transports for request in transport.requests]
 
     def _serve(self, path: str, started: threading.Event) -> None:
         asyncio.set_event_loop(self._loop)

@@ -17,6 +17,7 @@ from lab.files import GuestFile, Source, Symlink
 from lab.machine import DEFAULT_PORTS, Machine
 from phoenix_ga.agent.options.table import CONFIG_PATH
 from phoenix_ga.cli.program import program
+from tests.hub.conftest import HubProcess
 from tests.network import ip, new_namespace
 from tests.support import SOURCE
 from tools.guest import agent_files, wait_for_agent
@@ -24,11 +25,14 @@ from tools.guest import agent_files, wait_for_agent
 pytestmark = [pytest.mark.guest, pytest.mark.root, pytest.mark.timeout(900)]
 
 README = SOURCE.parent / "README.md"
-EXAMPLES = [
+# These end the guest, and are tried last.
+POWER = ("reboot", "shutdown", "suspend")
+ALL_EXAMPLES = [
     (name, line)
     for name, command in program.load_all().items()
     for line in re.findall(r"^  \$ (.*)$", command.epilog or "", re.MULTILINE)
 ]
+EXAMPLES = [(name, line) for name, line in ALL_EXAMPLES if name not in POWER]
 README_EXAMPLES = [
     ("README", line) for line in re.findall(r"^    \$ (phoenixctl .*)$", README.read_text(), re.MULTILINE)
 ]
@@ -54,7 +58,9 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     arguments = ["-qmp", f"unix:{monitor},server=on,wait=off"]
     with Machine(network=True, files=files, arguments=arguments) as running:
         wait_for_agent(running.socket(DEFAULT_PORTS[0]))
-        running.run("mkdir -p /srv/www /etc/nginx /run/postgresql /run/sshd /root/.ssh && useradd postgres")
+        running.run(
+            "mkdir -p /srv/www /etc/nginx /run/postgresql /run/sshd /root/.ssh && useradd postgres && useradd alice"
+        )
         running.run("touch /etc/issue /etc/motd /var/log/syslog")
         running.run("ssh-keygen -A && /usr/sbin/sshd -o ListenAddress=127.0.0.1")
         yield running
@@ -87,6 +93,9 @@ class Host:
         key = directory / "key"
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
         options = ("StrictHostKeyChecking accept-new", f"UserKnownHostsFile {directory}/known", f"IdentityFile {key}")
+        self._write(".ssh/id_ed25519.pub", key.with_suffix(".pub").read_text())
+        self._write("old.pub", "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGone old\n")
+        self._write("password", "sesame\n")
         self._write(".ssh/config", "".join(f"{option}\n" for option in (*options, "LogLevel ERROR")))
         self.run(f"phoenixctl tee -m 600 /run/web1.sock:/root/.ssh/authorized_keys < {key}.pub")
 
@@ -122,6 +131,15 @@ class Host:
         assert process.returncode == 0, (line, output, errors)
         return output
 
+    def run_with_hub(self, line: str) -> None:
+        """Run a line while a hub offers the guests."""
+        guests = {name: f"unix:{socket}" for name, socket in zip(("web1", "db1"), self._sockets)}
+        hub = HubProcess(self.directory, guests)
+        try:
+            self.run(f"export PHOENIX_HUB_DIRECTORY={self.directory}/hub; {line}")
+        finally:
+            hub.kill()
+
     def interrupt(self, line: str) -> None:
         """Run a line that has no end of its own until it says that it is at work."""
         process = self.start(f"exec {line}")
@@ -145,13 +163,15 @@ def host(machine: Machine, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 def test_an_example_works_when_it_is_typed(host: Host, name: str, line: str) -> None:
     if line.startswith("phoenixctl forward"):
         host.interrupt(line)
+    elif name == "hub":
+        host.run_with_hub(line)
     else:
         host.run(line)
 
 
 def test_each_verb_has_an_example() -> None:
-    assert {name for name, _ in EXAMPLES} == set(program.load_all())
-    assert all(name in "".join(line for own, line in EXAMPLES if own == name) for name in program.load_all())
+    assert {name for name, _ in ALL_EXAMPLES} == set(program.load_all())
+    assert all(name in "".join(line for own, line in ALL_EXAMPLES if own == name) for name in program.load_all())
 
 
 def test_the_examples_did_what_they_say(host: Host, machine: Machine) -> None:
@@ -163,3 +183,8 @@ def test_the_examples_did_what_they_say(host: Host, machine: Machine) -> None:
     assert machine.run("ls /srv/www/site").text.split() == ["static"]
     assert machine.run("ls /srv/www").text.split() == ["index.html", "site", "style.css"]
     assert host.run("phoenixctl freeze-status unix:/run/web1.sock").startswith("thawed")
+
+
+def test_the_guest_reboots_and_shuts_down(host: Host) -> None:
+    host.run("phoenixctl reboot --wait web1 --timeout 300")
+    host.run("phoenixctl shutdown --wait web1 --timeout 300")

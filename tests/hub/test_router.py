@@ -165,6 +165,23 @@ def test_requests_of_the_qemu_dialect_take_turns() -> None:
     assert at_two.answers() == [{"return": {}, "id": 2}]
 
 
+def test_a_command_whose_success_is_not_answered_holds_up_nobody() -> None:
+    world = World()
+    client, desk = world.client()
+    world.ask(client, "guest-shutdown", 1, is_qemu=True)
+    assert not world.router.owes
+    world.ask(client, "guest-ping", 2, is_qemu=True)
+    shutdown, ping = world.guest.take(), world.guest.take()
+    world.answer(shutdown, error={"class": "GenericError", "desc": "no"})
+    world.answer(ping, **{"return": {}})
+    assert [answer["id"] for answer in desk.answers()] == [1, 2]
+    world.ask(client, "guest-shutdown", 3, is_qemu=True)
+    world.ask(client, "guest-ping", 4, is_qemu=True)
+    world.answer(world.guest.lines.pop(), **{"return": {}})
+    assert [answer["id"] for answer in desk.answers()] == [4]
+    assert world.observer.records[-2:] == [("guest-shutdown", ""), ("guest-ping", "")]
+
+
 def test_an_agent_that_speaks_only_the_qemu_dialect_may_answer_without_an_id() -> None:
     world = World(native=False)
     client, desk = world.client()

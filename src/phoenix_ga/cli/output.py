@@ -76,3 +76,11 @@ def duration(seconds: int) -> str:
 def heading(text: str) -> str:
     """Return a heading, bold on a terminal that may have colours."""
     return click.style(text, bold=True)
+
+
+def titled_table(titles: Sequence[str], rows: Sequence[Sequence[str]], empty: str) -> str:
+    """Return a table with a heading, or the text `empty` if it has no rows."""
+    if not rows:
+        return empty
+    first, *rest = table([titles, *rows], indent="").splitlines()
+    return "\n".join([heading(first), *rest])

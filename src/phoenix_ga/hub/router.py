@@ -65,9 +65,10 @@ class Call:
         command: its declaration; None for a command that this version does not know.
         size: of the request, in bytes.
         muted: nobody waits for its answer.
+        is_silent: only failure is answered.
     """
 
-    __slots__ = ("client", "command", "holds_turn", "muted", "request", "size")
+    __slots__ = ("client", "command", "is_silent", "muted", "request", "size")
 
     def __init__(self, client: Client, request: ClientRequest, size: int) -> None:
         self.client = client
@@ -75,7 +76,7 @@ class Call:
         self.command: Command | None = find_command(request.request.execute)
         self.size = size + _REQUEST_OVERHEAD
         self.muted = False
-        self.holds_turn = False
+        self.is_silent = not is_answered(request.request.execute)
 
     @property
     def is_quick(self) -> bool:
@@ -104,6 +105,8 @@ class Client:
         self.tagged: deque[Call] = deque()
         self.queued = 0
         self.in_flight: set[Call] = set()
+        # The tags of those that only failure is answered to.
+        self.silent: list[str] = []
         self.ordered_in_flight = 0
         self.ending = False
         self.left = False
@@ -164,7 +167,7 @@ class Router:
     @property
     def owes(self) -> bool:
         """Whether the guest owes an answer or the end of a stream."""
-        return bool(self._calls or self._routes)
+        return bool(self._routes) or any(not call.is_silent for call in self._calls.values())
 
     @property
     def is_connected(self) -> bool:
@@ -198,6 +201,7 @@ class Router:
             queue.clear()
         for call in client.in_flight:
             call.muted = True
+        self._end_silent(client)
         self._drop_streams(client)
 
     def receive(self, client: Client, data: bytes) -> None:
@@ -294,14 +298,14 @@ class Router:
             return
         tag = f"{self._prefix}{next(self._numbers)}"
         self._observer.begun(call)
-        if is_answered(request.execute):
-            self._calls[tag] = call
+        self._calls[tag] = call
+        if call.is_silent:
+            client.silent.append(tag)
+        else:
             client.in_flight.add(call)
             client.ordered_in_flight += call.request.is_ordered
             if call.request.is_qemu and self._turn is None:
                 self._turn = tag
-        else:
-            self._observer.ended(call, "")
         self._guest.send(call.request.forward(tag))
 
     def _answer_local(self, call: Call) -> None:
@@ -354,7 +358,11 @@ class Router:
         for route in self._routes.clear():
             route.client.port.send(route.reset(reason, LINK_LOST))
         for call in calls.values():
-            self._ended(call, call.request.refuse(reason, LINK_LOST), reason)
+            if call.is_silent:
+                # A guest that was to shut down did so.
+                self._observer.ended(call, "")
+            else:
+                self._ended(call, call.request.refuse(reason, LINK_LOST), reason)
         for client in list(self.clients):
             self._close_if_done(client)
         if any(client.waiting for client in self.clients):
@@ -385,6 +393,8 @@ class Router:
             return
         if tag == self._turn:
             self._turn = None
+        if call.request.is_qemu and not call.is_silent:
+            self._end_silent(call.client)
         text = _error_text(message)
         if not text and not self._open_streams(call, message):
             self._ended(call, call.request.refuse("the guest's answer has invalid streams", EPROTO), "invalid answer")
@@ -394,10 +404,19 @@ class Router:
         while self._turn is None and self._waiting_for_turn:
             self._pump(self._waiting_for_turn.popleft())
 
+    def _end_silent(self, client: Client) -> None:
+        """Note that silent requests have succeeded: answers of this dialect come in order, and a later one came."""
+        for tag in client.silent:
+            call = self._calls.pop(tag, None)
+            if call is not None:
+                self._observer.ended(call, "")
+        client.silent.clear()
+
     def _ended(self, call: Call, answer: bytes, error: str) -> None:
         client = call.client
-        client.in_flight.discard(call)
-        client.ordered_in_flight -= call.request.is_ordered
+        if not call.is_silent:
+            client.in_flight.discard(call)
+            client.ordered_in_flight -= call.request.is_ordered
         self._observer.ended(call, error)
         if not call.muted:
             client.port.send(answer)

@@ -9,7 +9,7 @@ import click
 from phoenix_ga.cli.completion import complete_guest
 from phoenix_ga.cli.context import Options
 from phoenix_ga.cli.errors import REFUSED, complain
-from phoenix_ga.cli.output import duration, escape, heading, table
+from phoenix_ga.cli.output import duration, escape, titled_table
 from phoenix_ga.cli.running import run
 from phoenix_ga.cli.verb import verb
 
@@ -106,5 +106,4 @@ def _as_text(states: list[GuestState]) -> str:
         guest = state.guest
         shown = "frozen" if state.frozen else state.state
         rows.append((guest.name, shown, agent, state.system or "-", uptime, guest.source))
-    lines = table(rows, indent="").splitlines()
-    return "\n".join([heading(lines[0]), *lines[1:]])
+    return titled_table(rows[0], rows[1:], "")

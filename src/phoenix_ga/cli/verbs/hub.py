@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from phoenix_ga.cli.context import Options
-from phoenix_ga.cli.output import duration, escape, heading, table
+from phoenix_ga.cli.output import duration, escape, titled_table
 from phoenix_ga.cli.verb import verb
 
 _ACTIONS = {"status": 0, "release": 1, "reload": 0, "explain": 3, "audit": 0}
@@ -33,8 +33,8 @@ ACTION is one of:
 \b
 Examples:
   $ phoenixctl hub status
-  $ phoenixctl hub explain alice web1 fs-freeze
-  $ phoenixctl hub audit --guest web1 -f
+  $ phoenixctl hub explain backup web1 fs-freeze
+  $ phoenixctl hub audit --guest web1
 """,
 )
 @click.argument("action", type=click.Choice(list(_ACTIONS)), default="status", metavar="[ACTION]")
@@ -80,16 +80,13 @@ def _explain(options: Options, user: str, guest: str, name: str) -> None:
 
 
 def _as_text(guests: list[dict[str, Any]]) -> str:
-    if not guests:
-        return "no guests, or none that you may use"
     rows = [("guest", "port", "user", "program", "since", "streams", "received", "sent")]
     for guest in guests:
         first = (guest["name"], guest["state"])
         for client in guest["clients"] or [None]:
             rows.append((*first, *_client_row(client)))
             first = ("", "")
-    lines = table(rows, indent="").splitlines()
-    return "\n".join([heading(lines[0]), *lines[1:]])
+    return titled_table(rows[0], rows[1:], "no guests, or none that you may use")
 
 
 def _client_row(client: dict[str, Any] | None) -> tuple[str, ...]:
