@@ -21,14 +21,18 @@ class BothHandshakes:
 
     def __init__(self) -> None:
         self.native = False
-        self._number = secrets.randbits(31)
         self._native = Handshake(secrets.randbits(53), f"hub-{secrets.token_hex(4)}-sync")
-        self._mark = RESET_BYTE + b'{"return": %d}' % self._number
+        self._mark = b""
         self._tail = b""
 
     def request(self) -> bytes:
-        """Return the bytes to send."""
-        execute = b'{"execute": "guest-sync-delimited", "arguments": {"id": %d}}\n' % self._number
+        """Return the bytes to send; again if there is no answer.
+
+        Only the last request counts. Answers come in order, so none to an earlier one is left when it is answered.
+        """
+        number = secrets.randbits(31)
+        self._mark = RESET_BYTE + b'{"return": %d}' % number
+        execute = b'{"execute": "guest-sync-delimited", "arguments": {"id": %d}}\n' % number
         return self._native.request() + RESET_BYTE + execute
 
     def receive(self, data: bytes) -> bytes | None:
