@@ -66,7 +66,7 @@ async def _copy(guest: Guest, directory: Path, name: str) -> None:
 
 async def _poll(guest: Guest, stop: asyncio.Event) -> None:
     while not stop.is_set():
-        assert (await guest.sysinfo()).uptime
+        assert await guest.ping()
         await asyncio.sleep(0.2)
 
 
