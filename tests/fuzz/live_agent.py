@@ -189,16 +189,16 @@ class LiveAgent:
         self._wait_until("its files can be made", self._try_to_make_files)
 
     def _try_to_make_files(self) -> bool:
-        try:
-            self._make_files()
-        except OSError:
-            # A request that was sent before `sync` may still be running.
-            return False
+        self._make_files()
         return True
 
     def _wait_until(self, what: str, condition: Callable[[], bool]) -> None:
         deadline = time.monotonic() + _PATIENCE
-        while not condition():
+        while True:
+            # A request that was sent before `sync` may still be running, and remove files.
+            with contextlib.suppress(OSError):
+                if condition():
+                    return
             if time.monotonic() > deadline:
                 raise Broken(f"waited in vain until {what}")
             time.sleep(0.005)
