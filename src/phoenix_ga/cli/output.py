@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -26,6 +25,8 @@ def _escaped(character: str) -> str:
 
 def to_json(value: Any, indent: int | None = None) -> str:
     """Return `value` as JSON in ASCII without control characters."""
+    import json
+
     return json.dumps(value, indent=indent).replace("\x7f", "\\u007f")
 
 

@@ -11,16 +11,14 @@ import click
 
 from phoenix_ga.cli.arguments import GUEST
 from phoenix_ga.cli.context import Options
-from phoenix_ga.cli.each_guest import ask
 from phoenix_ga.cli.errors import TIMED_OUT
-from phoenix_ga.cli.fanout import fan_out
-from phoenix_ga.cli.guest_printer import GuestPrinter
 from phoenix_ga.cli.output import escape
-from phoenix_ga.cli.selection import is_plain, select
-from phoenix_ga.cli.summary import DONE, Outcome, outcome_of
+from phoenix_ga.cli.selection import is_plain
 from phoenix_ga.cli.verb import verb
 
 if TYPE_CHECKING:
+    from phoenix_ga.cli.guest_printer import GuestPrinter
+    from phoenix_ga.cli.summary import Outcome
     from phoenix_ga.client import Guest, GuestTimeoutError
     from phoenix_ga.client.discovery import KnownGuest
 
@@ -28,6 +26,8 @@ if TYPE_CHECKING:
 _TIMES_KEPT = 100_000
 # With several guests: time limit for connecting and for each answer, in seconds.
 _TIMEOUT = 2.5
+# Time limit for a single ping without an event loop, before it is tried in the usual way, in seconds.
+_QUICK = 1.0
 
 
 class _Statistics:
@@ -110,6 +110,10 @@ def command(options: Options, guest: str, count: int | None, interval: float) ->
     if not is_plain(guest):
         return _ping_several(options, guest, count or 1, interval)
     statistics = _Statistics()
+    if count == 1 and _ping_quickly(options, guest, statistics):
+        return 0
+    from phoenix_ga.cli.each_guest import ask
+
     connected = False
 
     async def show(value: dict[str, Any], text: str) -> None:
@@ -127,11 +131,43 @@ def command(options: Options, guest: str, count: int | None, interval: float) ->
             raise
     finally:
         if connected:
-            options.show({"statistics": statistics.as_json()}, f"--- {escape(guest)} ---\n{statistics.as_text()}")
+            _show_statistics(options, guest, statistics)
     return 0 if statistics.answered else TIMED_OUT
 
 
+def _ping_quickly(options: Options, guest: str, statistics: _Statistics) -> bool:
+    """Ping once without the client library. Return False if that is not possible, or there is no answer."""
+    if options.verbose:
+        return False
+    from phoenix_ga.client.quick_ping import quick_ping
+
+    answer = quick_ping(guest, min(options.timeout or _QUICK, _QUICK))
+    if answer is None:
+        return False
+    statistics.sent = 1
+    statistics.add(answer[1] * 1000)
+    options.show(*_answered(1, answer[0], answer[1] * 1000, f"answer from {escape(guest)}: "))
+    _show_statistics(options, guest, statistics)
+    return True
+
+
+def _answered(number: int, version: str, milliseconds: float, prefix: str) -> tuple[dict[str, Any], str]:
+    """Return what is shown of an answer, for JSON and as text."""
+    return (
+        {"number": number, "version": version, "ms": round(milliseconds, 3)},
+        f"{prefix}version={escape(version)} number={number} time={milliseconds:.3f} ms",
+    )
+
+
+def _show_statistics(options: Options, guest: str, statistics: _Statistics) -> None:
+    options.show({"statistics": statistics.as_json()}, f"--- {escape(guest)} ---\n{statistics.as_text()}")
+
+
 def _ping_several(options: Options, guests: str, count: int, interval: float) -> int:
+    from phoenix_ga.cli.fanout import fan_out
+    from phoenix_ga.cli.selection import select
+    from phoenix_ga.cli.summary import DONE, outcome_of
+
     statistics = _Statistics()
 
     async def on_one(known: KnownGuest, printer: GuestPrinter) -> Outcome:
@@ -145,7 +181,7 @@ def _ping_several(options: Options, guests: str, count: int, interval: float) ->
     try:
         return fan_out(options, select(guests), on_one)
     finally:
-        options.show({"statistics": statistics.as_json()}, f"--- {escape(guests)} ---\n{statistics.as_text()}")
+        _show_statistics(options, guests, statistics)
 
 
 async def _ping(
@@ -174,10 +210,7 @@ async def _ping(
         else:
             milliseconds = (time.perf_counter() - start) * 1000
             statistics.add(milliseconds)
-            await show(
-                {"number": number, "version": version, "ms": round(milliseconds, 3)},
-                f"{prefix}version={escape(version)} number={number} time={milliseconds:.3f} ms",
-            )
+            await show(*_answered(number, version, milliseconds, prefix))
         if number == count:
             return timeout
         rest = interval - (time.perf_counter() - start)
