@@ -222,6 +222,18 @@ def test_sync_waits_until_the_guest_is_connected() -> None:
     assert desk.answers() == [{"return": 7, "tag": "s"}]
 
 
+def test_a_client_that_waits_for_the_guest_is_told_that_it_may_go_on() -> None:
+    world = World()
+    client, desk = world.client()
+    world.ask(client, "sync", "s", id=7)
+    world.router.down("away")
+    world.ask(client, "file-stat", 1, path="/")
+    world.ask(client, "get-session", "g")
+    assert desk.answers() == [{"return": 7, "tag": "s"}, {"return": 7, "tag": "g"}]
+    world.router.up(native=True)
+    assert world.guest.take()["execute"] == "file-stat"
+
+
 def test_a_client_cannot_send_on_the_stream_of_another() -> None:
     world = World()
     world.open_stream(5)

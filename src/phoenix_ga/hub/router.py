@@ -231,8 +231,9 @@ class Router:
         execute = call.request.request.execute
         if execute == "sync":
             self._begin_session(client)
-        if not client.may_use:
-            # It gets its refusals, but does not open the port.
+        if not client.may_use or execute == "get-session":
+            # A stranger gets its refusals, but does not open the port. A client that waits for the guest may go on
+            # waiting: the hub keeps its requests.
             client.queued += call.size
             self._send(call)
             return
