@@ -19,7 +19,7 @@ from tests.fuzz import rounds
 from tests.fuzz.archives import archive
 
 STREAMS = 50_000
-PARTS = 2
+PARTS = 10
 # CPU for one small stream, in seconds.
 WORK_MAX = 5.0
 Snapshot = dict[str, tuple[int, int, int, bytes]]
