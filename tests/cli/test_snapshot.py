@@ -47,9 +47,13 @@ class Emulator:
         for name in ("qmp", "own"):
             words += ["-qmp", f"unix:{directory}/{name},server=on,wait=off"]
         self.process = subprocess.Popen(words)
-        # The last socket that it makes.
-        wait_for(lambda: listens(directory / "own") or self.process.poll() is not None)
-        self.monitor = Monitor(directory / "own")
+        try:
+            # The last socket that it makes.
+            wait_for(lambda: listens(directory / "own") or self.process.poll() is not None)
+            self.monitor = Monitor(directory / "own")
+        except BaseException:
+            self._end()
+            raise
 
     def files(self) -> dict[str, str]:
         """Return the files to which the disks write."""
@@ -65,6 +69,9 @@ class Emulator:
 
     def close(self) -> None:
         self.monitor.close()
+        self._end()
+
+    def _end(self) -> None:
         self.process.kill()
         self.process.wait()
 
