@@ -60,6 +60,7 @@ def test_while_frozen_only_what_touches_no_filesystem_is_served() -> None:
         "sync",
         "get-session",
         "get-commands",
+        "get-digests",
         "agent-shutdown",
         "get-freeze-status",
         "fs-unfreeze",
@@ -82,6 +83,9 @@ def test_every_command_that_changes_the_guest_says_so() -> None:
         "sync",
         "get-session",
         "get-commands",
+        "get-digests",
+        "directory-entries",
+        "self-test",
         "sysinfo",
         "file-read",
         # The handle was opened to write, which did ask the policy.
