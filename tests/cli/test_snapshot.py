@@ -157,6 +157,20 @@ def test_a_snapshot_is_removed_if_the_freeze_did_not_hold(
     assert not inserted["image"].get("snapshots")
 
 
+def test_a_snapshot_on_a_snapshot_is_removed_alone(host: FreezingHost, emulator: Emulator, target: Path) -> None:
+    agent = host.freezing("a")
+    words = ("snapshot", "--qmp", emulator.path, "--external", target, "--disk", "raw", "--name")
+    assert host.run(*words, "one", "a").returncode == 0
+    emulator.monitor.execute("human-monitor-command", {"command-line": 'qemu-io raw "write -P 7 0 64k"'})
+    during = emulator.files()
+    agent.thaw = CommandError("the freeze did not hold: its time limit was reached", 116)
+    assert host.run(*words, "two", "a").returncode == NOT_HELD
+    assert emulator.files() == during
+    assert sorted(path.name for path in target.iterdir()) == ["one-a-raw.qcow2", "one.json"]
+    # The base of the first one has not changed.
+    assert emulator.disks["raw"].read_bytes().count(b"\7") == 0
+
+
 def test_internal_snapshots(host: FreezingHost, emulator: Emulator) -> None:
     host.freezing("a")
     result = host.run("snapshot", "--qmp", emulator.path, "--internal", "--name", "n", "a")

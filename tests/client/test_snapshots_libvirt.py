@@ -63,6 +63,13 @@ def test_external_snapshots_are_made_and_removed_again(libvirt: Libvirt, tmp_pat
     assert files(libvirt) == {name: str(tmp_path / f"one-web1-{name}.qcow2") for name in ("vda", "vdb")}
     assert snapshots.manifest["guests"]["web1"]["skipped"] == [{"disk": "sda", "reason": "a cdrom, or no medium"}]
     assert libvirt.virsh("snapshot-list", "--name", "web1") == "one"
+    during = files(libvirt)
+    second = Kind(EXTERNAL, "two", tmp_path)
+    upper = LibvirtDisks("web1", "web1", second, libvirt.uri)
+    asyncio.run(Snapshots(second, [GuestSnapshot("web1", None, upper)]).take())
+    asyncio.run(upper.undo())
+    assert files(libvirt) == during
+    (tmp_path / "two.json").unlink()
     asyncio.run(control.undo())
     assert files(libvirt) == before
     assert libvirt.virsh("snapshot-list", "--name", "web1") == ""

@@ -72,7 +72,7 @@ class LibvirtDisks:
         """Commit the overlays into their bases again, and remove them."""
         if self._made:
             for snapshot in self._plan.snapshots:
-                await self._virsh("blockcommit", snapshot.disk, "--active", "--pivot", "--wait")
+                await self._virsh("blockcommit", snapshot.disk, "--shallow", "--active", "--pivot", "--wait")
                 Path(snapshot.file).unlink(missing_ok=True)
             await self._virsh("snapshot-delete", self._kind.name, "--metadata")
             self._made = False

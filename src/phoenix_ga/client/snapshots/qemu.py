@@ -35,6 +35,8 @@ class QemuDisks:
         self._plan = DiskPlan()
         # By disk: what QEMU calls it.
         self._devices: dict[str, str] = {}
+        # By disk: the node that it writes to before the snapshot.
+        self._nodes_before: dict[str, str] = {}
         self._nodes: list[str] = []
         self._files: list[Path] = []
         self._made = False
@@ -52,6 +54,7 @@ class QemuDisks:
                 self._plan.skipped.append(SkippedDisk(name, reason))
                 continue
             self._devices[name] = block.get("device") or inserted["node-name"]
+            self._nodes_before[name] = inserted["node-name"]
             image = inserted.get("image", {})
             self._plan.snapshots.append(DiskSnapshot(name, inserted.get("file", ""), image.get("virtual-size", -1)))
             if kind.bitmap and any(each.get("name") == kind.bitmap for each in inserted.get("dirty-bitmaps", ())):
@@ -161,8 +164,10 @@ class QemuDisks:
         await self._qmp.close()
 
     async def _commit(self, number: int, snapshot: DiskSnapshot) -> None:
-        job = self._node(number)
-        await self._qmp.execute("block-commit", {"job-id": job, "device": self._devices[snapshot.disk]})
+        job, disk = self._node(number), snapshot.disk
+        # By default, QEMU would commit into the lowest file of the chain.
+        data = {"job-id": job, "device": self._devices[disk], "base-node": self._nodes_before[disk]}
+        await self._qmp.execute("block-commit", data)
         await self._wait_for([job], complete=True)
 
     async def _cancel(self, job: str) -> None:
