@@ -17,7 +17,7 @@ from bench.bulk import measure_bulk
 from bench.checkouts import ROOT
 from bench.compare import GROUPS, compare
 from bench.environment import describe
-from bench.footprint import measure_idle, measure_memory, usages
+from bench.footprint import measure_idle, measure_memory, measure_parked, usages
 from bench.guest import BenchGuest, boot
 from bench.load import measure_load
 from bench.measures import Measure
@@ -51,6 +51,9 @@ SECTIONS: dict[str, Callable[[BenchGuest, Settings, list[Measure]], list[Measure
     "start": lambda _, settings, __: measure_start(settings),
 }
 
+#: The last section: it replaces the process whose memory the others are about.
+PARKED_SECTION = "parked"
+
 
 def main() -> int:
     options = _parser().parse_args()
@@ -69,7 +72,7 @@ def main() -> int:
 
 
 def _run(options: argparse.Namespace, console: Console) -> None:
-    report = measure(_settings(options), options.only or list(SECTIONS), console)
+    report = measure(_settings(options), options.only or [*SECTIONS, PARKED_SECTION], console)
     console.print(figure_table(report.summaries), goal_table(report.verdicts), missed(report.verdicts))
     write(report, options.output)
     console.print(f"written to {options.output}", soft_wrap=True)
@@ -98,7 +101,7 @@ def _settings(options: argparse.Namespace) -> Settings:
 
 
 def measure(settings: Settings, sections: list[str], console: Console) -> Report:
-    """Boot a guest, and measure some of SECTIONS in it; memory is measured in any case."""
+    """Boot a guest, and measure some of SECTIONS and PARKED_SECTION in it; memory is measured in any case."""
     measures: list[Measure] = []
     console.print("booting a guest")
     with boot(settings.pieces_size, settings.bulk_size) as guest:
@@ -111,6 +114,9 @@ def measure(settings: Settings, sections: list[str], console: Console) -> Report
                 stages[name] = usages(guest)
                 console.print(f"measured {name} in {time.monotonic() - begin:.0f} s")
         measures += measure_memory(guest, stages)
+        if PARKED_SECTION in sections:
+            measures += measure_parked(guest, settings)
+            console.print(f"measured {PARKED_SECTION}")
     return Report.of(environment, measures)
 
 
@@ -129,7 +135,7 @@ def _parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     run = verbs.add_parser("run", help="Measure Phoenix beside Debian's qemu-guest-agent and the bare port.")
-    _add_common(run, list(SECTIONS))
+    _add_common(run, [*SECTIONS, PARKED_SECTION])
     run.add_argument(
         "--idle-seconds", type=float, metavar="SECONDS", help="Time to watch the idle agents, twice (default: 60)."
     )

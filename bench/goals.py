@@ -9,6 +9,8 @@ from typing import Final
 from bench.measures import Measure
 
 PHOENIX: Final = "phoenix"
+#: Phoenix after some time without requests.
+PARKED: Final = "phoenix, parked"
 QEMU: Final = "qemu-ga"
 #: Phoenix, speaking the dialect of qemu-ga.
 PHOENIX_AS_QEMU: Final = "phoenix, in qemu-ga's dialect"
@@ -105,6 +107,9 @@ GOALS: Final = (
     Goal("wake-ups when idle, host not connected", "wakeups-closed", at_most=0),
     Goal("wake-ups when idle, host connected", "wakeups-open", at_most=0),
     Goal("resident memory when idle", "rss", at_most=9.3),
+    Goal("resident memory when parked", "parked-rss", PARKED, at_most=0.1),
+    Goal("wake-ups when parked, host not connected", "parked-wakeups-closed", PARKED, at_most=0),
+    Goal("wake-ups when parked, host connected", "parked-wakeups-open", PARKED, at_most=0),
     Goal("growth of resident memory over the run", "rss-growth", at_most=2),
     Goal("start to first answer, on this machine", "start", at_most=100),
     Goal("p99 of ping during a get, against idle", "ping-p99-simple", ONE_GET, IDLE, at_most=3),

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import random
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,12 +29,14 @@ _RAW_PROGRAM = Path(__file__).parent / "raw_port.py"
 _RAW_PATH = "/opt/bench/raw_port.py"
 _UNITS = {PHOENIX: "phoenix-ga", QEMU: "qemu-guest-agent"}
 _MEMORY = "1G"
+_CONFIG = "/etc/phoenix-ga.conf"
+_PARK_SECONDS = 60.0
 
 _USAGE = """\
 set -e
 pid=$(systemctl show --property MainPID --value UNIT)
 cut -d' ' -f1 /proc/uptime
-awk '/^Rss/ { print $2 }' /proc/$pid/smaps_rollup
+awk '/^[RP]ss:/ { print $2 }' /proc/$pid/smaps_rollup
 awk '/^voluntary_ctxt_switches/ { switches += $2 } END { print switches }' /proc/$pid/task/*/status
 awk '{ print $14 + $15 }' /proc/$pid/stat
 """
@@ -46,12 +49,14 @@ class Usage:
     Attributes:
         seconds: The guest's uptime when this was read.
         resident: Resident memory, in KiB.
+        proportional: The same, with shared pages divided by the number of processes that share them.
         wakeups: Voluntary context switches of all threads.
         ticks: User and system CPU time, in hundredths of a second.
     """
 
     seconds: float
     resident: int
+    proportional: int
     wakeups: int
     ticks: int
 
@@ -134,10 +139,29 @@ class BenchGuest:
         finally:
             self.machine.run("systemctl stop bench-raw; systemctl reset-failed bench-raw", check=False)
 
+    def let_park(self) -> None:
+        """Let Phoenix park after a second without requests."""
+        self.machine.copy_files({_CONFIG: _config(park_after=1)})
+        self.machine.run(f"systemctl reload {_UNITS[PHOENIX]}")
+
+    def wait_until_parked(self) -> None:
+        """Wait until Phoenix has parked. Raises PortError if it does not."""
+        deadline = time.monotonic() + _PARK_SECONDS
+        command = f"readlink /proc/$(systemctl show --property MainPID --value {_UNITS[PHOENIX]})/exe"
+        while "phoenix-wait" not in self.machine.run(command).text:
+            if time.monotonic() > deadline:
+                raise PortError("the agent does not park")
+            time.sleep(0.2)
+
     def usage(self, peer: str) -> Usage:
         """Return what the process of PHOENIX or QEMU has used."""
         words = self.machine.run(_USAGE.replace("UNIT", _UNITS[peer])).text.split()
         return Usage(float(words[0]), *map(int, words[1:]))
+
+
+def _config(park_after: int) -> bytes:
+    """Return the config file of Phoenix, which leaves the other port to qemu-ga."""
+    return f"[general]\nport = /dev/virtio-ports/{_PHOENIX_PORT}\npark-after = {park_after}\n".encode()
 
 
 @contextlib.contextmanager
@@ -145,8 +169,7 @@ def boot(pieces_size: int, bulk_size: int) -> Iterator[BenchGuest]:
     """Boot a guest with both agents and payloads of these sizes, in bytes."""
     with tempfile.TemporaryDirectory() as name:
         files = agent_files(Path(name) / "phoenix-ga.pyz")
-        # Leave the other port to qemu-ga.
-        files["/etc/phoenix-ga.conf"] = f"[general]\nport = /dev/virtio-ports/{_PHOENIX_PORT}\n".encode()
+        files[_CONFIG] = _config(park_after=0)
         files[_RAW_PATH] = _RAW_PROGRAM
         with boot_with([*DEFAULT_PORTS, _RAW_PORT], files, pieces_size, bulk_size) as guest_files:
             yield BenchGuest(guest_files)

@@ -26,6 +26,8 @@ class Settings:
     commands: int = 20
     #: Starts of the agent in a round.
     starts: int = 5
+    #: Number of times that the parked agent is woken.
+    wakings: int = 10
     #: Size of the file that is copied piece by piece, in bytes.
     pieces_size: int = 4 * MEBI
     #: Size of the file that is copied by streams, in bytes.
@@ -45,6 +47,7 @@ QUICK: Final = Settings(
     loaded_pings=50,
     commands=5,
     starts=2,
+    wakings=3,
     pieces_size=MEBI,
     bulk_size=4 * MEBI,
     tree_files=500,

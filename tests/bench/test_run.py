@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from bench.__main__ import SECTIONS, measure, write
+from bench.__main__ import PARKED_SECTION, SECTIONS, measure, write
 from bench.checkouts import ROOT
 from bench.compare import GROUPS, cases, compare
 from bench.settings import MEBI, Settings
@@ -21,6 +21,7 @@ SMALLEST = Settings(
     loaded_pings=5,
     commands=1,
     starts=1,
+    wakings=1,
     pieces_size=MEBI // 4,
     bulk_size=MEBI,
     tree_files=20,
@@ -32,7 +33,7 @@ SMALLEST = Settings(
 @pytest.mark.guest
 @pytest.mark.timeout(300)
 def test_everything_is_measured_and_written(tmp_path: Path) -> None:
-    report = measure(SMALLEST, list(SECTIONS), Console(file=io.StringIO()))
+    report = measure(SMALLEST, [*SECTIONS, PARKED_SECTION], Console(file=io.StringIO()))
     assert all(verdict.met is not None for verdict in report.verdicts)
     write(report, tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"benchmarks.json", "benchmarks.md", "benchmarks.png"}
