@@ -185,7 +185,8 @@ class LiveAgent:
                         raise Broken(f"process {int(pid)} does not end")
                     time.sleep(0.01)
         self._wait_until("no child is left", lambda: not self.agent.children())
-        self._wait_until("no half a file is left", lambda: not any(self._files.rglob("*.phoenix-part*")))
+        # One with a name of its own is kept, so that it can be continued.
+        self._wait_until("no half a file is left", lambda: not any(self._files.rglob("*~*.phoenix-part")))
         self._wait_until("its files can be made", self._try_to_make_files)
 
     def _try_to_make_files(self) -> bool:
