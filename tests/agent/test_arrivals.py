@@ -170,7 +170,7 @@ class Freezing:
         monkeypatch.setattr(dispatcher, "load", load_one)
         monkeypatch.setattr(dispatcher, "_handlers", {})
 
-    def freeze(self, context: Context, revoked: Callable[[], bool], timeout: int) -> bool:
+    def freeze(self, context: Context, revoked: Callable[[], bool], **arguments: Any) -> bool:
         self.started.set()
         assert self.proceed.wait(20)
         self.revoked.append(revoked())

@@ -88,6 +88,54 @@ def test_what_was_held_is_not_lost_where_the_buffer_is_used_again(data: bytes, c
     assert units == parse(data)
 
 
+@given(noise, st.lists(st.integers(0, 1000), max_size=8), st.integers(0, 5))
+def test_parts_of_data_are_returned_as_they_come(data: bytes, cuts: list[int], taken: int) -> None:
+    """All other units are the same, and the bytes of each run of DATA frames too, but for one that has no end."""
+    bounds = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
+    parser = Parser(LIMIT, splits_data=True)
+    units: list[Line | Frame | Damage] = []
+    for start, end in zip(bounds, bounds[1:]):
+        buffer = bytearray(data[start:end])
+        parser.receive(memoryview(buffer))
+        units += map(copied, (unit for _, unit in zip(range(taken), parser)))
+        parser.hold()
+        buffer[:] = bytes(len(buffer))
+        units += map(copied, parser)
+    left = parser._data_left
+    expected = [copied(unit) for unit in parsed(data + bytes(left))]
+    if left:
+        last = expected[-1]
+        assert isinstance(last, Frame)
+        expected[-1] = Frame(DATA, last.stream, last.payload[:-left])
+    assert joined(units) == joined(expected)
+
+
+def copied(unit: Line | Frame | Damage) -> Line | Frame | Damage:
+    return Frame(unit.type, unit.stream, bytes(unit.payload)) if isinstance(unit, Frame) else unit
+
+
+def parsed(data: bytes) -> list[Line | Frame | Damage]:
+    parser = Parser(LIMIT)
+    parser.receive(data)
+    return [*parser]
+
+
+def joined(units: list[Line | Frame | Damage]) -> list[str]:
+    """Return the units as text, the payloads of DATA frames of one stream that follow each other joined."""
+    texts: list[str] = []
+    run: tuple[int, bytes] | None = None
+    for unit in units:
+        if isinstance(unit, Frame) and unit.type == DATA:
+            run = unit.stream, (run[1] if run is not None and run[0] == unit.stream else b"") + bytes(unit.payload)
+            if len(run[1]) > len(unit.payload):
+                texts.pop()
+            texts.append(repr(run))
+        else:
+            run = None
+            texts += as_text(unit)
+    return texts
+
+
 def test_a_frame_that_came_whole_is_not_copied() -> None:
     parser = Parser()
     data = frame(b"one") + frame(b"two")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from errno import EBADMSG, EMSGSIZE, ENOMEM
 
-from phoenix_ga.wire.frames import HEADER_SIZE, MAGIC, PAYLOAD_LIMIT, FrameError, decode_header
+from phoenix_ga.wire.frames import DATA, HEADER_SIZE, MAGIC, PAYLOAD_LIMIT, FrameError, decode_header
 from phoenix_ga.wire.objects import ObjectScanner
 
 TYPE_CHECKING = False
@@ -84,10 +84,14 @@ class Parser:
         line_limit: Limit of a line without its end, in bytes.
         lines_only: Only a newline ends a line, as from agents. It saves the search for the last bracket.
         spans_lines: A newline within an object is white space, as from clients of the QEMU Guest Agent.
+        splits_data: A DATA frame whose payload has not arrived completely is returned as several, as it arrives:
+            its bytes are those of a stream, so nothing must be copied to join them.
     """
 
     __slots__ = (
         "_buffer",
+        "_data_left",
+        "_data_stream",
         "_dropping",
         "_exhausted",
         "_in_line",
@@ -100,12 +104,16 @@ class Parser:
         "line_limit",
         "lines_only",
         "spans_lines",
+        "splits_data",
     )
 
-    def __init__(self, line_limit: int = LINE_LIMIT, lines_only: bool = False) -> None:
+    def __init__(self, line_limit: int = LINE_LIMIT, lines_only: bool = False, splits_data: bool = False) -> None:
         self.line_limit = line_limit
         self.lines_only = lines_only
         self.spans_lines = False
+        self.splits_data = splits_data
+        # Bytes of the payload of a DATA frame that are still to come, and its stream.
+        self._data_left = self._data_stream = 0
         self._object = ObjectScanner()
         self._buffer = bytearray()
         # Bytes that follow the buffer and were not copied yet. They begin with a frame.
@@ -123,13 +131,13 @@ class Parser:
 
     @property
     def pending(self) -> int:
-        """Number of bytes held."""
-        return len(self._buffer) + (0 if self._view is None else len(self._view))
+        """Number of bytes held, and of those that are missing of a DATA frame that was begun."""
+        return len(self._buffer) + (0 if self._view is None else len(self._view)) + self._data_left
 
     @property
     def idle(self) -> bool:
         """Whether nothing is held, so that the next byte begins a unit."""
-        held = self._buffer or self._dropping or self._exhausted or self._skimming
+        held = self._buffer or self._data_left or self._dropping or self._exhausted or self._skimming
         return not held and self._view is None
 
     def receive(self, data: bytes | bytearray | memoryview) -> None:
@@ -138,6 +146,9 @@ class Parser:
         Call `hold` before `data` changes, unless `next_unit` has returned None. Frames may be views of it.
         """
         self.hold()
+        if self._data_left and not self._buffer:
+            self._view = memoryview(data)
+            return
         start = -1 if self._dropping or self._skimming else self._next_frame_start(data)
         if start >= 0:
             self._buffer += data[:start]
@@ -161,6 +172,7 @@ class Parser:
         """Discard everything, because the peer has changed."""
         self._clear()
         self._view = None
+        self._data_left = 0
         self._dropping = self._exhausted = self._skimming = self._in_line = False
 
     def skim(self, again: bool) -> None:
@@ -187,7 +199,9 @@ class Parser:
         if not self._exhausted:
             try:
                 if self._view is not None and not self._buffer:
-                    frame = self._frame_in_view(self._view)
+                    if self._data_left:
+                        return self._data_in_view(self._view)
+                    frame = None if self._dropping or self._skimming else self._frame_in_view(self._view)
                     if frame is not None:
                         return frame
                     self.hold()
@@ -200,6 +214,11 @@ class Parser:
 
     def _next_unit(self) -> Unit | None:
         buffer = self._buffer
+        if self._data_left:
+            payload = bytes(memoryview(buffer)[: self._data_left])
+            self._forget(len(payload))
+            self._data_left -= len(payload)
+            return Frame(DATA, self._data_stream, payload) if payload else None
         if self._skimming and self._reports_drop and (self._dropping or not self._may_be_request()):
             self._reports_drop = False
             return Damage(EBADMSG, "too much that is no request; dropping up to a line that may be one")
@@ -345,9 +364,20 @@ class Parser:
             return None
         end = HEADER_SIZE + length
         if end > len(view):
-            return None
+            if not self.splits_data or type != DATA or len(view) == HEADER_SIZE:
+                return None
+            self._view = None
+            self._data_left, self._data_stream = end - len(view), stream
+            return Frame(type, stream, view[HEADER_SIZE:])
         self._view = view[end:] if end < len(view) else None
         return Frame(type, stream, view[HEADER_SIZE:end])
+
+    def _data_in_view(self, view: memoryview) -> Frame:
+        """Return the next part of the payload of a DATA frame that was begun."""
+        size = min(self._data_left, len(view))
+        self._data_left -= size
+        self._view = view[size:] if size < len(view) else None
+        return Frame(DATA, self._data_stream, view[:size])
 
     def _next_frame_start(self, data: bytes | bytearray | memoryview) -> int:
         """Return the index in `data` of a frame after what is held, or -1 if none is known."""

@@ -43,8 +43,10 @@ def _pieces(first: int, end: int) -> list[memoryview]:
 
 _first: Final = _pieces(0, 1)
 _next: Final = _pieces(1, 4)
-# Made when a read first needs them.
-_rest: Final[list[memoryview]] = []
+# All pieces, made when a read first needs them.
+_all: Final[list[memoryview]] = []
+# After a read of more than this many bytes, the next one begins with all pieces.
+_MUCH: Final = 4 * _READ_PIECE
 
 
 class Channel:
@@ -70,6 +72,8 @@ class Channel:
         self.output_size = 0
         self.exhausted = 0
         self._readable = False
+        # Whether the last read returned many bytes.
+        self._much = False
         self._pulling = False
         self._scheduled = False
         self._blocked = False
@@ -210,12 +214,16 @@ class Channel:
     def _read(self) -> bool:
         """Read once, and return whether there may be more."""
         try:
-            # One piece first: preparing many costs more than the rest of a short request.
-            size = os.readv(self.fd, _first)
-            if size == _READ_PIECE:
-                size += self._read_more()
+            if self._much:
+                size = os.readv(self.fd, _all)
+            else:
+                # One piece first: preparing many costs more than the rest of a short request.
+                size = os.readv(self.fd, _first)
+                if size == _READ_PIECE:
+                    size += self._read_more()
+            self._much = size > _MUCH
         except BlockingIOError:
-            self._readable = False
+            self._readable = self._much = False
             self.exhausted += 1
             return False
         except OSError as error:
@@ -239,9 +247,9 @@ class Channel:
         try:
             size = os.readv(self.fd, _next)
             if size == _READ_PIECE * len(_next):
-                if not _rest:
-                    _rest.extend(_pieces(4, _READ_PIECES))
-                size += os.readv(self.fd, _rest)
+                if not _all:
+                    _all.extend(_pieces(0, _READ_PIECES))
+                size += os.readv(self.fd, _all[4:])
             if _READ_PIECE + size < len(_buffer):
                 size += os.readv(self.fd, (_buffer[_READ_PIECE + size :],))
         except BlockingIOError:

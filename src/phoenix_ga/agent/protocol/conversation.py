@@ -67,7 +67,7 @@ class Conversation:
         self.ending = False
         self._stuck: Timer | None = None
         self._late_check: Timer | None = None
-        self._parser = Parser(config.line_limit)
+        self._parser = Parser(config.line_limit, splits_data=True)
         self._parser_idle = True
         self._reader = LineReader(self._dispatcher, config.speaks_qga_first or _QGA_PORT in peer)
         # The last `guest-sync`, if the current session has sent one.
