@@ -10,8 +10,8 @@ PARALLEL := -n 3 --dist worksteal
 GENERATORS := tools.reference tools.manual tools.client_methods tools.hub_commands
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-fast test-guest test-matrix test-minimum coverage soak bench bench-compare native pyz docs generate \
-	check-generated lint format release clean
+.PHONY: help setup run test test-fast test-guest test-matrix test-minimum coverage soak bench bench-compare native \
+	pyz dist deb rpm docs generate check-generated lint format release clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -72,6 +72,9 @@ native: $(VENV)/ready ## Build build/native/phoenix-wait-*, which an idle agent 
 
 pyz: $(VENV)/ready ## Build dist/phoenix-ga.pyz, the agent in one file.
 	@$(RUN) -m tools.build_pyz
+
+dist: $(VENV)/ready ## Build the source archive and the wheel into dist/, with an SBOM.
+	@$(RUN) -m tools.build_dist
 
 generate: $(VENV)/ready ## Write the files that are generated: code, reference, man page.
 	@set -e; for generator in $(GENERATORS); do $(RUN) -m $$generator; done

@@ -17,6 +17,8 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
+from tools import build_dist
+
 ROOT: Final = Path(__file__).parent.parent
 VERSION_FILE: Final = Path("src/phoenix_ga/__init__.py")
 CHANGELOG: Final = Path("CHANGELOG.md")
@@ -67,7 +69,10 @@ def with_release(changelog: str, version: str, date: datetime.date) -> str:
 
 def build(version: str, directory: Path) -> list[Path]:
     """Build what is shipped into `directory`, with a file of SHA-256 sums; return the files."""
-    run(sys.executable, "-m", "build", "--no-isolation", "--outdir", str(directory), str(ROOT))
+    try:
+        build_dist.check(build_dist.build(directory))
+    except subprocess.CalledProcessError as error:
+        raise ReleaseError(f"'{shlex.join(error.cmd)}' failed:\n{error.stderr.strip() or error.stdout}") from None
     run(sys.executable, "-m", "tools.build_pyz", str(directory / f"phoenix-ga-{version}.pyz"))
     files = sorted(directory.iterdir())
     sums = directory / "SHA256SUMS"
@@ -109,7 +114,8 @@ def main() -> int:
             check(version)
             print(f"{VERSION_FILE}: version {version}\n{CHANGELOG}:\n")
             print(with_release((ROOT / CHANGELOG).read_text(), version, datetime.date.today()))
-            print(f"commit and tag v{version}; dist/: source archive, wheel, phoenix-ga-{version}.pyz, SHA256SUMS")
+            print(f"commit and tag v{version}")
+            print(f"dist/: source archive, wheel, SBOM, phoenix-ga-{version}.pyz, SHA256SUMS")
             return 0
         for path in release(version):
             print(path.relative_to(ROOT))

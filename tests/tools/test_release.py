@@ -93,6 +93,7 @@ def test_a_release_is_built_committed_and_tagged(clone: Path) -> None:
         "SHA256SUMS",
         "phoenix-ga-7.8.9.pyz",
         "phoenix_guest_agent-7.8.9-py3-none-any.whl",
+        "phoenix_guest_agent-7.8.9.cdx.json",
         "phoenix_guest_agent-7.8.9.tar.gz",
     }
     assert {path.name for path in (clone / "dist").iterdir()} == names
