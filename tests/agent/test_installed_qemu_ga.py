@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 
 from phoenix_ga.agent import installed_qemu_ga
+from phoenix_ga.agent.options.default_ports import default_ports
 from phoenix_ga.agent.options.option import ConfigError
+from phoenix_ga.agent.options.table import DEFAULT_PORTS
+from tests.support import SOURCE
 
 CONFIG = "etc/qemu/qemu-ga.conf"
 SYSCONFIG = "etc/sysconfig/qemu-ga"
@@ -57,7 +60,7 @@ def write(root: Path, files: dict[str, str]) -> str:
         {DEFAULT: 'DAEMON_ARGS="-vd -l /var/log/qga.log -t/run -m virtio-serial"\n', UNIT: DEBIAN},
         {DROP_IN: "[Unit]\nAfter=network.target\n[Service]\nRestartSec=1\n"},
         # The administrator has decided.
-        {CONFIG: "[general]\nblock-rpcs=guest-exec\n", "etc/phoenix-ga.conf": ""},
+        {CONFIG: "[general]\nblock-rpcs=guest-exec\n", "etc/phoenix-ga.conf": "[general]\nread-only = false\n"},
     ],
 )
 def test_what_restricts_nothing(tmp_path: Path, files: dict[str, str]) -> None:
@@ -133,3 +136,42 @@ def test_a_unit_in_the_way_refuses(tmp_path: Path) -> None:
     # Replaced already.
     path.symlink_to("/etc/systemd/system/phoenix-ga.service")
     installed_qemu_ga.check(str(tmp_path))
+
+
+def test_the_config_file_of_a_package_decides_nothing(tmp_path: Path) -> None:
+    shipped = (SOURCE.parent / "packaging" / "phoenix-ga.conf").read_text()
+    root = write(tmp_path, {CONFIG: "[general]\nblock-rpcs=guest-exec\n", "etc/phoenix-ga.conf": shipped})
+    with pytest.raises(ConfigError, match="forbids commands"):
+        installed_qemu_ga.check(root)
+
+
+OURS = DEFAULT_PORTS[:1]
+
+
+@pytest.mark.parametrize(
+    ("links", "files", "ports"),
+    [
+        ({}, ["run/systemd/system/x"], DEFAULT_PORTS),
+        ({}, ["run/systemd/system/x", "lib/systemd/system/qemu-guest-agent.service"], OURS),
+        (
+            {"run/systemd/generator.early/qemu-guest-agent.service": "/dev/null"},
+            ["run/systemd/system/x", "lib/systemd/system/qemu-guest-agent.service"],
+            DEFAULT_PORTS,
+        ),
+        (
+            {"etc/systemd/system/qemu-guest-agent.service": "phoenix-ga.service"},
+            ["run/systemd/system/x", "usr/lib/systemd/system/qemu-guest-agent.service"],
+            DEFAULT_PORTS,
+        ),
+        ({}, ["etc/init.d/qemu-guest-agent", "usr/sbin/qemu-ga"], OURS),
+        ({}, ["etc/init.d/qemu-guest-agent"], DEFAULT_PORTS),
+    ],
+)
+def test_the_port_of_an_installed_qemu_ga_is_left_to_it(
+    tmp_path: Path, links: dict[str, str], files: list[str], ports: tuple[str, ...]
+) -> None:
+    root = write(tmp_path, dict.fromkeys(files, ""))
+    for path, target in links.items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).symlink_to(target)
+    assert default_ports(root) == ports

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from phoenix_ga.agent.options.default_ports import default_ports
 from phoenix_ga.agent.options.ini import read_ini
 from phoenix_ga.agent.options.option import ConfigError
 from phoenix_ga.agent.options.table import BY_NAME, OPTIONS, SECTION
@@ -120,7 +121,8 @@ def load_config(line: CommandLine) -> Config:
     Raises:
         ConfigError: the config file is invalid, or there is no port.
     """
-    config = Config(**{**read_config_file(line.config_path, line.config_named), **line.options})
+    options = {**read_config_file(line.config_path, line.config_named), **line.options}
+    config = Config(**{"port": default_ports(), **options})
     if not config.port:
         raise ConfigError("there is no port to serve; give one with -p PORT")
     return config

@@ -15,6 +15,7 @@ import time
 
 from phoenix_ga.agent import installed_qemu_ga
 from phoenix_ga.agent.linux import waiter
+from phoenix_ga.agent.options.default_ports import QEMU_GA_UNIT
 from phoenix_ga.agent.options.option import ConfigError
 
 TYPE_CHECKING = False
@@ -27,7 +28,6 @@ PROGRAM: Final = _UNIT_PROGRAM
 WAITER: Final = waiter.INSTALLED
 UNITS: Final = "/etc/systemd/system"
 UNIT_NAME: Final = "phoenix-ga.service"
-QEMU_GA_UNIT: Final = installed_qemu_ga.UNIT_NAME
 _SYSTEMD: Final = "/run/systemd/system"
 # Seconds in which an agent that cannot run has failed.
 _START_TIME: Final = 1.5

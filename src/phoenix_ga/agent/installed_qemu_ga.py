@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 import shlex
 
+from phoenix_ga.agent.options.default_ports import QEMU_GA_UNIT, UNIT_DIRECTORIES
 from phoenix_ga.agent.options.ini import IniLine, read_ini
 from phoenix_ga.agent.options.option import ConfigError
 from phoenix_ga.agent.options.table import CONFIG_PATH
@@ -24,17 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Final
 
-UNIT_NAME: Final = "qemu-guest-agent.service"
 _OWN_CONFIG: Final = "/etc/qemu/qemu-ga.conf"
 _ENVIRONMENT_FILES: Final = ("/etc/sysconfig/qemu-ga", "/etc/default/qemu-guest-agent")
-# In the order in which systemd looks for units, without its generators.
-_UNIT_DIRECTORIES: Final = (
-    "/etc/systemd/system",
-    "/run/systemd/system",
-    "/usr/local/lib/systemd/system",
-    "/usr/lib/systemd/system",
-    "/lib/systemd/system",
-)
+_ADMINISTRATOR: Final = "/etc/systemd/system"
 _PORT: Final = "/dev/virtio-ports/org.qemu.guest_agent.0"
 
 # Options of qemu-ga, by their short and long names and keys in the config file.
@@ -80,8 +73,8 @@ def check(root: str = "") -> None:
         ConfigError: the text names the file and the line.
     """
     _check_drop_ins(root)
-    if os.path.exists(root + CONFIG_PATH):
-        # The administrator has decided what our agent may do.
+    if not all(line.is_header for line in _lines(root + CONFIG_PATH)):
+        # The administrator has decided what our agent may do. The file of a package has comments only.
         return
     for line in _lines(root + _OWN_CONFIG):
         if not line.is_header:
@@ -97,8 +90,8 @@ def check(root: str = "") -> None:
 
 
 def _check_drop_ins(root: str) -> None:
-    for directory in _UNIT_DIRECTORIES:
-        drop_ins = f"{root}{directory}/{UNIT_NAME}.d"
+    for directory in UNIT_DIRECTORIES:
+        drop_ins = f"{root}{directory}/{QEMU_GA_UNIT}.d"
         for name in sorted(os.listdir(drop_ins)) if os.path.isdir(drop_ins) else ():
             if not name.endswith(".conf"):
                 continue
@@ -109,11 +102,11 @@ def _check_drop_ins(root: str) -> None:
                         f"{path}:{number}: {key} would apply to the unit of this agent too; remove it, "
                         f"configure the same in {CONFIG_PATH} if needed, then install again"
                     )
-    path = f"{root}{_UNIT_DIRECTORIES[0]}/{UNIT_NAME}"
+    path = f"{root}{_ADMINISTRATOR}/{QEMU_GA_UNIT}"
     if os.path.lexists(path) and os.path.basename(os.path.realpath(path)) != "phoenix-ga.service":
         if os.path.realpath(path) == "/dev/null":
             raise ConfigError(
-                f"{path}: {UNIT_NAME} is masked; run `systemctl unmask {UNIT_NAME}`, then install again"
+                f"{path}: {QEMU_GA_UNIT} is masked; run `systemctl unmask {QEMU_GA_UNIT}`, then install again"
             )
         raise ConfigError(f"{path}: this unit is in the way; move it away, then install again")
 
@@ -205,9 +198,9 @@ def _expand(text: str, variables: dict[str, str]) -> str:
 
 
 def _unit_file(root: str) -> str:
-    for directory in _UNIT_DIRECTORIES:
-        path = f"{root}{directory}/{UNIT_NAME}"
-        if os.path.exists(path) and os.path.basename(os.path.realpath(path)) == UNIT_NAME:
+    for directory in UNIT_DIRECTORIES:
+        path = f"{root}{directory}/{QEMU_GA_UNIT}"
+        if os.path.exists(path) and os.path.basename(os.path.realpath(path)) == QEMU_GA_UNIT:
             return path
     return ""
 
@@ -257,5 +250,5 @@ def _names_hook(path: str, number: int) -> ConfigError:
 def _not_understood(path: str, number: int, text: str) -> ConfigError:
     return ConfigError(
         f"{path}:{number}: this setting of qemu-ga is not understood: {text}; configure in {CONFIG_PATH} what the "
-        "host may do (the file may be empty), then install again"
+        "host may do (`read-only = false` allows everything), then install again"
     )
