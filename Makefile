@@ -7,7 +7,14 @@ PYTEST := $(RUN) -m pytest
 # More processes than cores, because most tests wait for something most of the time.
 PARALLEL := -n 3 --dist worksteal
 # Each writes a file of this repository, or with --check compares it.
-GENERATORS := tools.reference tools.manual tools.client_methods tools.hub_commands
+GENERATORS := tools.reference tools.manual tools.client_methods tools.hub_commands tools.config_file
+
+# What builds the Debian packages: the Build-Depends of packaging/debian/control, and what checks them.
+DEB_TOOLS := build-essential debhelper dh-python lintian pybuild-plugin-pyproject python3-all python3-click \
+	python3-hatchling python3-platformdirs python3-rich python3-xxhash
+
+# What builds and checks the RPM packages.
+RPM_TOOLS := rpm rpmlint python3-click python3-hatchling python3-platformdirs python3-rich python3-xxhash
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test test-fast test-guest test-matrix test-minimum coverage soak bench bench-compare native \
@@ -35,7 +42,8 @@ run: ## Boot a guest with the agent, and watch it work (LOOPBACK=1: without a gu
 test: setup ## Run all tests, including those in real guests.
 	@tools/apt-install e2fsprogs xfsprogs btrfs-progs iproute2 mount socat man-db groff openssh-client openssh-server rsync git curl \
 		libvirt-daemon-system libvirt-clients ansible python3-libvirt qemu-guest-agent postgresql redis-server mariadb-server \
-		gcc gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user
+		gcc gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user \
+		$(DEB_TOOLS) $(RPM_TOOLS)
 	@$(RUN) -m lab build
 	@$(MAKE) --no-print-directory coverage
 	@$(MAKE) --no-print-directory test-matrix OLDEST=1
@@ -75,6 +83,14 @@ pyz: $(VENV)/ready ## Build dist/phoenix-ga.pyz, the agent in one file.
 
 dist: $(VENV)/ready ## Build the source archive and the wheel into dist/, with an SBOM.
 	@$(RUN) -m tools.build_dist
+
+deb: $(VENV)/ready ## Build the Debian packages into dist/, and check them with lintian.
+	@tools/apt-install $(DEB_TOOLS)
+	@$(RUN) -m tools.build_deb
+
+rpm: $(VENV)/ready ## Build the RPM packages into dist/, and check them with rpmlint.
+	@tools/apt-install $(RPM_TOOLS)
+	@$(RUN) -m tools.build_rpm
 
 generate: $(VENV)/ready ## Write the files that are generated: code, reference, man page.
 	@set -e; for generator in $(GENERATORS); do $(RUN) -m $$generator; done
