@@ -43,6 +43,7 @@ PROGRAMS: Final = {
     "ssh": "openssh-client",
     "ssh-keygen": "openssh-client",
     "sshd": "openssh-server",
+    "systemd-analyze": "systemd",
     "virsh": "libvirt-clients",
     "xfs_repair": "xfsprogs",
 }

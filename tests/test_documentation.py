@@ -103,6 +103,7 @@ def test_the_man_page_has_no_option_that_is_not_there() -> None:
     actions = {
         "dump-config",
         "install",
+        "profile",
         "replace-qemu-ga",
         "uninstall",
         "clean-up",

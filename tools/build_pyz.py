@@ -17,13 +17,18 @@ import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from phoenix_ga.agent.profile import NAMES as PROFILES
 from tools import build_native
 
 SOURCE = Path(__file__).parent.parent / "src"
 TARGET = Path(__file__).parent.parent / "dist" / "phoenix-ga.pyz"
 PARTS = ("phoenix_ga/__init__.py", "phoenix_ga/wire", "phoenix_ga/trees", "phoenix_ga/agent")
 # Read by pkgutil, next to the modules of each tree.
-DATA = ("phoenix_ga/agent/phoenix-ga.service",)
+DATA = (
+    "phoenix_ga/agent/phoenix-ga.service",
+    "phoenix_ga/agent/60-phoenix-ga.rules",
+    *(f"phoenix_ga/agent/profiles/{name}.{kind}" for name in PROFILES for kind in ("conf", "service")),
+)
 # Where the agent looks for the waiter of its machine, see phoenix_ga/agent/linux/waiter.py.
 NATIVE = "phoenix_ga/agent/native"
 MINOR_VERSIONS = range(9, 20)

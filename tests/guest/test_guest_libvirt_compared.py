@@ -74,6 +74,8 @@ _FAILED = "error:"
 def domain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Domain]:
     """A domain with both agents, of which neither runs yet but by chance."""
     files = agent_files(tmp_path_factory.mktemp("dist") / "phoenix-ga.pyz")
+    # By default, our agent leaves the port to an installed qemu-ga.
+    files["/etc/phoenix-ga.conf"] = b"[general]\nport = /dev/virtio-ports/org.qemu.guest_agent.0\n"
     with Libvirt() as libvirt, Domain(libvirt, "both", files=files, peer=True) as domain:
         yield domain
 

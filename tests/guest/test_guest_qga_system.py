@@ -24,7 +24,7 @@ YEAR_2033 = 2_000_000_000
 @pytest.fixture(scope="module")
 def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     files = agent_files(tmp_path_factory.mktemp("dist") / "phoenix-ga.pyz")
-    with Machine(files=files, ports=[PORT, OTHER_PORT]) as machine:
+    with Machine(files=files, ports=[PORT, OTHER_PORT], peer=False) as machine:
         yield machine
 
 

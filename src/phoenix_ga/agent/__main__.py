@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
         if line.action in ("install", "uninstall"):
             from phoenix_ga.agent.install import install, uninstall
 
-            print(install(line.replace_qemu_ga) if line.action == "install" else uninstall())
+            print(install(line.replace_qemu_ga, line.profile) if line.action == "install" else uninstall())
             return 0
         if line.action == "clean-up":
             from phoenix_ga.agent.operations.program_groups import clean_up, find_unit_group

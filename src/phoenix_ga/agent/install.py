@@ -17,6 +17,8 @@ from phoenix_ga.agent import installed_qemu_ga
 from phoenix_ga.agent.linux import waiter
 from phoenix_ga.agent.options.default_ports import QEMU_GA_UNIT
 from phoenix_ga.agent.options.option import ConfigError
+from phoenix_ga.agent.profile import FILE_NAME as PROFILE_NAME
+from phoenix_ga.agent.profile import drop_in
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,6 +30,10 @@ PROGRAM: Final = _UNIT_PROGRAM
 WAITER: Final = waiter.INSTALLED
 UNITS: Final = "/etc/systemd/system"
 UNIT_NAME: Final = "phoenix-ga.service"
+_PACKAGED_UNITS: Final = ("/usr/lib/systemd/system", "/lib/systemd/system")
+_DROP_INS: Final = f"{UNITS}/{UNIT_NAME}.d"
+_RULES: Final = "/etc/udev/rules.d"
+_RULE_NAME: Final = "60-phoenix-ga.rules"
 _SYSTEMD: Final = "/run/systemd/system"
 # Seconds in which an agent that cannot run has failed.
 _START_TIME: Final = 1.5
@@ -35,11 +41,12 @@ _START_TIME: Final = 1.5
 _SYSTEMCTL_TIME: Final = 100.0
 
 
-def install(replace_qemu_ga: bool) -> str:
-    """Install the agent and start it.
+def install(replace_qemu_ga: bool, profile: str = "") -> str:
+    """Install the agent and start it. If a package installed it, only set its profile.
 
     Args:
         replace_qemu_ga: replace the QEMU Guest Agent too.
+        profile: the policy and sandbox of the agent, one of `profile.NAMES`; empty: everything is allowed.
 
     Returns:
         A report for the user.
@@ -48,17 +55,34 @@ def install(replace_qemu_ga: bool) -> str:
         ConfigError: it cannot be installed here, or does not stay up.
     """
     _check_system()
+    packaged = _is_packaged()
+    if packaged and (replace_qemu_ga or not profile):
+        raise ConfigError("a package installed phoenix-ga already; phoenix-guest-agent-qemu-ga replaces qemu-ga")
+    # A profile is checked before anything is changed.
+    sandbox = drop_in(profile, PROGRAM) if profile else b""
     if replace_qemu_ga:
         installed_qemu_ga.check()
-    program = _install_program()
-    _write(f"{UNITS}/{UNIT_NAME}", unit(program, replace_qemu_ga), 0o644)
+    program = PROGRAM if packaged else _install_program()
+    if not packaged:
+        _write(f"{UNITS}/{UNIT_NAME}", unit(program, replace_qemu_ga), 0o644)
+        os.makedirs(_RULES, exist_ok=True)
+        _write(f"{_RULES}/{_RULE_NAME}", _data(_RULE_NAME), 0o644)
+    if sandbox:
+        os.makedirs(_DROP_INS, exist_ok=True)
+        _write(f"{_DROP_INS}/{PROFILE_NAME}", sandbox.replace(PROGRAM.encode(), program.encode()), 0o644)
+    else:
+        _remove_profile()
     if replace_qemu_ga:
         _systemctl("stop", QEMU_GA_UNIT, check=False)
     _systemctl("daemon-reload")
     _systemctl("enable", UNIT_NAME)
     _systemctl("restart", UNIT_NAME)
     _check_running(program)
-    return f"{UNIT_NAME} runs {program}" + (f", in place of {QEMU_GA_UNIT}" if replace_qemu_ga else "")
+    return (
+        f"{UNIT_NAME} runs {program}"
+        + (f", in place of {QEMU_GA_UNIT}" if replace_qemu_ga else "")
+        + (f", with the profile {profile}" if profile else "")
+    )
 
 
 def uninstall() -> str:
@@ -70,17 +94,19 @@ def uninstall() -> str:
         ConfigError: it cannot be removed.
     """
     _check_system()
+    if _is_packaged():
+        raise ConfigError("a package installed phoenix-ga; remove it with the package manager")
     replaced = os.path.islink(f"{UNITS}/{QEMU_GA_UNIT}")
     if os.path.exists(f"{UNITS}/{UNIT_NAME}"):
         # The caller may be connected through this very agent, which completes its answers before it exits.
         _systemctl("disable", UNIT_NAME)
         _systemctl("stop", UNIT_NAME)
-        os.unlink(f"{UNITS}/{UNIT_NAME}")
-    for path in (PROGRAM, WAITER):
+    for path in (f"{UNITS}/{UNIT_NAME}", f"{_RULES}/{_RULE_NAME}", PROGRAM, WAITER):
         if os.path.exists(path):
             os.unlink(path)
     with contextlib.suppress(OSError):
         os.rmdir(os.path.dirname(WAITER))
+    _remove_profile()
     _systemctl("daemon-reload")
     if not replaced:
         return f"{UNIT_NAME} is removed"
@@ -90,10 +116,28 @@ def uninstall() -> str:
 
 def unit(program: str, replace_qemu_ga: bool) -> bytes:
     """Return the unit file that runs `program`."""
-    text = pkgutil.get_data("phoenix_ga.agent", UNIT_NAME)
-    assert text is not None
+    text = _data(UNIT_NAME)
     alias = f"Alias={QEMU_GA_UNIT}\n" if replace_qemu_ga else ""
     return text.replace(_UNIT_PROGRAM.encode(), program.encode()) + alias.encode()
+
+
+def _data(name: str) -> bytes:
+    data = pkgutil.get_data("phoenix_ga.agent", name)
+    assert data is not None
+    return data
+
+
+def _remove_profile() -> None:
+    if os.path.exists(f"{_DROP_INS}/{PROFILE_NAME}"):
+        os.unlink(f"{_DROP_INS}/{PROFILE_NAME}")
+        # Unless the administrator has others there.
+        with contextlib.suppress(OSError):
+            os.rmdir(_DROP_INS)
+
+
+def _is_packaged() -> bool:
+    """Return whether the unit is that of a distribution's package."""
+    return any(os.path.exists(f"{directory}/{UNIT_NAME}") for directory in _PACKAGED_UNITS)
 
 
 def _check_system() -> None:

@@ -19,7 +19,7 @@ class CommandLine:
         config_path: the config file; `config_named`: it was given explicitly.
         action: "serve", "help", "version", "dump-config", "install", "uninstall", "clean-up" or
             "self-test".
-        replace_qemu_ga: with "install".
+        replace_qemu_ga, profile: with "install".
         json: with "self-test".
     """
 
@@ -30,6 +30,7 @@ class CommandLine:
         self.action = "serve"
         self.replace_qemu_ga = False
         self.json = False
+        self.profile = ""
 
 
 _ACTIONS: Final = {
@@ -46,6 +47,7 @@ _ACTIONS: Final = {
 }
 REPLACE: Final = "replace-qemu-ga"
 JSON: Final = "json"
+PROFILE: Final = "profile"
 
 
 def parse_command_line(arguments: Sequence[str]) -> CommandLine:
@@ -72,7 +74,7 @@ def parse_command_line(arguments: Sequence[str]) -> CommandLine:
             line.json = True
             continue
         option = flags.get(name)
-        if option is None and name not in ("c", "config"):
+        if option is None and name not in ("c", "config", PROFILE):
             raise ConfigError(f"unknown option {word!r}; see phoenix-ga --help")
         if option is not None and isinstance(option.default, bool):
             line.options[option.attribute] = option.parse(value) if assigned else True
@@ -81,7 +83,9 @@ def parse_command_line(arguments: Sequence[str]) -> CommandLine:
             value = next(rest, "")
         if not value:
             raise ConfigError(f"option {word!r} needs a value")
-        if option is None:
+        if name == PROFILE:
+            line.profile = value
+        elif option is None:
             line.config_path, line.config_named = value, True
         elif isinstance(option.default, tuple):
             parsed = (value,) if option.repeated else option.parse(value)
@@ -90,6 +94,7 @@ def parse_command_line(arguments: Sequence[str]) -> CommandLine:
             line.options[option.attribute] = option.parse(value)
     if line.json and line.action != "self-test":
         raise ConfigError(f"--{JSON} is allowed with --self-test only")
-    if line.replace_qemu_ga and line.action != "install":
-        raise ConfigError(f"--{REPLACE} is allowed with --install only")
+    for given, only in ((line.replace_qemu_ga, REPLACE), (line.profile, PROFILE)):
+        if given and line.action != "install":
+            raise ConfigError(f"--{only} is allowed with --install only")
     return line

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from phoenix_ga.agent.options.command_line import JSON, REPLACE
+from phoenix_ga.agent.options.command_line import JSON, PROFILE, REPLACE
 from phoenix_ga.agent.options.table import CONFIG_PATH, OPTIONS
 
 TYPE_CHECKING = False
@@ -28,6 +28,10 @@ def usage() -> str:
         ),
         ("--install", "Install the agent as a systemd service, start it, and exit."),
         (f"--{REPLACE}", "With --install: replace qemu-guest-agent.service too."),
+        (
+            f"--{PROFILE} NAME",
+            "With --install: allow the host only what backup, probes or read-only needs, in a sandbox.",
+        ),
         ("--uninstall", "Undo --install, start qemu-guest-agent.service if it was replaced, and exit."),
         ("--clean-up", "End programs that a dead agent left running, and exit: for ExecStopPost= of the service."),
         ("--self-test", "Check what works in this guest, and exit with 1 if something failed."),
