@@ -11,10 +11,10 @@ GENERATORS := tools.reference tools.manual tools.client_methods tools.hub_comman
 
 # What builds the Debian packages: the Build-Depends of packaging/debian/control, and what checks them.
 DEB_TOOLS := build-essential debhelper dh-python lintian pybuild-plugin-pyproject python3-all python3-click \
-	python3-hatchling python3-platformdirs python3-rich python3-xxhash
+	python3-hatchling python3-platformdirs python3-rich
 
 # What builds and checks the RPM packages.
-RPM_TOOLS := rpm rpmlint python3-click python3-hatchling python3-platformdirs python3-rich python3-xxhash
+RPM_TOOLS := rpm rpmlint python3-click python3-hatchling python3-platformdirs python3-rich
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test test-fast test-guest test-matrix test-minimum coverage soak bench bench-compare native \
@@ -43,7 +43,7 @@ test: setup ## Run all tests, including those in real guests.
 	@tools/apt-install e2fsprogs xfsprogs btrfs-progs iproute2 mount socat man-db groff openssh-client openssh-server rsync git curl \
 		libvirt-daemon-system libvirt-clients ansible python3-libvirt qemu-guest-agent postgresql redis-server mariadb-server \
 		gcc gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user \
-		$(DEB_TOOLS) $(RPM_TOOLS)
+		xorriso $(DEB_TOOLS) $(RPM_TOOLS)
 	@$(RUN) -m lab build
 	@$(MAKE) --no-print-directory coverage
 	@$(MAKE) --no-print-directory test-matrix OLDEST=1

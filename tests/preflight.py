@@ -23,6 +23,7 @@ PROGRAMS: Final = {
     "ip": "iproute2",
     "libvirtd": "libvirt-daemon-system",
     "lintian": "lintian",
+    "logger": "bsdutils",
     "losetup": "mount",
     "man": "man-db",
     "mkfs.ext4": "e2fsprogs",
@@ -43,9 +44,11 @@ PROGRAMS: Final = {
     "ssh": "openssh-client",
     "ssh-keygen": "openssh-client",
     "sshd": "openssh-server",
+    "start-stop-daemon": "dpkg",
     "systemd-analyze": "systemd",
     "virsh": "libvirt-clients",
     "xfs_repair": "xfsprogs",
+    "xorriso": "xorriso",
 }
 #: Fixture -> the programs that it runs.
 FIXTURES: Final = {

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from phoenix_ga.agent.config import load_config
+from phoenix_ga.agent.dialects.qga.commands import COMMANDS as GUEST_COMMANDS
 from phoenix_ga.agent.options.command_line import parse_command_line
 from phoenix_ga.agent.options.option import ConfigError
 from phoenix_ga.agent.profile import NAMES, drop_in
+from phoenix_ga.wire.commands import COMMANDS
 from tests.support import SOURCE
 
 PROGRAM = "/usr/sbin/phoenix-ga"
@@ -33,10 +35,10 @@ def test_the_policy_is_that_of_the_profile(name: str, allowed: tuple[str, ...], 
     program, *arguments = command_line(name)
     assert program == PROGRAM
     config = load_config(parse_command_line(arguments))
-    assert {config.read_only, bool(config.allow)} == {True, False}
+    policy = config.make_policy()
+    by_name = {command.name: command for command in (*COMMANDS, *GUEST_COMMANDS)}
     for command in (*allowed, *refused):
-        listed = any(each in (command, "guest-fsfreeze-*") for each in config.allow)
-        assert config.read_only or listed == (command in allowed), command
+        assert policy.permits(by_name[command]) == (command in allowed), command
 
 
 def test_an_unknown_profile_is_refused() -> None:

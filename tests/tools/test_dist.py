@@ -19,6 +19,8 @@ from phoenix_ga import __version__
 from tests.support import SOURCE
 from tools import build_dist
 
+pytestmark = pytest.mark.timeout(300)
+
 ROOT = SOURCE.parent
 
 

@@ -82,6 +82,7 @@ def test_the_version_is_in_one_place() -> None:
 
 
 @pytest.mark.programs("git")
+@pytest.mark.timeout(300)
 def test_a_release_is_built_committed_and_tagged(clone: Path) -> None:
     result = release(clone, "7.8.9")
     assert result.returncode == 0, result.stderr
