@@ -64,7 +64,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
         running.run(
             "mkdir -p /srv/www /etc/nginx /run/postgresql /run/sshd /root/.ssh && useradd postgres && useradd alice"
         )
-        running.run("touch /etc/issue /etc/motd /var/log/syslog")
+        running.run("touch /etc/issue /etc/motd /var/log/syslog /var/log/syslog.1.gz")
         running.run("ssh-keygen -A && /usr/sbin/sshd -o ListenAddress=127.0.0.1")
         yield running
 
@@ -83,8 +83,8 @@ class Host:
             "ssh": f'exec /usr/bin/ssh -F {directory}/.ssh/config "$@"',
             "generate-config": "echo text",
         }
-        (directory / "bin").mkdir()
-        (directory / ".ssh").mkdir()
+        for name in ("bin", ".ssh", "logs"):
+            (directory / name).mkdir()
         for name, text in programs.items():
             self._write(f"bin/{name}", f"#!/bin/sh\n{text}\n").chmod(0o755)
         self._write("take-snapshot", "#!/bin/sh\nexit 0\n").chmod(0o755)
@@ -145,11 +145,14 @@ class Host:
 
     def interrupt(self, line: str) -> None:
         """Run a line that has no end of its own until it says that it is at work."""
-        process = self.start(f"exec {line}")
-        assert process.stderr is not None
-        assert "->" in process.stderr.readline(), line
-        process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 130
+        with self.start(f"exec {line}") as process:
+            try:
+                assert process.stderr is not None
+                assert "->" in process.stderr.readline(), line
+                process.send_signal(signal.SIGINT)
+                assert process.wait(60) == 130
+            finally:
+                process.kill()
 
 
 @pytest.fixture(scope="module")
