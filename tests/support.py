@@ -15,7 +15,7 @@ from pathlib import Path
 from tests import process_tree
 from tests.ends.client import LineClient
 
-TIMEOUT = 20.0
+TIMEOUT = 40.0
 SOURCE = Path(__file__).parent.parent / "src"
 
 
