@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -184,3 +185,23 @@ def test_changes_are_recorded_without_secrets(hub: HubProcess) -> None:
     assert password["result"].startswith("failed: ")
     assert "sesame" not in hub.log_path.read_text()
     assert "c2VzYW1l" not in hub.log_path.read_text()
+
+
+def test_a_thousand_idle_guests_cost_little_memory_and_no_wake_ups(tmp_path: Path) -> None:
+    hub = HubProcess(tmp_path, {f"web{number}": f"unix:{tmp_path}/{number}.sock" for number in range(1000)})
+    status = Path(f"/proc/{hub.process.pid}/status")
+
+    def figure(name: str) -> int:
+        line = next(line for line in status.read_text().splitlines() if line.startswith(name))
+        return int(line.split()[1])
+
+    try:
+        assert len(hub.ask("list")) == 1000
+        assert figure("VmRSS") * 1024 < 40_000_000 + 1000 * 50_000
+        # The thread that looked for guests, and the answer, may be on their way still.
+        time.sleep(2)
+        before = figure("voluntary_ctxt_switches")
+        time.sleep(5)
+        assert figure("voluntary_ctxt_switches") == before
+    finally:
+        hub.kill()
