@@ -32,6 +32,8 @@ PROGRAMS: Final = {
     "mkfs.btrfs": "btrfs-progs",
     "mkfs.xfs": "xfsprogs",
     "mount": "mount",
+    "prometheus-node-exporter": "prometheus-node-exporter",
+    "promtool": "prometheus",
     "psql": "postgresql",
     "qemu-img": "qemu-utils",
     "qemu-system-x86_64": "qemu-system-x86",

@@ -64,6 +64,7 @@ def test_while_frozen_only_what_touches_no_filesystem_is_served() -> None:
         "agent-shutdown",
         "get-freeze-status",
         "fs-unfreeze",
+        "metrics",
     }
     assert verdict(Policy(), "fs-freeze", frozen=True) == EBUSY
 
@@ -87,6 +88,7 @@ def test_every_command_that_changes_the_guest_says_so() -> None:
         "directory-entries",
         "self-test",
         "sysinfo",
+        "metrics",
         "file-read",
         # The handle was opened to write, which did ask the policy.
         "file-write",

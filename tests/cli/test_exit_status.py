@@ -160,6 +160,7 @@ def test_bold_letters_on_a_terminal_unless_it_wants_no_colour(endpoint: str, no_
 EVERY_VERB = [
     ["ping", "-c1", "GUEST"],
     ["info", "GUEST"],
+    ["metrics", "GUEST"],
     ["commands", "GUEST"],
     ["raw", "GUEST", "ping"],
     ["processes", "GUEST"],

@@ -34,6 +34,7 @@ WRONG_ANSWERS: list[tuple[str, str, Any, tuple[Any, ...]]] = [
     ("file-stat", "files.stat", {**STATUS, "stat": []}, ("/x",)),
     ("directory-list", "files.list", [STATUS, None], ("/x",)),
     ("sysinfo", "sysinfo", {}, ()),
+    ("metrics", "metrics", {}, ()),
     ("get-netifaces", "network.interfaces", [{"index": 1}], ()),
     ("get-route-list", "network.routes", [{"dst": "default"}], ()),
 ]

@@ -22,6 +22,7 @@ FORBIDDEN: Final = {
 # These take milliseconds or more: one in twenty is enough.
 _SLOW: Final = {
     *("exec", "exec-attach", "guest-exec", "directory-get", "directory-put", "fs-freeze", "fs-unfreeze", "sysinfo"),
+    "metrics",
     *("guest-fsfreeze-freeze", "guest-fsfreeze-freeze-list", "guest-fsfreeze-thaw", "guest-fstrim", "sync"),
     *("guest-get-disks", "guest-get-fsinfo", "guest-get-osinfo", "guest-set-user-password", "guest-get-devices"),
     *("file-put", "connect", "listen", "guest-set-vcpus", "guest-get-timezone"),

@@ -42,6 +42,7 @@ COMMANDS = {
     "ip": ["ip G addr", "ip G route", "ip G addr add 192.0.2.1/24 dev eth0"],
     "ls": ["ls G:/x", "ls -l G:/x", "--json ls G:/x", "ls G:/x/*"],
     "md5sum": ["md5sum G:/x"],
+    "metrics": ["metrics G", "--json metrics G", "metrics --prometheus G", "metrics --openmetrics G"],
     "mkdir": ["mkdir G:/x"],
     "mv": ["mv G:/x G:/y"],
     "ping": ["ping -c 1 G", "--json ping -c 1 G"],

@@ -85,6 +85,7 @@ def test_a_write_stops_while_frozen_and_goes_on_when_thawed(guest: Machine, clie
     guest.run("setsid --fork sh -c 'echo written > /root/late; sync /root/late' > /dev/null 2>&1 < /dev/null")
     time.sleep(1)
     assert client.call("ping") == __version__
+    assert client.call("metrics")["frozen"] is True
     for command, arguments in (("sysinfo", {}), ("file-open", {"path": "/root/x"}), ("fs-freeze", {})):
         with pytest.raises(RefusedError, match="all filesystems are frozen; fs-unfreeze thaws them"):
             client.call(command, **arguments)

@@ -232,6 +232,109 @@ class SystemInformation(_Model):
     }
 
 
+@dataclass(frozen=True)
+class FilesystemUsage(_Model):
+    """A mounted filesystem.
+
+    Attributes:
+        size, free, available: in bytes; available is what users other than root can still write.
+        files, files_free: numbers of inodes.
+        error: statfs(2) failed; all numbers are 0.
+    """
+
+    mountpoint: str
+    type: str
+    source: str
+    size: int = 0
+    free: int = 0
+    available: int = 0
+    files: int = 0
+    files_free: int = 0
+    read_only: bool = False
+    error: bool = False
+
+
+@dataclass(frozen=True)
+class Counters(_Model):
+    """The kernel's counters of a disk or a network interface.
+
+    Attributes:
+        counts: by their names in docs/commands.md; what the kernel does not count is missing.
+        state: the operational state of an interface, such as `up`; empty for a disk.
+    """
+
+    name: str
+    counts: dict[str, int]
+    state: str = ""
+
+    @classmethod
+    def read(cls, reader: Reader) -> Self:
+        values = reader.members(lambda member: member)
+        texts = {name: values.pop(name).text() for name in ("name", "state") if name in values}
+        reader.member("name")
+        return cls(counts={name: value.integer() for name, value in values.items()}, **texts)
+
+
+def _read_integers(reader: Reader) -> dict[str, int]:
+    return reader.members(Reader.integer)
+
+
+def _read_pressure(reader: Reader) -> dict[str, dict[str, dict[str, float]]]:
+    return reader.members(lambda resource: resource.members(lambda kind: kind.members(Reader.number)))
+
+
+@dataclass(frozen=True)
+class Metrics(_Model):
+    """The kernel's counters since boot. docs/commands.md describes the names in the dictionaries.
+
+    Attributes:
+        time: the guest's clock, in seconds since the epoch.
+        boot_time: in seconds since the epoch.
+        frozen: filesystems are frozen; then `filesystems` and `os` are empty.
+        os: variables of os-release(5), in lower case.
+        memory: /proc/meminfo in bytes; `HugePages_...` are numbers of pages.
+        pressure: by resource and by `some` or `full`: averages in percent, `total` in microseconds.
+        cpus: the number of the CPU as `cpu`, and its times in ticks.
+        omitted: how many entries were left out because a list was too long.
+    """
+
+    time: float
+    boot_time: int
+    frozen: bool
+    kernel: Kernel
+    os: dict[str, str]
+    load_average: LoadAverage
+    ticks_per_second: int
+    activity: dict[str, int]
+    memory: dict[str, int]
+    vmstat: dict[str, int]
+    pressure: dict[str, dict[str, dict[str, float]]]
+    cpus: tuple[dict[str, int], ...]
+    disks: tuple[Counters, ...]
+    filesystems: tuple[FilesystemUsage, ...]
+    interfaces: tuple[Counters, ...]
+    omitted: int
+
+    _paths: ClassVar[dict[str, str]] = {"kernel": "uname", "load_average": "loadavg"}
+    _readers: ClassVar[dict[str, Callable[[Reader], Any]]] = {
+        "kernel": Kernel.read,
+        "os": lambda reader: reader.members(Reader.text),
+        "load_average": LoadAverage.read,
+        "activity": _read_integers,
+        "memory": _read_integers,
+        "vmstat": _read_integers,
+        "pressure": _read_pressure,
+        "cpus": lambda reader: reader.items(_read_integers),
+        "disks": lambda reader: reader.items(Counters.read),
+        "filesystems": lambda reader: reader.items(FilesystemUsage.read),
+        "interfaces": lambda reader: reader.items(Counters.read),
+    }
+
+    def __post_init__(self) -> None:
+        if self.ticks_per_second < 1:
+            raise ReadError("the answer.ticks_per_second is not positive")
+
+
 def _read_flags(reader: Reader) -> tuple[str, ...]:
     flags = reader.text()
     return tuple(flags.split("|")) if flags else ()

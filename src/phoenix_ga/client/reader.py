@@ -58,6 +58,11 @@ class Reader:
         values = self._expect(list, "an array")
         return tuple(read(Reader(value, f"{self._where}[{index}]")) for index, value in enumerate(values))
 
+    def members(self, read: Callable[[Reader], Result]) -> dict[str, Result]:
+        """Return what `read` returns for each member of an object."""
+        values = self._expect(dict, "an object")
+        return {name: read(Reader(value, f"{self._where}.{name}")) for name, value in values.items()}
+
     def texts(self) -> tuple[str, ...]:
         """Return an array of strings."""
         return self.items(Reader.text)

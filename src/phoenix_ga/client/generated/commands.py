@@ -10,6 +10,7 @@ from phoenix_ga.client.models import (
     FilePiece,
     FileStatus,
     FreezePlan,
+    Metrics,
     NetworkInterface,
     ProcessInformation,
     Route,
@@ -61,6 +62,10 @@ class AgentCommands(CommandGroup):
     async def sysinfo(self) -> SystemInformation:
         """Describe the system: kernel, load, memory, logged-in users and disks."""
         return await self._caller.read(SystemInformation.read, "sysinfo")
+
+    async def metrics(self) -> Metrics:
+        """Return the kernel's counters, for monitoring: CPUs, memory, pressure, disks, filesystems and network."""
+        return await self._caller.read(Metrics.read, "metrics")
 
 
 class FilesCommands(CommandGroup):

@@ -60,6 +60,7 @@ if TYPE_CHECKING:
         Freeze,
         FreezePlan,
         FreezeStatus,
+        Metrics,
         NetworkInterface,
         ProcessInformation,
         Route,
@@ -1324,6 +1325,11 @@ class SyncGuest(SyncObject):
     def sysinfo(self) -> SystemInformation:
         """Describe the system: kernel, load, memory, logged-in users and disks."""
         value: SystemInformation = self._thread.run(self._inner.sysinfo())
+        return value
+
+    def metrics(self) -> Metrics:
+        """Return the kernel's counters, for monitoring: CPUs, memory, pressure, disks, filesystems and network."""
+        value: Metrics = self._thread.run(self._inner.metrics())
         return value
 
     @property
