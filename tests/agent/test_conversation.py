@@ -188,7 +188,7 @@ def test_more_commands_than_the_limit_get_a_clear_error(tmp_path: Path) -> None:
 def test_ping_overtakes_a_digest_and_a_fifo(client: LineClient, tmp_path: Path) -> None:
     slow, fifo = tmp_path / "slow", tmp_path / "fifo"
     with slow.open("wb") as file:
-        file.truncate(1 << 29)
+        file.truncate(1 << 28)
     os.mkfifo(fifo)
     client.ask("get-file-md5sum", "slow", path=str(slow))
     handle = client.call("file-open", path=str(fifo))
