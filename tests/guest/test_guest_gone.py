@@ -8,9 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from lab.machine import Machine
+from lab.machine import DEFAULT_PORTS, Machine
+from phoenix_ga.agent.options.table import CONFIG_PATH
 from tests.cli.conftest import command_line, environment
-from tools.guest import AGENT_PORT, agent_files, wait_for_agent
+from tools.guest import agent_files, wait_for_agent
+
+NATIVE, QEMU = DEFAULT_PORTS
 
 pytestmark = [pytest.mark.guest, pytest.mark.timeout(600)]
 
@@ -18,13 +21,15 @@ pytestmark = [pytest.mark.guest, pytest.mark.timeout(600)]
 @pytest.fixture(scope="module")
 def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     files = agent_files(tmp_path_factory.mktemp("dist") / "phoenix-ga.pyz")
+    ports = ", ".join(f"/dev/virtio-ports/{name}" for name in DEFAULT_PORTS)
+    files[CONFIG_PATH] = f"[general]\nport = {ports}\n".encode()
     with Machine(files=files) as machine:
         yield machine
 
 
 @pytest.fixture
 def port(machine: Machine) -> Path:
-    port = machine.socket(AGENT_PORT)
+    port = machine.socket(NATIVE)
     wait_for_agent(port)
     return port
 
@@ -45,7 +50,6 @@ LOSSES: dict[str, Callable[[Machine], object]] = {
     "killed": lambda machine: machine.run("systemctl kill -s KILL phoenix-ga"),
     "killed for good": lambda machine: machine.run("systemctl mask --now --runtime phoenix-ga"),
     "reset": lambda machine: machine.reset(),
-    "paused": lambda machine: machine.pause(),
 }
 
 
@@ -56,22 +60,29 @@ def test_a_client_ends_when_the_guest_is_gone(
     with start(port) as process:
         loss(machine)
         try:
-            # Twice what it should take on a machine that does nothing else.
-            _, text = process.communicate(timeout=40)
+            # Three times what it should take on a machine that does nothing else.
+            _, text = process.communicate(timeout=60)
         finally:
             process.kill()
-            machine.resume()
             machine.run("systemctl unmask --runtime phoenix-ga && systemctl start phoenix-ga")
     assert process.returncode == 125
     assert "the agent" in text
 
 
-def test_a_client_goes_on_after_a_pause_that_it_was_told_to_wait_for(machine: Machine, port: Path) -> None:
-    with start(port, "--timeout", "300") as process:
-        machine.pause()
-        with pytest.raises(subprocess.TimeoutExpired):
-            process.communicate(timeout=25)
-        machine.resume()
-        machine.run("pkill -f '[s]leep 1000'")
-        process.communicate(timeout=60)
-    assert process.returncode == 128 + 15
+def test_a_client_ends_when_the_guest_is_paused_unless_it_was_told_to_wait(machine: Machine, port: Path) -> None:
+    with start(port) as process, start(machine.socket(QEMU), "--timeout", "300") as patient:
+        try:
+            machine.pause()
+            _, text = process.communicate(timeout=60)
+            with pytest.raises(subprocess.TimeoutExpired):
+                patient.communicate(timeout=5)
+            machine.resume()
+            machine.run("pkill -f '[s]leep 1000'")
+            patient.communicate(timeout=60)
+        finally:
+            process.kill()
+            patient.kill()
+            machine.resume()
+    assert process.returncode == 125
+    assert "the agent" in text
+    assert patient.returncode == 128 + 15
