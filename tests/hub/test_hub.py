@@ -13,6 +13,7 @@ import pytest
 
 from phoenix_ga.client import CommandError, ConnectionLostError, Guest, connect
 from tests.ends.client import HungUpError, LineClient
+from tests.ends.port import QemuPort
 from tests.hub.conftest import HubProcess, wait_for_state
 from tests.support import AgentProcess, wait_for
 
@@ -127,6 +128,23 @@ def test_requests_fail_if_the_agent_is_restarted(hub: HubProcess, agent: AgentPr
             assert await guest.ping()
 
     talk(hub, story)
+
+
+def test_requests_fail_if_the_guest_is_restarted_behind_an_open_port(tmp_path: Path, agent: AgentProcess) -> None:
+    async def story(guest: Guest) -> None:
+        async with guest.exec(["sleep", "600"]) as process:
+            agent.process.kill()
+            agent.restart()
+            with pytest.raises(ConnectionLostError):
+                await asyncio.wait_for(process.wait(), 40)
+        assert await guest.ping()
+
+    with QemuPort(tmp_path, agent.socket_path) as port:
+        hub = HubProcess(tmp_path, {"web1": port.endpoint})
+        try:
+            talk(hub, story)
+        finally:
+            hub.kill()
 
 
 def test_the_port_is_released(hub: HubProcess) -> None:

@@ -84,11 +84,16 @@ class Keepalive:
         self._heard = now
         question = b""
         if was_idle:
-            self.learn()
-            question = self._question()
-            self._is_written = True
+            question = self.ask()
         if self._timer is None or was_idle:
             self._set_timer(now + (self._timeout if was_idle else self._interval))
+        return question
+
+    def ask(self) -> bytes:
+        """Return a question to send now, whose answer is taken for the number of this connection."""
+        self.learn()
+        question = self._question()
+        self._is_written = True
         return question
 
     def learn(self) -> None:

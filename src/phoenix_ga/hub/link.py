@@ -186,7 +186,9 @@ class Link:
             self._send_question,
             lambda error: None if lost.done() else lost.set_exception(error),
         )
-        keepalive.learn()
+        if handshake.native:
+            # Not later: an agent that has been restarted by then would be taken for the one that owes the answers.
+            await transport.write(keepalive.ask())
         self._keepalive = keepalive
         self.error = ""
         self.router.up(handshake.native)
