@@ -109,7 +109,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     files["/usr/sbin/phoenix-qemu-ga"] = files["/usr/sbin/phoenix-ga"]
     with Machine(files=files, ports=[THEIRS, OURS]) as machine:
         # It was started again and again while ours had the port.
-        machine.run("systemctl stop phoenix-ga && systemctl reset-failed qemu-guest-agent")
+        machine.run("systemctl stop phoenix-ga && systemctl reset-failed")
         machine.run("systemctl start qemu-guest-agent")
         machine.run(f"mkdir -p /run/ours && systemd-run -q phoenix-qemu-ga -t /run/ours -p /dev/virtio-ports/{OURS}")
         machine.run(f"set -e; {SURROUNDINGS}")
