@@ -144,8 +144,11 @@ def test_a_host_that_does_not_read_costs_nothing_and_its_bytes_reach_nobody_else
             assert client.call("ping") == __version__
 
 
-def test_a_client_that_only_ever_asks_and_then_leaves_does_not_block_the_port(guest: Machine, port: Path) -> None:
-    for _ in range(3):
+@pytest.mark.parametrize("rounds", [1, pytest.param(5, marks=pytest.mark.soak)])
+def test_a_client_that_only_ever_asks_and_then_leaves_does_not_block_the_port(
+    guest: Machine, port: Path, rounds: int
+) -> None:
+    for _ in range(rounds):
         with LineClient.connect(port) as deaf:
             deaf.sync()
             deaf.socket.settimeout(2)
@@ -156,7 +159,7 @@ def test_a_client_that_only_ever_asks_and_then_leaves_does_not_block_the_port(gu
             assert client.call("ping") == __version__
 
 
-@pytest.mark.parametrize("seconds", [8, pytest.param(60, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("seconds", [4, pytest.param(60, marks=pytest.mark.soak)])
 @pytest.mark.parametrize("connected", [True, False], ids=["connected", "disconnected"])
 def test_an_idle_agent_never_wakes_up(guest: Machine, port: Path, seconds: int, connected: bool) -> None:
     with LineClient.connect(port) as client:

@@ -106,7 +106,8 @@ Interruption = Callable[[Machine], None]
 
 
 def kill_agent(machine: Machine) -> None:
-    machine.run("systemctl kill -s KILL --kill-who=main phoenix-ga; sleep 0.5; systemctl is-active phoenix-ga")
+    machine.run("systemctl kill -s KILL --kill-who=main phoenix-ga; sleep 0.5")
+    machine.run("until systemctl is-active -q phoenix-ga; do sleep 0.1; done", timeout=PATIENCE)
 
 
 def leave(machine: Machine) -> None:
