@@ -48,7 +48,9 @@ def assert_same_shape(found: Any, documented: Any, where: str) -> None:
         return
     assert type(found) is type(documented), (where, found, documented)
     if isinstance(documented, dict):
-        assert found.keys() == documented.keys(), where
+        # The kernel decides which counters there are; the example shows some.
+        names = found.keys() & documented.keys() if where.startswith("metrics") else found.keys()
+        assert names == documented.keys(), where
         for name in documented:
             assert_same_shape(found[name], documented[name], f"{where}.{name}")
     elif isinstance(documented, list):
