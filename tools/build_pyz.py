@@ -68,9 +68,13 @@ from phoenix_ga.%s.__main__ import run
 run()
 """
 
-# Without docstrings, annotations, what is for type checkers only, and column numbers, to save memory in the guest.
+# Without docstrings, annotations, what is for type checkers only, the texts of the reference in the declarations of
+# commands, and column numbers, to save memory in the guest.
 COMPILE = """\
 import ast, importlib.util, marshal, os, sys
+
+# The position of the help in the declarations.
+HELP = {"Command": 1, "Argument": 2, "GuestCommand": 2}
 
 class Strip(ast.NodeTransformer):
     def visit_FunctionDef(self, node):
@@ -93,6 +97,15 @@ class Strip(ast.NodeTransformer):
         self.generic_visit(node)
         if isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
             return node.orelse or ast.copy_location(ast.Pass(), node)
+        return node
+
+    def visit_Call(self, node):
+        self.generic_visit(node)
+        name = node.func.id if isinstance(node.func, ast.Name) else ""
+        if name in HELP:
+            node.keywords = [each for each in node.keywords if each.arg not in ("returns", "errors", "examples")]
+            if len(node.args) > HELP[name]:
+                node.args[HELP[name]] = ast.Constant("")
         return node
 
 # PEP 552: byte code that is never compared with the source.

@@ -27,12 +27,12 @@ def endpoint(agent: AgentProcess) -> str:
 def test_df_shows_what_the_kernel_says(run: Run, endpoint: str) -> None:
     shown = run("df", endpoint)
     assert shown.returncode == 0, shown
-    found = json.loads(run("--json", "df", endpoint).stdout)
-    for each in found:
-        if "total-bytes" in each and os.path.ismount(each["mountpoint"]):
-            figures = os.statvfs(each["mountpoint"])
-            assert each["total-bytes"] <= figures.f_blocks * figures.f_frsize
-        assert each["mountpoint"] in shown.stdout
+    # Those of other tests come and go.
+    (root,) = (each for each in json.loads(run("--json", "df", endpoint).stdout) if each["mountpoint"] == "/")
+    figures = os.statvfs("/")
+    assert root["total-bytes"] <= figures.f_blocks * figures.f_frsize
+    assert root["used-bytes"] <= root["total-bytes"]
+    assert f"{root['name']} " in shown.stdout
 
 
 def test_disks_are_listed(run: Run, endpoint: str) -> None:

@@ -75,6 +75,10 @@ async def _on_all(
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
+        for task in tasks:
+            # Several may have failed by the same cause, of which one is raised.
+            if not task.cancelled():
+                task.exception()
 
 
 async def _on_one(guest: KnownGuest, work: Work, printer: GuestPrinter, summary: Summary) -> None:
