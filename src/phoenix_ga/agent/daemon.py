@@ -159,7 +159,8 @@ class Daemon:
 
     def _prepare_to_freeze(self) -> None:
         """Have the modules and a thread for a thaw, in whichever dialect it comes and whatever is exhausted then."""
-        self._dispatcher.load_qga()
+        for dialect in (NATIVE, self._dispatcher.load_qga()):
+            self._dispatcher.load_before_freeze(dialect)
         try:
             self._workers.reserve()
         except OSError as error:

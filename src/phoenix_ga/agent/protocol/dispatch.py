@@ -137,9 +137,15 @@ class Dispatcher:
         return handler
 
     def load_needed(self, dialect: Dialect) -> None:
-        """Import the handlers that run on the loop or while filesystems are frozen."""
+        """Import the handlers that run on the loop or must run at once."""
         for command in dialect.commands.values():
-            if command.inline or command.while_frozen:
+            if command.inline or command.urgent:
+                self.load(dialect, command)
+
+    def load_before_freeze(self, dialect: Dialect) -> None:
+        """Import the handlers that run while filesystems are frozen."""
+        for command in dialect.commands.values():
+            if command.while_frozen:
                 self.load(dialect, command)
 
     def load_qga(self) -> Dialect:
