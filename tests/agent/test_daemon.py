@@ -69,7 +69,7 @@ def test_streams_are_reset_when_the_agent_stops(agent: AgentProcess, how: str) -
 def test_an_idle_agent_is_small(agent: AgentProcess) -> None:
     with agent.connect() as client:
         client.call("ping")
-    # The real bound, 10 MB with the guest's own Python, is held in the guest.
+    # The real bound, 10.5 MB with the guest's own Python, is held in the guest.
     assert agent.memory() < 16 << 20
 
 
