@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from phoenix_ga.cli.errors import complain
+from phoenix_ga.client.program_transport import end_program
 
 # As a shell reports a program that it cannot start.
 _NOT_FOUND: Final = 127
@@ -32,15 +33,5 @@ async def run_host_command(argv: Sequence[str]) -> int:
         status = await process.wait()
     finally:
         if process.returncode is None:
-            await _end(process)
+            await end_program(process, _GRACE, lambda: complain("the command does not end, so it is killed"))
     return 128 - status if status < 0 else status
-
-
-async def _end(process: asyncio.subprocess.Process) -> None:
-    process.terminate()
-    try:
-        await asyncio.wait_for(process.wait(), _GRACE)
-    except asyncio.TimeoutError:
-        complain("the command does not end, so it is killed")
-        process.kill()
-        await process.wait()

@@ -162,10 +162,10 @@ class Connection:
         connection = cls(transport, name, line_limit, trace, keepalive_interval, keepalive_timeout)
         busy = ""
 
-        async def look_for_rivals() -> None:
+        async def look_for(rivals: Callable[[], str]) -> None:
             nonlocal busy
             pause = _FIRST_PATIENCE
-            while rivals is not None:
+            while True:
                 await asyncio.sleep(pause)
                 pause *= 2
                 found = await asyncio.get_running_loop().run_in_executor(None, rivals)
@@ -173,7 +173,7 @@ class Connection:
                     on_busy(f"{name}: waiting for {found}, which uses this port")
                 busy = found
 
-        looking = asyncio.ensure_future(look_for_rivals())
+        looking = None if rivals is None else asyncio.ensure_future(look_for(rivals))
         try:
             async with timeouts.timeout(timeout):
                 rest = await connection._shake_hands()
@@ -193,7 +193,8 @@ class Connection:
             await transport.close()
             raise
         finally:
-            await _end(looking)
+            if looking is not None:
+                await _end(looking)
         connection._parser.receive(rest)
         connection._reader = asyncio.create_task(connection._read())
         return connection

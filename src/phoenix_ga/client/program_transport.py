@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from errno import ECONNRESET
 from typing import Final
 
@@ -66,17 +66,26 @@ async def open_program(argv: Sequence[str], name: str) -> ProgramTransport:
     return ProgramTransport(process, name)
 
 
-async def end_program(process: asyncio.subprocess.Process) -> None:
-    """End a program, with SIGKILL if it does not heed SIGTERM."""
+async def end_program(
+    process: asyncio.subprocess.Process, grace: float = _GRACE, on_kill: Callable[[], None] | None = None
+) -> None:
+    """End a program, with SIGKILL if it does not heed SIGTERM.
+
+    Args:
+        grace: time that it has for each of them, in seconds.
+        on_kill: is called before SIGKILL.
+    """
     if process.stdin is not None:
         process.stdin.close()
     for number in (signal.SIGTERM, signal.SIGKILL):
+        if number == signal.SIGKILL and on_kill is not None:
+            on_kill()
         if process.returncode is None:
             # Process.terminate() would wait for the program behind asyncio's back.
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process.pid, number)
         with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(asyncio.shield(process.wait()), _GRACE)
+            await asyncio.wait_for(asyncio.shield(process.wait()), grace)
             return
 
 

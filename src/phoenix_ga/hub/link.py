@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from phoenix_ga.client.errors import ConnectionLostError, EndpointError, PhoenixError
 from phoenix_ga.client.inventory import KnownGuest
-from phoenix_ga.client.keepalive import Keepalive
+from phoenix_ga.client.keepalive import KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, Keepalive
 from phoenix_ga.client.resolve import open_endpoint
 from phoenix_ga.client.transport import StreamTransport, Transport
 from phoenix_ga.hub.handshake import BothHandshakes
@@ -70,8 +70,7 @@ class Link:
                 self.sent += len(line)
                 self._keepalive.sent()
                 return
-        self._lines.append(line)
-        self._has_output.set()
+        self._queue_line(line)
 
     def send_frame(self, client: Client, frame: bytes) -> None:
         """Send a frame; clients take turns."""
@@ -179,11 +178,11 @@ class Link:
         parser.receive(await self._shake_hands(transport, handshake))
         lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         keepalive = Keepalive(
-            None if not handshake.native else 5.0,
-            10.0,
+            KEEPALIVE_INTERVAL if handshake.native else None,
+            KEEPALIVE_TIMEOUT,
             f"hub-{secrets.token_hex(4)}",
             lambda: self.router.owes,
-            self._send_question,
+            self._queue_line,
             lambda error: None if lost.done() else lost.set_exception(error),
         )
         if handshake.native:
@@ -206,7 +205,7 @@ class Link:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _send_question(self, line: bytes) -> None:
+    def _queue_line(self, line: bytes) -> None:
         self._lines.append(line)
         self._has_output.set()
 

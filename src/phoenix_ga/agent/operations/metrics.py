@@ -10,6 +10,7 @@ import time
 
 from phoenix_ga.agent.linux.mounts import MountTree, read_mounts
 from phoenix_ga.agent.operations.identity import os_release
+from phoenix_ga.agent.operations.system import load_average, uname
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -103,23 +104,15 @@ def read_metrics(frozen: bool, root: str = "") -> dict[str, Any]:
         "filesystems": [] if frozen else _filesystems(root),
         "interfaces": _interfaces(root),
     }
-    name = os.uname()
     release = {} if frozen else os_release((root + "/etc/os-release", root + "/usr/lib/os-release"))
-    load = _read(root + "/proc/loadavg").split()
+    one, five, fifteen = load_average(root)
     return {
         "time": time.time(),
         "boot_time": boot_time,
         "frozen": frozen,
-        "uname": {
-            "sysname": name.sysname,
-            "nodename": name.nodename,
-            "release": name.release,
-            "version": name.version,
-            "machine": name.machine,
-            "domain": _text(_optional(root + "/proc/sys/kernel/domainname")).strip() or "(none)",
-        },
+        "uname": uname(root),
         "os": {key.lower(): release[key] for key in _OS_RELEASE if key in release},
-        "loadavg": {"1m": float(load[0]), "5m": float(load[1]), "15m": float(load[2])},
+        "loadavg": {"1m": one, "5m": five, "15m": fifteen},
         "ticks_per_second": os.sysconf("SC_CLK_TCK"),
         "activity": activity,
         "memory": _memory(root),

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from phoenix_ga.cli.context import Options
-from phoenix_ga.cli.output import duration, escape, titled_table
+from phoenix_ga.cli.output import duration, escape, size, titled_table
 from phoenix_ga.cli.verb import verb
 
 _ACTIONS = {"status": 0, "release": 1, "reload": 0, "explain": 3, "audit": 0}
@@ -94,15 +94,7 @@ def _client_row(client: dict[str, Any] | None) -> tuple[str, ...]:
         return ("-",) * 6
     since = duration(max(0, int(time.time() - client["since"])))
     program = f"{client['program']}({client['pid']})"
-    return (client["user"], program, since, str(client["streams"]), *(_size(client[n]) for n in ("received", "sent")))
-
-
-def _size(count: int) -> str:
-    number, units = float(count), ["B", "KiB", "MiB", "GiB", "TiB"]
-    while number >= 1024 and len(units) > 1:
-        number /= 1024
-        del units[0]
-    return f"{number:.0f} {units[0]}" if units[0] == "B" else f"{number:.1f} {units[0]}"
+    return (client["user"], program, since, str(client["streams"]), *(size(client[n]) for n in ("received", "sent")))
 
 
 def _audit(options: Options, guest: str | None, user: str | None, follow: bool) -> None:
