@@ -137,11 +137,8 @@ class Host:
     def run_with_hub(self, line: str) -> None:
         """Run a line while a hub offers the guests."""
         guests = {name: f"unix:{socket}" for name, socket in zip(("web1", "db1"), self._sockets)}
-        hub = HubProcess(self.directory, guests)
-        try:
+        with HubProcess(self.directory, guests):
             self.run(f"export PHOENIX_HUB_DIRECTORY={self.directory}/hub; {line}")
-        finally:
-            hub.kill()
 
     def interrupt(self, line: str) -> None:
         """Run a line that has no end of its own until it says that it is at work."""

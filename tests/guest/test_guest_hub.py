@@ -24,11 +24,8 @@ SIZE = 2_000_000
 
 @pytest.fixture
 def hub(tmp_path: Path, port: Path) -> Iterator[HubProcess]:
-    process = HubProcess(tmp_path, {"web1": f"unix:{port}"})
-    try:
+    with HubProcess(tmp_path, {"web1": f"unix:{port}"}) as process:
         yield process
-    finally:
-        process.kill()
 
 
 async def _shell(guest: Guest, stop: asyncio.Event) -> None:

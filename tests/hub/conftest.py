@@ -57,6 +57,12 @@ class HubProcess:
                     raise RuntimeError(f"the hub did not start:\n{self.log_path.read_text()}") from None
                 time.sleep(0.02)
 
+    def __enter__(self) -> HubProcess:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.kill()
+
     def socket(self, guest: str) -> Path:
         return self.directory / "hub" / "guests" / f"{guest}.sock"
 
@@ -102,11 +108,8 @@ def agent(tmp_path: Path) -> Iterator[AgentProcess]:
 
 @pytest.fixture
 def hub(tmp_path: Path, agent: AgentProcess) -> Iterator[HubProcess]:
-    process = HubProcess(tmp_path, {"web1": f"unix:{agent.socket_path}"})
-    try:
+    with HubProcess(tmp_path, {"web1": f"unix:{agent.socket_path}"}) as process:
         yield process
-    finally:
-        process.kill()
 
 
 def wait_for_state(hub: HubProcess, guest: str, state: str) -> None:

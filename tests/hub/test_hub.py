@@ -139,12 +139,8 @@ def test_requests_fail_if_the_guest_is_restarted_behind_an_open_port(tmp_path: P
                 await asyncio.wait_for(process.wait(), 40)
         assert await guest.ping()
 
-    with QemuPort(tmp_path, agent.socket_path) as port:
-        hub = HubProcess(tmp_path, {"web1": port.endpoint})
-        try:
-            talk(hub, story)
-        finally:
-            hub.kill()
+    with QemuPort(tmp_path, agent.socket_path) as port, HubProcess(tmp_path, {"web1": port.endpoint}) as hub:
+        talk(hub, story)
 
 
 def test_the_port_is_released(hub: HubProcess) -> None:
@@ -158,13 +154,10 @@ def test_the_port_is_released(hub: HubProcess) -> None:
 
 
 def test_the_port_is_closed_when_nobody_uses_it(tmp_path: Path, agent: AgentProcess) -> None:
-    hub = HubProcess(tmp_path, {"web1": f"unix:{agent.socket_path}"}, "linger = 0.1\n")
-    try:
+    with HubProcess(tmp_path, {"web1": f"unix:{agent.socket_path}"}, "linger = 0.1\n") as hub:
         with LineClient.connect(hub.socket("web1")) as client:
             client.call("ping")
         wait_for_state(hub, "web1", "closed")
-    finally:
-        hub.kill()
 
 
 def test_guests_come_and_go(hub: HubProcess, agent: AgentProcess) -> None:
@@ -206,20 +199,15 @@ def test_changes_are_recorded_without_secrets(hub: HubProcess) -> None:
 
 
 def test_a_thousand_idle_guests_cost_little_memory_and_no_wake_ups(tmp_path: Path) -> None:
-    hub = HubProcess(tmp_path, {f"web{number}": f"unix:{tmp_path}/{number}.sock" for number in range(1000)})
-    status = Path(f"/proc/{hub.process.pid}/status")
+    def figure(hub: HubProcess, name: str) -> int:
+        lines = Path(f"/proc/{hub.process.pid}/status").read_text().splitlines()
+        return int(next(line for line in lines if line.startswith(name)).split()[1])
 
-    def figure(name: str) -> int:
-        line = next(line for line in status.read_text().splitlines() if line.startswith(name))
-        return int(line.split()[1])
-
-    try:
+    with HubProcess(tmp_path, {f"web{number}": f"unix:{tmp_path}/{number}.sock" for number in range(1000)}) as hub:
         assert len(hub.ask("list")) == 1000
-        assert figure("VmRSS") * 1024 < 40_000_000 + 1000 * 50_000
+        assert figure(hub, "VmRSS") * 1024 < 40_000_000 + 1000 * 50_000
         # The thread that looked for guests, and the answer, may be on their way still.
         time.sleep(2)
-        before = figure("voluntary_ctxt_switches")
+        before = figure(hub, "voluntary_ctxt_switches")
         time.sleep(5)
-        assert figure("voluntary_ctxt_switches") == before
-    finally:
-        hub.kill()
+        assert figure(hub, "voluntary_ctxt_switches") == before

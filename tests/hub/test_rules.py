@@ -186,11 +186,7 @@ def public() -> Iterator[HubProcess]:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(dir="/run")))
         directory.chmod(0o755)
         agent = stack.enter_context(AgentProcess(directory))
-        endpoint = f"unix:{agent.socket_path}"
-        (directory / "agent2").symlink_to(agent.socket_path)
-        hub = HubProcess(directory, {"web1": endpoint}, _CONFIG)
-        stack.callback(hub.kill)
-        yield hub
+        yield stack.enter_context(HubProcess(directory, {"web1": f"unix:{agent.socket_path}"}, _CONFIG))
 
 
 def text_of(answer: dict[str, object]) -> str:

@@ -137,8 +137,7 @@ def test_a_guest_of_another_host_is_used_like_one_of_this(hosts: dict[str, Other
 
 def test_the_sockets_of_a_hub_are_forwarded(hosts: dict[str, OtherHost], tmp_path: Path) -> None:
     agent = tmp_path / "vh1-agent" / "agent.sock"
-    hub = HubProcess(hosts["vh1"].directory, {f"web{number}": f"unix:{agent}" for number in range(30)})
-    try:
+    with HubProcess(hosts["vh1"].directory, {f"web{number}": f"unix:{agent}" for number in range(30)}) as hub:
         done = phoenixctl("--timeout", "40", "exec", "vh1/web*", "--", "echo", "hello")
         assert len(done.stdout.splitlines()) == 1, "thirty names of one port are one guest"
         hub.write_guests({"web1": f"unix:{agent}", "gone1": "unix:/nonexistent"})
@@ -146,8 +145,6 @@ def test_the_sockets_of_a_hub_are_forwarded(hosts: dict[str, OtherHost], tmp_pat
         assert phoenixctl("exec", "vh1/web1", "--", "echo", "hello").stdout == "hello\n"
         assert hub.audit()[-1]["program"] == "sshd"
         hub.stop()
-    finally:
-        hub.kill()
     assert phoenixctl("exec", "vh1/web1", "--", "echo", "hello").stdout == "hello\n"
 
 
