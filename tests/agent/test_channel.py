@@ -80,6 +80,23 @@ def start_channel(loop: Soon, fd: int, received: Callable[[memoryview], None]) -
 BUFFER_SIZES = st.lists(st.sampled_from([1, 100, 4095, 4096, 4096, 4096, 4096, 4096]), min_size=1, max_size=150)
 
 
+def test_more_than_much_may_come_before_a_read_has_needed_all_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    # As in an agent that has just started.
+    monkeypatch.setattr(channel_module, "_all", [])
+    driver, loop, received = Driver([]), Soon(), bytearray()
+    ours, theirs = socket.socketpair()
+    channel = start_channel(loop, ours.fileno(), received.extend)
+    buffers = buffers_of([ELEMENT, ELEMENT, ELEMENT, 100, ELEMENT, ELEMENT, 7])
+    sent = b"".join(buffers)
+    with ours, theirs:
+        monkeypatch.setattr(channel_module, "os", driver)
+        driver.buffers.extend(buffers)
+        channel._happened(EPOLLIN)
+        while loop.callbacks:
+            loop.callbacks.pop(0)()
+    assert received == sent
+
+
 @given(st.lists(BUFFER_SIZES.map(buffers_of), min_size=1, max_size=4))
 def test_all_that_a_driver_hands_out_comes_in_order(arrivals: list[list[bytes]]) -> None:
     sent = b"".join(b"".join(buffers) for buffers in arrivals)

@@ -43,10 +43,17 @@ def _pieces(first: int, end: int) -> list[memoryview]:
 
 _first: Final = _pieces(0, 1)
 _next: Final = _pieces(1, 4)
-# All pieces, made when a read first needs them.
+# All pieces, see `_every`.
 _all: Final[list[memoryview]] = []
 # After a read of more than this many bytes, the next one begins with all pieces.
 _MUCH: Final = 4 * _READ_PIECE
+
+
+def _every() -> list[memoryview]:
+    """Return all pieces, which are made when a read first needs them."""
+    if not _all:
+        _all.extend(_pieces(0, _READ_PIECES))
+    return _all
 
 
 class Channel:
@@ -215,7 +222,7 @@ class Channel:
         """Read once, and return whether there may be more."""
         try:
             if self._much:
-                size = os.readv(self.fd, _all)
+                size = os.readv(self.fd, _every())
             else:
                 # One piece first: preparing many costs more than the rest of a short request.
                 size = os.readv(self.fd, _first)
@@ -247,9 +254,7 @@ class Channel:
         try:
             size = os.readv(self.fd, _next)
             if size == _READ_PIECE * len(_next):
-                if not _all:
-                    _all.extend(_pieces(0, _READ_PIECES))
-                size += os.readv(self.fd, _all[4:])
+                size += os.readv(self.fd, _every()[4:])
             if _READ_PIECE + size < len(_buffer):
                 size += os.readv(self.fd, (_buffer[_READ_PIECE + size :],))
         except BlockingIOError:
