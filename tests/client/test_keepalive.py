@@ -227,6 +227,31 @@ def test_an_agent_that_stops_ends_its_streams_and_still_answers() -> None:
     converse(transport, work, interval=None)
 
 
+class NoRoom(MockTransport):
+    """Takes in requests; who sends a frame waits for room that never comes."""
+
+    async def write(self, data: bytes) -> None:
+        await super().write(data)
+        if self.frames:
+            await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize("code", [AGENT_STOPPING, errno.EIO])
+def test_who_waits_for_room_in_the_connection_is_told_of_the_end_of_the_stream(code: int) -> None:
+    transport = NoRoom({"exec": opened(PROCESS)}, on_frame=lambda frame: reset(code, 9, "no more"))
+
+    async def work(guest: Guest) -> None:
+        async with guest.exec(["cat"]) as process:
+            with pytest.raises((ConnectionLostError, StreamError), match="no more"):
+                await process.stdin.write(b"x")
+            # A cancellation from elsewhere is still one.
+            asyncio.get_running_loop().call_soon(asyncio.current_task().cancel)  # type: ignore[union-attr]
+            with pytest.raises(asyncio.CancelledError):
+                await asyncio.sleep(PATIENCE)
+
+    converse(transport, work, interval=None)
+
+
 def test_other_resets_end_their_stream_only() -> None:
     transport = MockTransport({"exec": opened(PROCESS, reset(errno.EIO, 9)), "ping": "there"})
 

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, Union
 
+from phoenix_ga.client import timeouts
 from phoenix_ga.client.errors import ConnectionLostError, PhoenixError, StreamError, for_request
 from phoenix_ga.client.keepalive import RESTARTED
 from phoenix_ga.wire.messages import NO_CODE, Request
@@ -83,6 +84,7 @@ class GuestStream:
         self._end: dict[str, Any] | None = None
         self._error: PhoenixError | None = None
         self._failing: list[asyncio.Future[None]] = []
+        self._sender: asyncio.Task[Any] | None = None
         self.message = None
 
     def __repr__(self) -> str:
@@ -200,10 +202,19 @@ class GuestStream:
             await self._send(frame)
 
     async def _send(self, data: bytes) -> None:
+        self._sender = asyncio.current_task()
         try:
             await self._write(data)
         except PhoenixError as error:
             raise for_request(error, self.request) from error
+        except asyncio.CancelledError:
+            # Without a sender, it was `_fail` that cancelled.
+            if self._sender is not None or self._error is None:
+                raise
+            timeouts.uncancel()
+            raise self._error from None
+        finally:
+            self._sender = None
 
     async def wait_failed(self) -> None:
         """Wait until the stream is reset or the connection is lost, and raise the error."""
@@ -284,6 +295,10 @@ class GuestStream:
         _wake(self._room)
         for waiting in self._failing:
             _wake(waiting)
+        # Nobody may ever read what waits for room in the connection: an agent that stops does not.
+        if self._sender is not None and self._sender is not asyncio.current_task():
+            self._sender.cancel()
+            self._sender = None
         self._forget(self)
 
     def _broken(self, text: str, code: int = NO_CODE) -> StreamError:
