@@ -28,7 +28,7 @@ MINOR_VERSIONS: Final = range(9, 15)
 AGENT_TESTS: Final = ("tests/agent", "tests/wire", "tests/trees")
 HOST_TESTS: Final = ("tests/client", "tests/cli")
 #: What these tests import beside pytest.
-TEST_PACKAGES: Final = ("hypothesis", "pyroute2", "pytest", "pytest-timeout", "pytest-xdist")
+TEST_PACKAGES: Final = ("hypothesis", "pyroute2", "pytest", "pytest-timeout", "pytest-xdist", "qemu.qmp")
 PYTEST: Final = ("-m", "pytest", "-q", "-n", "3", "--dist", "worksteal", "-m", "not soak and not guest")
 
 _LOWEST: Final = re.compile(r">=([0-9.]+)")
@@ -41,8 +41,9 @@ def project() -> dict[str, Any]:
 
 def test_requirements() -> list[str]:
     """Return the requirements of the tests, without tools that they do not import."""
+    groups = project()["dependency-groups"]
     # Other members include groups.
-    lines = [line for line in project()["dependency-groups"]["dev"] if isinstance(line, str)]
+    lines = [*groups["lab"], *(line for line in groups["dev"] if isinstance(line, str))]
     return [line for line in lines if line.startswith(TEST_PACKAGES)]
 
 

@@ -23,7 +23,11 @@ from tests.support import AgentProcess
 
 
 def offered(run: Run, line: str) -> list[str]:
-    """Return what is offered at the end of a command line."""
+    """Return what is offered at the end of a command line; a busy machine may need more than one press of Tab."""
+    return next(filter(None, (offered_at_once(run, line) for _ in range(10))), [])
+
+
+def offered_at_once(run: Run, line: str) -> list[str]:
     result = run(COMP_LINE=line, _PHOENIXCTL_COMPLETE="bash_complete")
     assert (result.returncode, result.stderr) == (0, "")
     return [line.partition(",")[2] for line in result.stdout.splitlines() if line]
@@ -93,7 +97,7 @@ def test_a_name_that_a_shell_would_not_take_as_one_word_is_never_offered(run: Ru
 def test_a_guest_that_misbehaves_offers_nothing_and_soon(run: Run, scripted: ScriptedAgent, answer: object) -> None:
     scripted.answers["directory-entries"] = answer
     start = time.monotonic()
-    assert offered(run, f"phoenixctl ls {scripted.endpoint}:/e") == []
+    assert offered_at_once(run, f"phoenixctl ls {scripted.endpoint}:/e") == []
     assert time.monotonic() - start < 30
 
 
@@ -101,8 +105,8 @@ def test_a_port_that_nobody_serves_offers_nothing(run: Run, tmp_path: Path) -> N
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(f"{tmp_path}/mute.sock")
         listener.listen()
-        assert offered(run, f"phoenixctl ls {tmp_path}/mute.sock:/e") == []
-    assert offered(run, f"phoenixctl ls {tmp_path}/none.sock:/e") == []
+        assert offered_at_once(run, f"phoenixctl ls {tmp_path}/mute.sock:/e") == []
+    assert offered_at_once(run, f"phoenixctl ls {tmp_path}/none.sock:/e") == []
 
 
 def test_a_guest_with_very_many_files_offers_some(run: Run, scripted: ScriptedAgent) -> None:
