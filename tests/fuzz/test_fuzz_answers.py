@@ -40,6 +40,7 @@ COMMANDS = {
     "freeze-status": ["freeze-status G"],
     "info": ["info G", "--json info G"],
     "ip": ["ip G addr", "ip G route", "ip G addr add 192.0.2.1/24 dev eth0"],
+    "ln": ["ln -s y G:/x"],
     "ls": ["ls G:/x", "ls -l G:/x", "--json ls G:/x", "ls G:/x/*"],
     "md5sum": ["md5sum G:/x"],
     "metrics": ["metrics G", "--json metrics G", "metrics --prometheus G", "metrics --openmetrics G"],
@@ -54,6 +55,7 @@ COMMANDS = {
     "stat": ["stat G:/x", "--json stat G:/x"],
     "tee": ["tee G:/x"],
     "thaw": ["thaw G"],
+    "touch": ["touch G:/x"],
     "truncate": ["truncate -s 0 G:/x"],
 }
 # They need a terminal, run until they are stopped, or ask no guest by its endpoint.

@@ -26,6 +26,8 @@ INT64_MAX: Final = 2**63 - 1
 # For missing parent directories.
 _PARENT_MODE: Final = 0o755
 _DIGEST_PIECE: Final = 256 * 1024
+# Of the name of a link, in the hidden name that it has first.
+_LINK_NAME_MAX: Final = 200
 
 
 def encode_path(path: str) -> bytes:
@@ -286,3 +288,55 @@ def rename(path: str, target: str) -> None:
 def truncate(path: str, size: int) -> None:
     """Set the size of an existing file in bytes, following symbolic links; what is added is a hole."""
     os.truncate(encode_path(path), size)
+
+
+def link(path: str, target: str, symbolic: bool, replace: bool) -> None:
+    """Make a link at `path`: to the file `target`, or a symbolic one with the text `target`.
+
+    Args:
+        replace: Replace an existing file in one step.
+
+    Raises:
+        OSError: EEXIST if the path exists; EISDIR if it is a directory; EXDEV if the paths of a hard link are on
+            different filesystems.
+    """
+    name = encode_path(path)
+    if not replace:
+        _link(name, target, symbolic)
+        return
+    directory, last = os.path.split(name)
+    hidden = b".%s.%s.phoenix-part" % (last[:_LINK_NAME_MAX], os.urandom(8).hex().encode())
+    temporary = os.path.join(directory, hidden)
+    _link(temporary, target, symbolic)
+    try:
+        os.rename(temporary, name)
+    finally:
+        # rename(2) does nothing if both names are links to one file.
+        if os.path.lexists(temporary):
+            os.unlink(temporary)
+
+
+def _link(name: bytes, target: str, symbolic: bool) -> None:
+    if symbolic:
+        os.symlink(encode_path(target), name)
+    else:
+        os.link(encode_path(target), name, follow_symlinks=False)
+
+
+def touch(path: str, modified: int, create: bool) -> None:
+    """Set the access and modification time of a file, following symbolic links.
+
+    Args:
+        modified: In nanoseconds since the epoch; -1: now.
+        create: Create a missing file, empty, with permissions 0644.
+    """
+    name = encode_path(path)
+    if create:
+        try:
+            os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644))
+        except FileExistsError:
+            pass
+    if modified == -1:
+        os.utime(name)
+    else:
+        os.utime(name, ns=(modified, modified))

@@ -247,6 +247,39 @@ class FilesCommands(CommandGroup):
         """
         await self._caller.read(Reader.true, "file-truncate", path=path, size=size)
 
+    async def link(self, path: str, target: str, symbolic: bool = False, replace: bool = False) -> None:
+        """Make a hard or symbolic link.
+
+        Args:
+            path: Absolute path of the new link.
+            target: The file that gets another name, or the text of a symbolic link.
+            symbolic: Make a symbolic link.
+            replace: Replace an existing file in one step.
+
+        Raises:
+            CommandError: `EEXIST` if the path exists, and `replace` is false; `EISDIR` if the path is a
+                directory; `ENOENT` if the target of a hard link, or the directory of the path, does not exist;
+                `EXDEV` if the paths of a hard link are on different filesystems; `EPERM` if the target of a
+                hard link is a directory.
+        """
+        await self._caller.read(
+            Reader.true, "file-link", path=path, target=target, symbolic=symbolic, replace=replace
+        )
+
+    async def touch(self, path: str, modified: int = -1, create: bool = True) -> None:
+        """Set the access and modification time of a file, following symbolic links.
+
+        Args:
+            path: Absolute path in the guest.
+            modified: The time, in nanoseconds since the epoch; -1: the present.
+            create: Create a missing file, empty, with permissions 0644.
+
+        Raises:
+            CommandError: `ENOENT` if the path does not exist, and `create` is false; or its directory does not
+                exist.
+        """
+        await self._caller.read(Reader.true, "file-touch", path=path, mtime=modified, create=create)
+
     async def stat(self, path: str, follow: bool = False, names: bool = False) -> FileStatus:
         """Return the status of a path, as lstat(2) does: a symbolic link is not followed.
 
