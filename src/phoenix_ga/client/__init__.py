@@ -67,10 +67,12 @@ if TYPE_CHECKING:
         NetworkInterface,
         PlannedFilesystem,
         ProcessInformation,
+        ProcessList,
         Route,
         SkippedFilesystem,
         Swap,
         SystemInformation,
+        SystemProcess,
     )
     from phoenix_ga.client.process import GuestProcess, Processes
     from phoenix_ga.client.sockets import Accepted, GuestListener, StreamPair
@@ -127,6 +129,7 @@ __all__ = [
     "PlannedFilesystem",
     "ProcessFailedError",
     "ProcessInformation",
+    "ProcessList",
     "ProcessTimeoutError",
     "Processes",
     "Progress",
@@ -147,6 +150,7 @@ __all__ = [
     "SyncProcess",
     "SyncStream",
     "SystemInformation",
+    "SystemProcess",
     "TransferDamagedError",
     "TransferIncompleteError",
     "Transferred",
@@ -229,10 +233,12 @@ _HOMES: Final = {
         "NetworkInterface",
         "PlannedFilesystem",
         "ProcessInformation",
+        "ProcessList",
         "Route",
         "SkippedFilesystem",
         "Swap",
         "SystemInformation",
+        "SystemProcess",
     ),
     "process": (
         "GuestProcess",

@@ -530,6 +530,57 @@ class ProcessInformation(_Model):
         return self.status if self.status >= 0 else None
 
 
+@dataclass(frozen=True)
+class SystemProcess(_Model):
+    """A process of the guest, whoever started it.
+
+    Attributes:
+        user: name of the effective user; empty if it has none.
+        state: a letter as in proc(5): `R` runs, `S` sleeps, `D` waits for a disk, `Z` has ended.
+        cpu_ticks: the CPU time that it has used.
+        started: in seconds since the epoch.
+        virtual, resident: memory in bytes.
+        argv: empty for a thread of the kernel; may be cut.
+    """
+
+    pid: int
+    parent: int
+    uid: int
+    user: str
+    state: str
+    nice: int
+    threads: int
+    cpu_ticks: int
+    started: int
+    virtual: int
+    resident: int
+    name: str
+    argv: tuple[str, ...]
+
+    _readers: ClassVar[dict[str, Callable[[Reader], Any]]] = {"argv": Reader.texts}
+
+
+@dataclass(frozen=True)
+class ProcessList(_Model):
+    """All processes of the guest.
+
+    Attributes:
+        omitted: how many are left out, because the list would be too long.
+        time: when the list was made, in seconds since the epoch.
+        memory: of the system, in bytes.
+    """
+
+    processes: tuple[SystemProcess, ...]
+    omitted: int
+    time: float
+    ticks_per_second: int
+    memory: int
+
+    _readers: ClassVar[dict[str, Callable[[Reader], Any]]] = {
+        "processes": lambda reader: reader.items(SystemProcess.read)
+    }
+
+
 def read_returncode(message: dict[str, Any]) -> int:
     """Return the return code in the closing message of a process. Raises ReadError."""
     reader = Reader(message, "the closing message")

@@ -13,6 +13,7 @@ from phoenix_ga.client.models import (
     Metrics,
     NetworkInterface,
     ProcessInformation,
+    ProcessList,
     Route,
     SystemInformation,
 )
@@ -493,6 +494,22 @@ class ProcessesCommands(CommandGroup):
                 process has no terminal.
         """
         await self._caller.read(Reader.true, "exec-resize", pid=pid, rows=rows, columns=columns)
+
+    async def list_all(self) -> ProcessList:
+        """List all processes of the system, with their use of CPU and memory."""
+        return await self._caller.read(ProcessList.read, "process-list")
+
+    async def send_signal(self, pid: int, signal: int) -> None:
+        """Send a signal to a process of the system, whoever started it.
+
+        Args:
+            pid: Process ID.
+            signal: Signal number, see signal(7).
+
+        Raises:
+            CommandError: `ESRCH` if there is no such process; `EPERM` if the agent may not signal it.
+        """
+        await self._caller.read(Reader.true, "process-signal", pid=pid, signal=signal)
 
     async def signal(self, pid: int, signal: int) -> None:
         """Send a signal to the process group of a process.

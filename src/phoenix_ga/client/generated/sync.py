@@ -63,6 +63,7 @@ if TYPE_CHECKING:
         Metrics,
         NetworkInterface,
         ProcessInformation,
+        ProcessList,
         Route,
         SystemInformation,
     )
@@ -1068,6 +1069,23 @@ class SyncProcesses(SyncObject):
                 process has no terminal.
         """
         self._thread.run(self._inner.resize(pid, rows, columns))
+
+    def list_all(self) -> ProcessList:
+        """List all processes of the system, with their use of CPU and memory."""
+        value: ProcessList = self._thread.run(self._inner.list_all())
+        return value
+
+    def send_signal(self, pid: int, signal: int) -> None:
+        """Send a signal to a process of the system, whoever started it.
+
+        Args:
+            pid: Process ID.
+            signal: Signal number, see signal(7).
+
+        Raises:
+            CommandError: `ESRCH` if there is no such process; `EPERM` if the agent may not signal it.
+        """
+        self._thread.run(self._inner.send_signal(pid, signal))
 
     def signal(self, pid: int, signal: int) -> None:
         """Send a signal to the process group of a process.

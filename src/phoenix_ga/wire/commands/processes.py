@@ -136,6 +136,63 @@ COMMANDS = (
         full_access=True,
     ),
     Command(
+        "process-list",
+        "List all processes of the system, with their use of CPU and memory.",
+        handler="processes:process_list",
+        method="processes.list_all",
+        result="ProcessList",
+        returns="`processes`: list of objects: `pid`; `parent`, the ID of its parent; `uid` and `user`, its "
+        "effective user, whose name may be empty; `state`, a letter as in proc(5); `nice`; `threads`; `cpu_ticks`, "
+        "the CPU time that it has used; `started`, in seconds since the epoch; `virtual` and `resident`, its memory "
+        "in bytes; `name`, at most 15 bytes; `argv`, of at most 4096 bytes, empty for a thread of the kernel. "
+        "`omitted`: the number of processes that are left out because the list would exceed 4 MiB. `time`, in "
+        "seconds since the epoch. `ticks_per_second`. `memory`: that of the system, in bytes.",
+        examples=(
+            Example(
+                {},
+                {
+                    "processes": [
+                        {
+                            "pid": 1,
+                            "parent": 0,
+                            "uid": 0,
+                            "user": "root",
+                            "state": "S",
+                            "nice": 0,
+                            "threads": 1,
+                            "cpu_ticks": 213,
+                            "started": 1767139200,
+                            "virtual": 172032000,
+                            "resident": 12288000,
+                            "name": "systemd",
+                            "argv": ["/sbin/init"],
+                        }
+                    ],
+                    "omitted": 0,
+                    "time": 1767225600.25,
+                    "ticks_per_second": 100,
+                    "memory": 1024000000,
+                },
+                exact=False,
+            ),
+        ),
+    ),
+    Command(
+        "process-signal",
+        "Send a signal to a process of the system, whoever started it.",
+        operation="running_processes:send_signal",
+        method="processes.send_signal",
+        result="None",
+        arguments=(
+            Argument("pid", int, "Process ID.", minimum=1, maximum=2**31 - 1),
+            Argument("signal", int, "Signal number, see signal(7).", minimum=1, maximum=64),
+        ),
+        errors=(("ESRCH", "there is no such process"), ("EPERM", "the agent may not signal it")),
+        examples=(Example({"pid": 4711, "signal": 18}, True),),
+        changes=True,
+        full_access=True,
+    ),
+    Command(
         "exec-signal",
         "Send a signal to the process group of a process.",
         handler="processes:execute_signal",

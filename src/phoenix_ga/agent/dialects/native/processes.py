@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from errno import EINVAL
 
 from phoenix_ga.agent.protocol.call import Opened
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Final
 
     from phoenix_ga.agent.context import Context
+    from phoenix_ga.wire.messages import JsonText
+
+# Of the list of processes, in bytes: several clients accept no answer that is much longer.
+_LIST_MAX: Final = 4 * 1024 * 1024
 
 
 def execute(
@@ -80,3 +85,28 @@ def execute_resize(context: Context, pid: int, rows: int, columns: int) -> bool:
 
     process_table(context).find(pid).resize(rows, columns)
     return True
+
+
+def process_list(context: Context) -> JsonText:
+    import time
+
+    from phoenix_ga.agent.operations import running_processes, system
+    from phoenix_ga.wire.json_text import encode_json
+    from phoenix_ga.wire.messages import JsonText
+
+    text = bytearray()
+    omitted = 0
+    for process in running_processes.running_processes(running_processes.boot_time()):
+        encoded = encode_json(process)
+        if len(text) + len(encoded) > _LIST_MAX:
+            omitted += 1
+        else:
+            text += b", " if text else b""
+            text += encoded
+    rest = {
+        "omitted": omitted,
+        "time": time.time(),
+        "ticks_per_second": os.sysconf("SC_CLK_TCK"),
+        "memory": system.memory()["MemTotal"] * system.KIB,
+    }
+    return JsonText(b'{"processes": [', text, b"], ", encode_json(rest)[1:])
