@@ -43,6 +43,7 @@ PROGRAMS: Final = {
     "rpmlint": "rpmlint",
     "rsync": "rsync",
     "socat": "socat",
+    "ss": "iproute2",
     "ssh": "openssh-client",
     "ssh-keygen": "openssh-client",
     "sshd": "openssh-server",

@@ -49,6 +49,7 @@ COMMANDS = {
     "mv": ["mv G:/x G:/y"],
     "ping": ["ping -c 1 G", "--json ping -c 1 G"],
     "processes": ["processes G"],
+    "ports": ["ports G", "--json ports G"],
     "proxy": ["proxy G /run/x.sock"],
     "ps": ["ps G", "--json ps G"],
     "raw": ["raw G ping", "raw G guest-get-osinfo", "raw G file-stat path=/x"],

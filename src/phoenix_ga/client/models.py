@@ -581,6 +581,49 @@ class ProcessList(_Model):
     }
 
 
+@dataclass(frozen=True)
+class SocketUser(_Model):
+    """A process that has a socket open."""
+
+    pid: int
+    name: str
+
+
+@dataclass(frozen=True)
+class ListeningSocket(_Model):
+    """A socket that waits for clients.
+
+    Attributes:
+        protocol: `tcp` or `udp`.
+        address: `0.0.0.0` or `::` for all.
+        user: name of the user that opened it; empty if it has none.
+        processes: those that have it open.
+    """
+
+    protocol: str
+    address: str
+    port: int
+    uid: int
+    user: str
+    processes: tuple[SocketUser, ...]
+
+    _readers: ClassVar[dict[str, Callable[[Reader], Any]]] = {
+        "processes": lambda reader: reader.items(SocketUser.read)
+    }
+
+
+@dataclass(frozen=True)
+class ListeningSockets(_Model):
+    """The sockets that wait for clients. omitted: how many are left out, because there are too many."""
+
+    sockets: tuple[ListeningSocket, ...]
+    omitted: int
+
+    _readers: ClassVar[dict[str, Callable[[Reader], Any]]] = {
+        "sockets": lambda reader: reader.items(ListeningSocket.read)
+    }
+
+
 def read_returncode(message: dict[str, Any]) -> int:
     """Return the return code in the closing message of a process. Raises ReadError."""
     reader = Reader(message, "the closing message")

@@ -10,6 +10,7 @@ from phoenix_ga.client.models import (
     FilePiece,
     FileStatus,
     FreezePlan,
+    ListeningSockets,
     Metrics,
     NetworkInterface,
     ProcessInformation,
@@ -352,6 +353,10 @@ class FilesystemsCommands(CommandGroup):
 
 class NetworkCommands(CommandGroup):
     """Commands about the network."""
+
+    async def listening(self) -> ListeningSockets:
+        """List the TCP and UDP sockets that wait for clients, and the processes that have them open."""
+        return await self._caller.read(ListeningSockets.read, "socket-list")
 
     async def interfaces(self) -> tuple[NetworkInterface, ...]:
         """List the network interfaces and their addresses.

@@ -60,6 +60,7 @@ if TYPE_CHECKING:
         Freeze,
         FreezePlan,
         FreezeStatus,
+        ListeningSockets,
         Metrics,
         NetworkInterface,
         ProcessInformation,
@@ -928,6 +929,11 @@ class SyncFilesystems(SyncObject):
 
 class SyncNetwork(SyncObject):
     """Commands about the network."""
+
+    def listening(self) -> ListeningSockets:
+        """List the TCP and UDP sockets that wait for clients, and the processes that have them open."""
+        value: ListeningSockets = self._thread.run(self._inner.listening())
+        return value
 
     def interfaces(self) -> tuple[NetworkInterface, ...]:
         """List the network interfaces and their addresses.

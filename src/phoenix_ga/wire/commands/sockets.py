@@ -71,4 +71,34 @@ COMMANDS = (
         streams=(StreamMember("stream", sends=True),),
         full_access=True,
     ),
+    Command(
+        "socket-list",
+        "List the TCP and UDP sockets that wait for clients, and the processes that have them open.",
+        handler="sockets:socket_list",
+        method="network.listening",
+        result="ListeningSockets",
+        returns="`sockets`: list of objects: `protocol` (`tcp` or `udp`); `address`, which is `0.0.0.0` or `::` for "
+        "all; `port`; `uid` and `user`, the user that opened it, whose name may be empty; `processes`, a list of "
+        "objects with `pid` and `name`, empty for a socket of the kernel. Those of other network namespaces, such as "
+        "of containers, are not listed. `omitted`: the number of sockets beyond 4096, which are left out.",
+        examples=(
+            Example(
+                {},
+                {
+                    "sockets": [
+                        {
+                            "protocol": "tcp",
+                            "address": "0.0.0.0",
+                            "port": 22,
+                            "uid": 0,
+                            "user": "root",
+                            "processes": [{"pid": 612, "name": "sshd"}],
+                        }
+                    ],
+                    "omitted": 0,
+                },
+                exact=False,
+            ),
+        ),
+    ),
 )

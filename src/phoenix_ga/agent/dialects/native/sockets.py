@@ -8,6 +8,8 @@ from phoenix_ga.agent.protocol.call import Opened
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from phoenix_ga.agent.context import Context
 
 
@@ -33,6 +35,12 @@ def listen(context: Context, host: str, port: int, path: str, window: int) -> Op
     listener = sockets.listen_tcp(host or "127.0.0.1", port)
     address = listener.getsockname()
     return Opened({"host": address[0], "port": address[1]}, {"stream": ListeningEndpoint(listener, window)}, window)
+
+
+def socket_list(context: Context) -> dict[str, Any]:
+    from phoenix_ga.agent.operations.listening import listening_sockets
+
+    return listening_sockets()
 
 
 def _check_address(host: str, port: int, path: str) -> None:
