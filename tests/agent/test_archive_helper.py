@@ -11,14 +11,14 @@ from types import SimpleNamespace
 
 import pytest
 
-from phoenix_ga.agent.archive import sync_filesystem, sync_together
+from phoenix_ga.agent.helpers.archive import sync_filesystem, sync_together
 from phoenix_ga.trees.batch import NewFile
 from phoenix_ga.trees.members import END
 from tests.support import SOURCE
 
 FAILING_SYNC = """
 import os, sys
-from phoenix_ga.agent import archive
+from phoenix_ga.agent.helpers import archive
 def fail(fd):
     raise OSError(5, os.strerror(5))
 archive.sync_filesystem = fail

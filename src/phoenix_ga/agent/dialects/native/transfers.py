@@ -11,8 +11,6 @@ from phoenix_ga.agent.protocol.call import Opened
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from phoenix_ga.agent.context import Context
 
 
@@ -63,32 +61,23 @@ def file_put(
 
 
 def directory_get(context: Context, path: str, window: int) -> Opened:
+    from phoenix_ga.agent.dialects.native.helpers import start_helper
+
     if not stat.S_ISDIR(os.stat(files.encode_path(path)).st_mode):
         raise OSError(ENOTDIR, os.strerror(ENOTDIR), path)
-    process = _start_archiver(context, "get", path)
+    process = start_helper(context, "archive", "get", path)
     process.main.close_stdin()
-    return Opened({}, {"stream": process.main, "stderr": process.error}, window)
+    return Opened({}, {**process.endpoints}, window)
 
 
 def directory_put(context: Context, path: str, owners: bool, set_id: bool, window: int) -> Opened:
+    from phoenix_ga.agent.dialects.native.helpers import start_helper
+
     name = files.encode_path(path)
     is_new = not os.path.isdir(name)
     if is_new and os.path.lexists(name):
         raise OSError(ENOTDIR, os.strerror(ENOTDIR), path)
     files.make_directory(path, 0o755, parents=True)
     flags = {"new": is_new, "owners": owners, "set-id": set_id}
-    process = _start_archiver(context, "put", path, *(flag for flag in flags if flags[flag]))
-    return Opened({"window": process.main.window}, {"stream": process.main, "stderr": process.error}, window)
-
-
-def _start_archiver(context: Context, action: str, path: str, *flags: str) -> Any:
-    """Start the helper process that packs or unpacks tar streams."""
-    from phoenix_ga.agent.archive import command_line
-    from phoenix_ga.agent.endpoints.process import Process
-    from phoenix_ga.agent.endpoints.process_table import process_table
-    from phoenix_ga.agent.operations.processes import spawn
-    from phoenix_ga.agent.operations.program_groups import program_groups
-
-    with program_groups(context).open(kept=False) as group:
-        child = spawn(command_line(action, path, *flags), {}, directory=os.getcwd(), group=group.procs)
-    return Process(process_table(context), child, group)
+    process = start_helper(context, "archive", "put", path, *(flag for flag in flags if flags[flag]))
+    return Opened({"window": process.main.window}, {**process.endpoints}, window)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import sys
 
-import phoenix_ga
 from phoenix_ga.trees.batch import STEPS_MAX, sync_each
 
 TYPE_CHECKING = False
@@ -24,16 +23,8 @@ _PIECE_SIZE: Final = 128 * 1024
 _FILES_MAX: Final = 2048
 # The first Linux whose syncfs(2) reports errors.
 _REPORTS_ERRORS: Final = (5, 8)
-_START: Final = "import sys; sys.path.insert(0, sys.argv.pop(1)); from phoenix_ga.agent.archive import main; main()"
 _INCOMPLETE: Final = 1
 _FAILED: Final = 2
-
-
-def command_line(action: str, path: str, *flags: str) -> list[str]:
-    """Return the command that starts the helper process. action, path, flags: as for `main`."""
-    # The path from which the agent was imported, which may lead into a zip archive.
-    tree = os.path.dirname(os.path.abspath(phoenix_ga.__path__[0]))
-    return [sys.executable, "-ISB", "-X", "utf8", "-c", _START, tree, action, path, *flags]
 
 
 def main() -> None:
