@@ -29,7 +29,7 @@ $(VENV)/ready: pyproject.toml
 	@$(PYTHON) -m venv $(VENV) >/dev/null 2>&1 || tools/apt-install python3-venv
 	@test -x $(VENV)/bin/pip || $(PYTHON) -m venv --clear $(VENV)
 	$(RUN) -m pip install --quiet --upgrade 'pip>=25.1'
-	$(RUN) -m pip install --quiet --editable '.[host]' --group dev
+	$(RUN) -m pip install --quiet --editable '.[host,exporter]' --group dev
 	@touch $@
 
 setup: $(VENV)/ready ## Install the Python environment and the lab's Debian packages.
@@ -42,7 +42,7 @@ run: ## Boot a guest with the agent, and watch it work (LOOPBACK=1: without a gu
 test: setup ## Run all tests, including those in real guests.
 	@tools/apt-install e2fsprogs xfsprogs btrfs-progs iproute2 mount socat man-db groff openssh-client openssh-server rsync git curl \
 		libvirt-daemon-system libvirt-clients ansible python3-libvirt qemu-guest-agent postgresql redis-server mariadb-server \
-		prometheus prometheus-node-exporter \
+		prometheus prometheus-node-exporter openssl \
 		gcc gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user \
 		xorriso $(DEB_TOOLS) $(RPM_TOOLS)
 	@$(RUN) -m lab build

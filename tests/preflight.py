@@ -32,6 +32,8 @@ PROGRAMS: Final = {
     "mkfs.btrfs": "btrfs-progs",
     "mkfs.xfs": "xfsprogs",
     "mount": "mount",
+    "openssl": "openssl",
+    "prometheus": "prometheus",
     "prometheus-node-exporter": "prometheus-node-exporter",
     "promtool": "prometheus",
     "psql": "postgresql",

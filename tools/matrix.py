@@ -113,7 +113,8 @@ def pythons(oldest: bool) -> bool:
 
 def minimum() -> bool:
     """Run the host's tests with the oldest supported dependencies; return whether they passed."""
-    requirements = lowest(project()["project"]["optional-dependencies"]["host"])
+    extras = project()["project"]["optional-dependencies"]
+    requirements = lowest([*extras["host"], *extras["exporter"]])
     print(f"oldest versions: {', '.join(requirements)}", flush=True)
     python = environment("minimum", sys.executable, [*requirements, *test_requirements()])
     return run_tests(python, HOST_TESTS)

@@ -90,6 +90,7 @@ class Host:
         self._write("take-snapshot", "#!/bin/sh\nexit 0\n").chmod(0o755)
         for name in ("index.html", "style.css", "site.conf", "list"):
             self._write(name, name)
+        self._write("web.yml", "{}\n")
         names = "".join(f'{name} = "{socket}"\n' for name, socket in zip(("web1", "db1"), self._sockets))
         (directory / ".config" / "phoenix").mkdir(parents=True)
         self._write(".config/phoenix/config.toml", f"sources = []\n[guests]\n{names}")
@@ -145,7 +146,7 @@ class Host:
         with self.start(f"exec {line}") as process:
             try:
                 assert process.stderr is not None
-                assert "->" in process.stderr.readline(), line
+                assert re.search("->|serving", process.stderr.readline()), line
                 process.send_signal(signal.SIGINT)
                 assert process.wait(60) == 130
             finally:
@@ -164,7 +165,7 @@ def host(machine: Machine, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     ("name", "line"), [*EXAMPLES, *README_EXAMPLES], ids=[line[:60] for _, line in [*EXAMPLES, *README_EXAMPLES]]
 )
 def test_an_example_works_when_it_is_typed(host: Host, name: str, line: str) -> None:
-    if line.startswith("phoenixctl forward"):
+    if line.startswith(("phoenixctl forward", "phoenixctl exporter")):
         host.interrupt(line)
     elif name == "hub":
         host.run_with_hub(line)

@@ -43,7 +43,7 @@ def fan_out(options: Options, guests: Sequence[KnownGuest], work: Work) -> int:
             complain(str(summary))
 
     try:
-        run(_on_all(guests, work, _raise_file_limit(options.parallel), SharedOutput(options.json), summary))
+        run(_on_all(guests, work, raise_file_limit(options.parallel), SharedOutput(options.json), summary))
     except BrokenPipeError:
         raise
     except BaseException:
@@ -99,7 +99,7 @@ async def _on_one(guest: KnownGuest, work: Work, printer: GuestPrinter, summary:
         await printer.error(error)
 
 
-def _raise_file_limit(parallel: int) -> int:
+def raise_file_limit(parallel: int) -> int:
     """Raise the limit of open files if necessary; return how many connections it allows."""
     import resource
 

@@ -67,6 +67,7 @@ class GuestState:
         system: the operating system.
         uptime: in seconds, or None.
         frozen: whether the agent has frozen filesystems; None if it does not say so.
+        os_id: the operating system as os-release(5) identifies it, such as `debian`.
     """
 
     guest: KnownGuest
@@ -77,6 +78,7 @@ class GuestState:
     system: str = ""
     uptime: int | None = None
     frozen: bool | None = None
+    os_id: str = ""
 
 
 async def probe_guests(
@@ -227,6 +229,7 @@ def _read(guest: KnownGuest, received: list[Mapping[str, Any]]) -> GuestState:
         described,
         uptime if type(uptime) is int and 0 <= uptime < 2**63 else None,
         next((value == "frozen" for value in untagged if value in ("frozen", "thawed")), None),
+        _text(system, "id"),
     )
 
 

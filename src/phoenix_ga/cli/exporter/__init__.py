@@ -1,0 +1,1 @@
+"""`phoenixctl exporter`: guests as targets of Prometheus. See docs/exporter.md."""
