@@ -132,7 +132,9 @@ def test_the_guests_side_needs_the_standard_library_only(path: Path) -> None:
 def test_only_helper_processes_load_what_tar_streams_need() -> None:
     for path in modules("wire", "agent"):
         if path.parent.name != "helpers":
-            assert not {name for name in imports(path) if name.startswith(("phoenix_ga.trees", "tarfile"))}, path.name
+            found = {name for name in imports(path) if name.startswith(("phoenix_ga.trees", "tarfile"))}
+            # That module is about files, not streams.
+            assert found <= {"phoenix_ga.trees.xattrs"}, path.name
 
 
 @pytest.mark.parametrize("path", modules("wire"), ids=lambda path: path.name)

@@ -294,6 +294,7 @@ if TYPE_CHECKING:
 
     from phoenix_ga.client.caller import Unset
     from phoenix_ga.client.connection import Trace
+    from phoenix_ga.client.attributes import Xattrs
     from phoenix_ga.client.digests import Verify
     from phoenix_ga.client.errors import CompletedProcess
     from phoenix_ga.client.frozen import FreezeProgress

@@ -20,6 +20,7 @@ from phoenix_ga.client import CommandError
 from tests.cli.conftest import Run, command_line, environment
 from tests.ends.agent import ScriptedAgent
 from tests.support import AgentProcess, wait_for
+from tests.xattrs import OF_ROOT, OF_USERS, attributes, set_all
 
 
 @pytest.mark.parametrize(
@@ -400,3 +401,25 @@ def test_a_file_is_copied_to_standard_output(run: Run, endpoint: str, tmp_path: 
     (tmp_path / "source").write_text("hello\n")
     result = run("cp", f"{endpoint}:{tmp_path}/source", "/dev/stdout")
     assert (result.returncode, result.stdout) == (0, "hello\n"), result.stderr
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("recursive", [False, True])
+def test_extended_attributes_are_kept_if_asked_for_and_else_told_once(
+    run: Run, endpoint: str, tmp_path: Path, recursive: bool
+) -> None:
+    (tmp_path / "from").mkdir()
+    for name in ("a", "b"):
+        (tmp_path / "from" / name).write_text("content")
+        set_all(tmp_path / "from" / name, OF_USERS, OF_ROOT)
+    words = ["-r", f"{endpoint}:{tmp_path}/from/."] if recursive else [f"{endpoint}:{tmp_path}/from/*"]
+    (tmp_path / "to").mkdir()
+    for option, kept, note in (
+        ([], {}, "extended attributes left out"),
+        (["--xattrs"], OF_USERS, "security.capability left out"),
+        (["--all-xattrs"], OF_USERS | OF_ROOT, ""),
+    ):
+        result = run("cp", *option, *words, tmp_path / "to")
+        assert (result.returncode, len(result.stderr.splitlines())) == (0, bool(note)), result.stderr
+        assert note in result.stderr
+        assert attributes(tmp_path / "to" / "b") == kept

@@ -21,6 +21,7 @@ from phoenix_ga.cli.selection import select_one, socket_of
 
 if TYPE_CHECKING:
     from phoenix_ga.client import Guest, Transferred, TransferredTree
+    from phoenix_ga.client.attributes import Xattrs
     from phoenix_ga.client.digests import Verify
     from phoenix_ga.client.discovery import KnownGuest
 
@@ -102,6 +103,7 @@ class CopyOptions:
     preserve: bool
     owners: bool
     set_id: bool
+    xattrs: Xattrs
     resume: bool
     verify: Verify
 
@@ -120,9 +122,14 @@ class Copier:
         self._display = display
         self._connect = connect
         self._show = show
-        self._kept = {"owners": form.owners or form.preserve, "set_id": form.set_id}
+        self._kept: dict[str, Any] = {
+            "owners": form.owners or form.preserve,
+            "set_id": form.set_id,
+            "xattrs": form.xattrs,
+        }
         # A port takes one client at a time, so there is one connection for each guest.
         self._guests: dict[str, Guest] = {}
+        self._notes_told = False
 
     async def copy_all(self, origins: list[CopyPlace], target: CopyPlace) -> int:
         """Copy the sources in turn; return the exit status. A failure does not stop the remaining ones."""
@@ -171,12 +178,15 @@ class Copier:
         with self._display.part(origin.name or origin.word) as progress, self._side(origin, target):
             if is_tree:
                 tree = await self._copy_tree(origin, target, progress)
-                values: dict[str, Any] = {"bytes": tree.size, "notes": list(tree.notes)}
-                if not self._display.json:
-                    for note in tree.notes:
-                        complain(f"{origin.word}: {note}")
+                values: dict[str, Any] = {"bytes": tree.size}
+                notes = tree.notes
             else:
                 file = await self._copy_file(origin, target, progress)
+                # Those of several files differ in nothing that matters.
+                notes, self._notes_told = (
+                    (() if self._notes_told else file.notes),
+                    self._notes_told or bool(file.notes),
+                )
                 values = {
                     "bytes": file.size,
                     "verified": file.verified,
@@ -186,6 +196,10 @@ class Copier:
                 }
                 if self._form.resume:
                     values["resumed"] = file.resumed
+            if not self._display.json:
+                for note in notes:
+                    complain(f"{origin.word}: {note}")
+        values["notes"] = list(notes)
         await self._show({**values, "seconds": round(time.perf_counter() - start, 3)})
 
     async def _copy_file(self, origin: CopyPlace, target: CopyPlace, progress: Progress | None) -> Transferred:
@@ -193,7 +207,8 @@ class Copier:
 
         source, sink = self._guest(origin), self._guest(target)
         form = self._form
-        keywords: dict[str, Any] = {"verify": form.verify, "preserve": form.preserve, "progress": progress}
+        keywords: dict[str, Any] = {"verify": form.verify, "preserve": form.preserve, "xattrs": form.xattrs}
+        keywords["progress"] = progress
         try:
             if source is None:
                 assert sink is not None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from phoenix_ga.client.caller import UNSET, Caller, Unset, read_opened
 from phoenix_ga.client.connection import ExpectedStream
@@ -26,7 +26,7 @@ from phoenix_ga.wire.declaration import INT64_MAX
 from phoenix_ga.wire.patterns import path_matches
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from typing_extensions import Self
 
@@ -73,6 +73,7 @@ class Files(FilesCommands):
         window: int = WINDOW_DEFAULT,
         digest: bool | str = True,
         sparse: bool = False,
+        xattrs: bool = False,
     ) -> FileStream:
         """Open a stream of the content of a file. `Guest.get` copies a whole file.
 
@@ -81,6 +82,7 @@ class Files(FilesCommands):
             window: bytes that may be in flight.
             digest: the closing message has this digest: "xxh64", "crc32", "sha256" or True, "none" or False.
             sparse: leave out holes; `FileStream.read_piece` returns them as Skip.
+            xattrs: get all extended attributes with their values, at most 64 KiB.
         """
         expected = ExpectedStream("stream", window, sends=False, skips=sparse)
         value, streams = await self._caller.open(
@@ -92,6 +94,7 @@ class Files(FilesCommands):
             window=window,
             digest=digest,
             sparse=sparse,
+            xattrs=xattrs,
         )
         return await read_opened(lambda reader: FileStream.read_from(reader, streams["stream"]), value, streams)
 
@@ -108,6 +111,7 @@ class Files(FilesCommands):
         offset: int = 0,
         new_permissions: int = 0o644,
         mtime: int | None = None,
+        xattrs: Mapping[bytes, bytes] | None = None,
     ) -> GuestStream:
         """Open a stream to a file, which appears when all data has arrived. `Guest.put` copies a whole file.
 
@@ -119,7 +123,12 @@ class Files(FilesCommands):
             offset: bytes of the kept data to continue after.
             new_permissions: of a file that replaces none, if `permissions` is None.
             mtime: modification time, in nanoseconds since the epoch; None for the present.
+            xattrs: extended attributes by name, besides those of the file that it replaces.
         """
+        attributes = {
+            name.decode("utf-8", "surrogateescape"): encode_base64(value).decode("ascii")
+            for name, value in (xattrs or {}).items()
+        }
         _, streams = await self._caller.open(
             (ExpectedStream("stream"),),
             "file-put",
@@ -132,6 +141,7 @@ class Files(FilesCommands):
             offset=offset,
             new_perm=new_permissions,
             mtime=-1 if mtime is None else mtime,
+            xattrs=attributes,
         )
         return streams["stream"]
 
@@ -151,30 +161,40 @@ class Files(FilesCommands):
         return DirectoryEntries(streams["stream"], names, self._caller.timeout)
 
     @opens
-    async def get_tree_stream(self, path: str, *, window: int = WINDOW_DEFAULT) -> DirectoryStream:
+    async def get_tree_stream(
+        self, path: str, *, xattrs: bool = False, window: int = WINDOW_DEFAULT
+    ) -> DirectoryStream:
         """Open a tar stream of a directory. `Guest.get_tree` unpacks one.
 
         Args:
+            xattrs: with extended attributes.
             window: bytes that may be in flight.
         """
         expected = [ExpectedStream(name, window, sends=False) for name in ("stream", "stderr")]
-        _, streams = await self._caller.open(expected, "directory-get", path=path, window=window)
+        _, streams = await self._caller.open(expected, "directory-get", path=path, window=window, xattrs=xattrs)
         return DirectoryStream(streams["stream"], streams["stderr"])
 
     @opens
     async def put_tree_stream(
-        self, path: str, *, owners: bool = False, set_id: bool = False, window: int = WINDOW_DEFAULT
+        self,
+        path: str,
+        *,
+        owners: bool = False,
+        set_id: bool = False,
+        xattrs: Literal["none", "user", "all"] = "none",
+        window: int = WINDOW_DEFAULT,
     ) -> DirectoryStream:
         """Open a tar stream that the guest unpacks below a directory. `Guest.put_tree` makes one.
 
         Args:
             owners: apply the numeric owners.
             set_id: apply set-user-ID and set-group-ID bits.
+            xattrs: which extended attributes to apply: "user": those that users can set.
             window: bytes of the report that may be in flight.
         """
         expected = [ExpectedStream("stream", window, ends_both=True), ExpectedStream("stderr", window, sends=False)]
         _, streams = await self._caller.open(
-            expected, "directory-put", path=path, owners=owners, set_id=set_id, window=window
+            expected, "directory-put", path=path, owners=owners, set_id=set_id, window=window, xattrs=xattrs
         )
         return DirectoryStream(streams["stream"], streams["stderr"])
 

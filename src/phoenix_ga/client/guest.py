@@ -8,6 +8,7 @@ from functools import cached_property, partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, TypedDict
 
+from phoenix_ga.client.attributes import Taken, Xattrs
 from phoenix_ga.client.caller import Caller, read_opened
 from phoenix_ga.client.commands import Commands
 from phoenix_ga.client.connection import Connection, ExpectedStream, Trace
@@ -124,6 +125,7 @@ class Guest(Commands):
         verify: Verify = "fast",
         resume: bool = False,
         preserve: bool = False,
+        xattrs: Xattrs = False,
         progress: Progress | None = None,
     ) -> Transferred:
         """Copy a file from the guest to the host. The local file is replaced completely or not at all.
@@ -138,15 +140,18 @@ class Guest(Commands):
                 verified in any case.
             preserve: the local file gets permissions, modification time and, if this process is root, the numeric
                 owner of the file in the guest, even if it replaces another.
+            xattrs: the local file gets permissions, access control list and user attributes of the file in the guest.
+                "all": also capabilities and other attributes that only root can set: the guest may send any.
             progress: is called with the bytes copied so far and the total, or None if unknown.
 
         Raises:
             TransferDamagedError: the digests differ.
             OSError: for the local file.
         """
+        taken = Taken(permissions, preserve, xattrs)
         if resume:
-            return await resume_get(self, remote, os.fspath(local), permissions, verify, progress, preserve)
-        return await get_file(self, remote, os.fspath(local), permissions, verify, progress, preserve)
+            return await resume_get(self, remote, os.fspath(local), taken, verify, progress)
+        return await get_file(self, remote, os.fspath(local), taken, verify, progress)
 
     async def put(
         self,
@@ -157,6 +162,7 @@ class Guest(Commands):
         verify: Verify = "fast",
         resume: bool = False,
         preserve: bool = False,
+        xattrs: Xattrs = False,
         progress: Progress | None = None,
     ) -> Transferred:
         """Copy a regular file from the host to the guest, where it is replaced completely or not at all.
@@ -166,15 +172,18 @@ class Guest(Commands):
                 local file.
             preserve: the file in the guest gets permissions, modification time and numeric owner of the local file,
                 even if it replaces another.
+            xattrs: the file in the guest gets permissions, access control list, user attributes and capabilities of
+                the local file. "all": all extended attributes.
             verify, resume, progress: as in `get`.
 
         Raises:
             TransferDamagedError: the digests differ.
             OSError: for the local file.
         """
+        taken = Taken(permissions, preserve, xattrs)
         if resume:
-            return await resume_put(self, os.fspath(local), remote, permissions, verify, progress, preserve)
-        return await put_file(self, os.fspath(local), remote, permissions, verify, progress, preserve)
+            return await resume_put(self, os.fspath(local), remote, taken, verify, progress)
+        return await put_file(self, os.fspath(local), remote, taken, verify, progress)
 
     async def get_tree(
         self,
@@ -183,6 +192,7 @@ class Guest(Commands):
         *,
         owners: bool = False,
         set_id: bool = False,
+        xattrs: Xattrs = False,
         limit: int | None = None,
         progress: Progress | None = None,
     ) -> TransferredTree:
@@ -195,6 +205,8 @@ class Guest(Commands):
         Args:
             owners: apply the numeric owners; needs root.
             set_id: apply set-user-ID and set-group-ID bits.
+            xattrs: apply access control lists and user attributes. "all": also capabilities and other attributes that
+                only root can set: the guest may send any.
             limit: of the tar stream, in bytes.
             progress: is called with the bytes of the stream so far, and None.
 
@@ -203,7 +215,7 @@ class Guest(Commands):
             ProtocolError: the guest sent an invalid tar stream.
             OSError: the host cannot continue, for example because the disk is full.
         """
-        return await get_tree(self, remote, os.fspath(local), owners, set_id, limit, progress)
+        return await get_tree(self, remote, os.fspath(local), owners, set_id, xattrs, limit, progress)
 
     async def put_tree(
         self,
@@ -212,17 +224,18 @@ class Guest(Commands):
         *,
         owners: bool = False,
         set_id: bool = False,
+        xattrs: Xattrs = False,
         progress: Progress | None = None,
     ) -> TransferredTree:
         """Copy a directory from the host to the directory `remote` of the guest, recursively.
 
-        As `get_tree`, but includes FIFOs, devices and all links.
+        As `get_tree`, but includes FIFOs, devices and all links. With `xattrs`, includes capabilities.
 
         Raises:
             TransferIncompleteError: some of it could not be copied.
             OSError: the local directory cannot be read.
         """
-        return await put_tree(self, os.fspath(local), remote, owners, set_id, progress)
+        return await put_tree(self, os.fspath(local), remote, owners, set_id, xattrs, progress)
 
     # Freezing
 
@@ -380,10 +393,12 @@ async def copy_between(
     *,
     verify: Verify = "fast",
     preserve: bool = False,
+    xattrs: Xattrs = False,
     progress: Progress | None = None,
 ) -> Transferred:
     """Copy a file from one guest to another, through this host. See `Guest.get` and `Guest.put`."""
-    return await copy_file(source, path, target, target_path, verify, progress, preserve)
+    taken = Taken(preserve=preserve, xattrs=xattrs)
+    return await copy_file(source, path, target, target_path, taken, verify, progress)
 
 
 async def copy_tree_between(
@@ -394,13 +409,14 @@ async def copy_tree_between(
     *,
     owners: bool = False,
     set_id: bool = False,
+    xattrs: Xattrs = False,
     progress: Progress | None = None,
 ) -> TransferredTree:
     """Copy a directory from one guest to another, through this host. See `Guest.put_tree`.
 
     The host does not examine the stream: the agent of `target` writes nothing outside of its directory.
     """
-    return await copy_tree(source, path, target, target_path, owners, set_id, progress)
+    return await copy_tree(source, path, target, target_path, owners, set_id, xattrs, progress)
 
 
 @opens

@@ -53,6 +53,10 @@ class Reader:
         """Return whether an object has a member."""
         return name in self._expect(dict, "an object")
 
+    def optional(self, read: Callable[[Reader], Result]) -> Result | None:
+        """Return what `read` returns, or None for `null`."""
+        return None if self._value is None else read(self)
+
     def items(self, read: Callable[[Reader], Result]) -> tuple[Result, ...]:
         """Return what `read` returns for each element of an array."""
         values = self._expect(list, "an array")

@@ -16,20 +16,19 @@ from contextlib import suppress
 from errno import EBUSY
 from typing import TYPE_CHECKING, BinaryIO, Final
 
+from phoenix_ga.client.attributes import Taken
 from phoenix_ga.client.digests import Digest, Verify, choose_digest
 from phoenix_ga.client.errors import CommandError, TransferDamagedError
 from phoenix_ga.client.transfer import (
     SLOW_DISK,
     Progress,
     Transferred,
-    attributes_of,
     get_file,
     is_special,
     open_regular,
     receive,
     replace_durably,
     send,
-    set_attributes,
 )
 
 if TYPE_CHECKING:
@@ -44,14 +43,13 @@ async def resume_get(
     guest: Commands,
     remote: str,
     local: str,
-    permissions: int | None,
+    taken: Taken,
     verify: Verify,
     progress: Progress | None,
-    preserve: bool = False,
 ) -> Transferred:
     """Copy `remote` from the guest to `local`. See `Guest.get`."""
     if is_special(local):
-        return await get_file(guest, remote, local, permissions, _checked(verify), progress, preserve)
+        return await get_file(guest, remote, local, taken, _checked(verify), progress)
     digest = Digest(await choose_digest(_checked(verify), guest))
     async with guest.files.get_stream(remote, window=1, digest=False) as first:
         pass
@@ -65,7 +63,9 @@ async def resume_get(
             kept = 0
         file.truncate(kept)
         file.seek(kept)
-        async with guest.files.get_stream(remote, offset=kept, digest=digest.algorithm, sparse=True) as source:
+        async with guest.files.get_stream(
+            remote, offset=kept, digest=digest.algorithm, sparse=True, xattrs=bool(taken.xattrs)
+        ) as source:
             if (source.size, source.mtime) != (first.size, first.mtime):
                 raise TransferDamagedError(f"{remote}: changed during the transfer; try again", source.stream.request)
             try:
@@ -75,25 +75,23 @@ async def resume_get(
                 os.unlink(part)
                 raise
         file.flush()
-        set_attributes(fd, target, permissions, source, preserve)
+        taken.apply(fd, target, source)
         replace_durably(fd, part, target)
-    return Transferred.of(size, digest, kept)
+    return Transferred.of(size, digest, taken.left_out(source.xattrs), kept)
 
 
 async def resume_put(
     guest: Commands,
     local: str,
     remote: str,
-    permissions: int | None,
+    taken: Taken,
     verify: Verify,
     progress: Progress | None,
-    preserve: bool = False,
 ) -> Transferred:
     """Copy `local` to `remote` in the guest. See `Guest.put`."""
     with open_regular(local) as file:
         status = os.fstat(file.fileno())
-        owner = status.st_uid, status.st_gid
-        attributes = attributes_of(permissions, status.st_mode, owner, status.st_mtime_ns, preserve)
+        arguments, notes = taken.from_host(file.fileno(), local)
         part = _part(os.path.realpath(local), status.st_size, status.st_mtime_ns)
         there = _part_path(remote, part)
         kept = await _size(guest, there)
@@ -101,9 +99,9 @@ async def resume_put(
         if too_long or (kept and await _guest_digest(guest, there, kept) != await _host_digest(file, kept)):
             kept = 0
         digest = Digest(name := await choose_digest(_checked(verify), guest))
-        async with guest.files.put_stream(remote, digest=name, part=part, offset=kept, **attributes) as stream:
+        async with guest.files.put_stream(remote, digest=name, part=part, offset=kept, **arguments) as stream:
             size = await send(guest, remote, stream, file, local, kept, digest, progress)
-    return Transferred.of(size, digest, kept)
+    return Transferred.of(size, digest, notes, kept)
 
 
 def _checked(verify: Verify) -> Verify:

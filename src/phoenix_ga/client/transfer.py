@@ -7,13 +7,13 @@ import errno
 import os
 import stat
 import tempfile
-import time
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Optional, TypeVar
 
 from phoenix_ga.client import timeouts
+from phoenix_ga.client.attributes import Taken
 from phoenix_ga.client.digests import NONE, SHA256, Digest, Verify, choose_digest
 from phoenix_ga.client.errors import GuestTimeoutError, PhoenixError, StreamError, TransferDamagedError
 from phoenix_ga.wire.declaration import INT64_MAX
@@ -28,9 +28,6 @@ if TYPE_CHECKING:
 _PIECE_SIZE: Final = 1024 * 1024
 # The lowest speed of a disk that is expected when flushing and hashing, in bytes per second.
 SLOW_DISK: Final = 5_000_000
-_ACCESS_LIST: Final = "system.posix_acl_access"
-# What belongs to the old content: the privileges of a program, and signatures.
-_OF_CONTENT: Final = ("security.capability", "security.ima", "security.evm")
 
 Progress = Callable[[int, Optional[int]], None]
 Result = TypeVar("Result")
@@ -49,6 +46,7 @@ class Transferred:
         digest_of: what it is of: "file"; "stream" for a file with holes, which are left out; "rest" for the bytes
             that were copied after a resumed transfer's; None if there is none.
         resumed: bytes that an earlier transfer had copied.
+        notes: what was left out on purpose and why, a line each: extended attributes. Control characters are escaped.
     """
 
     size: int
@@ -57,15 +55,16 @@ class Transferred:
     digest: str | None = None
     digest_of: str | None = None
     resumed: int = 0
+    notes: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, size: int, digest: Digest, resumed: int = 0) -> Transferred:
+    def of(cls, size: int, digest: Digest, notes: tuple[str, ...], resumed: int = 0) -> Transferred:
         """Return a file whose `digest` was compared, unless it is none."""
         value = digest.value()
         if value is None:
-            return cls(size, False, resumed=resumed)
+            return cls(size, False, resumed=resumed, notes=notes)
         of = "rest" if resumed else "stream" if digest.has_holes else "file"
-        return cls(size, True, digest.algorithm, value, of, resumed)
+        return cls(size, True, digest.algorithm, value, of, resumed, notes)
 
     @property
     def sha256(self) -> str | None:
@@ -77,19 +76,20 @@ async def get_file(
     guest: Commands,
     remote: str,
     local: str,
-    permissions: int | None,
+    taken: Taken,
     verify: Verify,
     progress: Progress | None,
-    preserve: bool = False,
 ) -> Transferred:
     """Copy `remote` from the guest to `local`. See `Guest.get`."""
     digest = Digest(await choose_digest(verify, guest))
     # Holes are skipped in a new file only: a device would keep its old data there, and a pipe needs the zeros.
     sparse = not is_special(local)
-    async with guest.files.get_stream(remote, digest=digest.algorithm, sparse=sparse) as source:
-        with _replacing(local, permissions, source, preserve) as file:
+    # A device or a pipe has no attributes to set.
+    xattrs = bool(taken.xattrs) and sparse
+    async with guest.files.get_stream(remote, digest=digest.algorithm, sparse=sparse, xattrs=xattrs) as source:
+        with _replacing(local, taken, source) as file:
             size = await receive(guest, remote, source, file, local, 0, digest, progress)
-    return Transferred.of(size, digest)
+    return Transferred.of(size, digest, taken.left_out(source.xattrs) if sparse else ())
 
 
 async def receive(
@@ -121,20 +121,16 @@ async def copy_file(
     path: str,
     target: Commands,
     target_path: str,
+    taken: Taken,
     verify: Verify,
     progress: Progress | None,
-    preserve: bool = False,
 ) -> Transferred:
     """Copy a file between guests. See `copy_between`."""
     digest = Digest(name := await choose_digest(verify, source, target))
     size = 0
     async with (
-        source.files.get_stream(path, digest=name, sparse=True) as origin,
-        target.files.put_stream(
-            target_path,
-            digest=name,
-            **attributes_of(None, origin.permissions, (origin.uid, origin.gid), origin.mtime, preserve),
-        ) as stream,
+        source.files.get_stream(path, digest=name, sparse=True, xattrs=bool(taken.xattrs)) as origin,
+        target.files.put_stream(target_path, digest=name, **taken.from_guest(origin)) as stream,
     ):
         while piece := await in_time(source.timeout, origin.read_piece(), origin.stream.request):
             size += await _send_piece(target, stream, piece, digest)
@@ -142,43 +138,24 @@ async def copy_file(
                 progress(size, origin.size or None)
         _compare(path, origin.stream, size, digest)
         await finish(target, target_path, stream, size, digest)
-    return Transferred.of(size, digest)
-
-
-def attributes_of(
-    permissions: int | None, mode: int, owner: tuple[int, int], mtime: int, preserve: bool
-) -> dict[str, Any]:
-    """Return the arguments of `put_stream` for the attributes of a file in the guest.
-
-    Args:
-        permissions: in place of those of the source.
-        mode, owner, mtime: of the source.
-        preserve: keep them all, even if the file replaces another.
-    """
-    if not preserve:
-        return {"permissions": permissions, "new_permissions": mode & 0o777}
-    kept = mode & 0o777 if permissions is None else permissions
-    return {"permissions": kept, "uid": owner[0], "gid": owner[1], "mtime": mtime}
+    return Transferred.of(size, digest, taken.left_out(origin.xattrs))
 
 
 async def put_file(
     guest: Commands,
     local: str,
     remote: str,
-    permissions: int | None,
+    taken: Taken,
     verify: Verify,
     progress: Progress | None,
-    preserve: bool = False,
 ) -> Transferred:
     """Copy `local` to `remote` in the guest. See `Guest.put`."""
     with open_regular(local) as file:
         digest = Digest(name := await choose_digest(verify, guest))
-        status = os.fstat(file.fileno())
-        owner = status.st_uid, status.st_gid
-        kept = attributes_of(permissions, status.st_mode, owner, status.st_mtime_ns, preserve)
-        async with guest.files.put_stream(remote, digest=name, **kept) as stream:
+        arguments, notes = taken.from_host(file.fileno(), local)
+        async with guest.files.put_stream(remote, digest=name, **arguments) as stream:
             size = await send(guest, remote, stream, file, local, 0, digest, progress)
-    return Transferred.of(size, digest)
+    return Transferred.of(size, digest, notes)
 
 
 async def send(
@@ -309,10 +286,10 @@ def is_special(path: str) -> bool:
 
 
 @contextmanager
-def _replacing(path: str, permissions: int | None, source: FileStream, preserve: bool) -> Iterator[BinaryIO]:
+def _replacing(path: str, taken: Taken, source: FileStream) -> Iterator[BinaryIO]:
     """Open a new file that replaces `path` if the body succeeds, and is removed if not.
 
-    It gets attributes as `set_attributes` says.
+    It gets attributes as `Taken.apply` says.
     A special file, such as a device, is written to directly.
     """
     # Not what it resolves to, which is nothing for a pipe in /proc/self/fd.
@@ -332,67 +309,12 @@ def _replacing(path: str, permissions: int | None, source: FileStream, preserve:
             yield file
             # Writing later would change the modification time.
             file.flush()
-            set_attributes(file.fileno(), target, permissions, source, preserve)
+            taken.apply(file.fileno(), target, source)
             replace_durably(file.fileno(), temporary, target)
     except BaseException:
         with suppress(FileNotFoundError):
             os.unlink(temporary)
         raise
-
-
-def set_attributes(fd: int, target: str, permissions: int | None, source: FileStream, preserve: bool) -> None:
-    """Give a file the attributes of the file `target` that it replaces, or those of its source.
-
-    Without `preserve`, it gets owner, permissions and extended attributes of `target`, or if there is none, the
-    permissions of `source`. With `preserve`, it gets permissions, modification time and, if this process is root, the
-    owner of `source`. Set-ID bits and capabilities are never kept, and another user's file gets the owner of this
-    process if that is not root.
-
-    Args:
-        permissions: in place of those of `target` and `source`; None to keep them.
-    """
-    if permissions is None and (preserve or not os.path.exists(target)):
-        permissions = source.permissions & 0o777
-    _copy_attributes(fd, target, permissions)
-    if not preserve:
-        return
-    try:
-        if os.geteuid() == 0:
-            os.fchown(fd, source.uid, source.gid)
-            os.fchmod(fd, permissions or 0)
-        os.utime(fd, ns=(time.time_ns(), source.mtime))
-    except OverflowError:
-        raise OSError(errno.EINVAL, "the guest sent an owner that no file can have", target) from None
-
-
-def _copy_attributes(fd: int, target: str, permissions: int | None) -> None:
-    try:
-        old = os.stat(target)
-    except FileNotFoundError:
-        os.fchmod(fd, permissions or 0)
-        return
-    names = _attributes(target)
-    for name in _attributes(fd):
-        # The default access control list of the directory is for new files.
-        if name == _ACCESS_LIST and name not in names:
-            os.removexattr(fd, name)
-    for name in names:
-        if name not in _OF_CONTENT:
-            with suppress(PermissionError) if name != _ACCESS_LIST else nullcontext():
-                os.setxattr(fd, name, os.getxattr(target, name))
-    with suppress(PermissionError):
-        os.fchown(fd, old.st_uid, old.st_gid)
-    # After the access control list, which contains permissions, and after fchown.
-    os.fchmod(fd, old.st_mode & 0o1777 if permissions is None else permissions)
-
-
-def _attributes(file: str | int) -> list[str]:
-    try:
-        return os.listxattr(file)
-    except OSError as error:
-        if error.errno != errno.EOPNOTSUPP:
-            raise
-        return []
 
 
 def replace_durably(fd: int, path: str, target: str) -> None:

@@ -9,8 +9,9 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from errno import ENOTSUP, EPERM
-from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, TypeVar
 
+from phoenix_ga.client.attributes import Xattrs
 from phoenix_ga.client.errors import (
     PhoenixError,
     ProtocolError,
@@ -27,6 +28,7 @@ from phoenix_ga.trees.members import ArchiveTooShort, Member, Source, StreamFail
 from phoenix_ga.trees.pack import Packer
 from phoenix_ga.trees.report import MISSING, NOTE, Report, shown
 from phoenix_ga.trees.unpack import LATER, LEADS_OUT, Rules, Unpacker
+from phoenix_ga.trees.xattrs import is_known, is_unprivileged, is_usual
 
 if TYPE_CHECKING:
     from phoenix_ga.client.commands import Commands
@@ -48,8 +50,8 @@ class TransferredTree:
     Attributes:
         size: of the tar stream, in bytes.
         notes: what was left out on purpose and why, a line each, at most 100 for each side: sockets; when
-            copying to the host also devices, and links that lead out of the directory. Control characters are
-            escaped.
+            copying to the host also devices, and links that lead out of the directory; the first file with
+            extended attributes that are left out. Control characters are escaped.
     """
 
     size: int
@@ -113,6 +115,7 @@ async def get_tree(
     local: str,
     owners: bool,
     set_id: bool,
+    xattrs: Xattrs,
     limit: int | None,
     progress: Progress | None,
 ) -> TransferredTree:
@@ -124,7 +127,7 @@ async def get_tree(
         )
     lines = _Lines()
     sent = _Counter(progress)
-    async with guest.files.get_tree_stream(remote) as opened:
+    async with guest.files.get_tree_stream(remote, xattrs=bool(xattrs)) as opened:
 
         async def pull() -> bytes:
             piece = await in_time(guest.timeout, opened.stream.read_chunk(), opened.stream.request)
@@ -133,7 +136,8 @@ async def get_tree(
 
         def work(bridge: _Bridge) -> None:
             path = os.fsencode(local)
-            rules = Rules(owners and os.geteuid() == 0, set_id, devices=False, judge=_judge(local))
+            wanted = is_known if xattrs == "all" else is_unprivileged if xattrs else None
+            rules = Rules(owners and os.geteuid() == 0, set_id, devices=False, judge=_judge(local), xattrs=wanted)
             source = Source(lambda: bridge.call(pull), limit)
             with NewDirectory(path) as directory:
                 Unpacker(source, rules, Report(lines.add)).unpack(path, directory.is_new)
@@ -157,14 +161,23 @@ async def get_tree(
 
 
 async def put_tree(
-    guest: Commands, local: str, remote: str, owners: bool, set_id: bool, progress: Progress | None
+    guest: Commands,
+    local: str,
+    remote: str,
+    owners: bool,
+    set_id: bool,
+    xattrs: Xattrs,
+    progress: Progress | None,
 ) -> TransferredTree:
     """Copy the directory `local` to `remote` in the guest. See `Guest.put_tree`."""
     # Raise now if it does not exist, before anything is made in the guest.
     os.close(os.open(local, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
     lines = _Lines()
     sent = _Counter(progress)
-    async with guest.files.put_tree_stream(remote, owners=owners, set_id=set_id) as opened:
+    # This host may choose all attributes; what to send is chosen here.
+    applied: Literal["none", "all"] = "all" if xattrs else "none"
+    wanted = is_known if xattrs == "all" else is_usual if xattrs else None
+    async with guest.files.put_tree_stream(remote, owners=owners, set_id=set_id, xattrs=applied) as opened:
 
         def work(bridge: _Bridge) -> None:
             buffer = bytearray()
@@ -179,7 +192,7 @@ async def put_tree(
                     bridge.call(push)
                     del buffer[:]
 
-            Packer(write, Report(lines.add)).pack(os.fsencode(local))
+            Packer(write, Report(lines.add), wanted).pack(os.fsencode(local))
             bridge.call(push)
 
         await _feed(guest, remote, opened, lines, sent, _in_thread(work))
@@ -195,15 +208,19 @@ async def copy_tree(
     target_path: str,
     owners: bool,
     set_id: bool,
+    xattrs: Xattrs,
     progress: Progress | None,
 ) -> TransferredTree:
     """Copy a directory between guests. See `copy_tree_between`."""
     lines = _Lines()
     sent = _Counter(progress)
-    async with source.files.get_tree_stream(path) as origin:
+    applied: Literal["none", "user", "all"] = "all" if xattrs == "all" else "user" if xattrs else "none"
+    async with source.files.get_tree_stream(path, xattrs=bool(xattrs)) as origin:
         report = asyncio.ensure_future(_read_lines(origin.stderr, lines))
         try:
-            async with target.files.put_tree_stream(target_path, owners=owners, set_id=set_id) as opened:
+            async with target.files.put_tree_stream(
+                target_path, owners=owners, set_id=set_id, xattrs=applied
+            ) as opened:
 
                 async def work() -> None:
                     while piece := await in_time(source.timeout, origin.stream.read_chunk(), origin.stream.request):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Final
 
 BLOCK: Final = 512
@@ -24,6 +25,8 @@ FIFO: Final = b"6"
 EXTENDED: Final = b"x"
 
 _EXTENDED_NAME: Final = b"././@PaxHeader"
+# Begins the keys of records that hold extended attributes.
+_ATTRIBUTE: Final = b"SCHILY.xattr."
 _NAME_SIZE: Final = 100
 # The largest numbers of fields of 8 and 12 bytes.
 _SHORT_MAX: Final = 8**7 - 1
@@ -57,6 +60,7 @@ def encode_header(
     mtime: int,
     link: bytes = b"",
     device: tuple[int, int] = (0, 0),
+    attributes: Mapping[bytes, bytes] | None = None,
 ) -> bytes:
     """Return the header of a member, after an extended header if it needs one. The arguments are those of Member."""
     name = name or b"."
@@ -91,7 +95,7 @@ def encode_header(
     else:
         tail = _encode_tail(kind, link, device)
         block = _encode_block(name, numbers, tail, sum(tail))
-    return _encode_extended(records) + block if records else block
+    return _encode_extended(records, attributes or {}) + block if records or attributes else block
 
 
 def _encode_block(name: bytes, numbers: bytes, tail: bytes, tail_sum: int) -> bytes:
@@ -105,9 +109,12 @@ def _encode_tail(kind: bytes, link: bytes, device: tuple[int, int]) -> bytes:
     return b"".join((kind, link.ljust(_NAME_SIZE, b"\0"), _MAGIC, _OWNER_NAMES, numbers, _REST))
 
 
-def _encode_extended(records: bytes) -> bytes:
+def _encode_extended(records: bytes, attributes: Mapping[bytes, bytes]) -> bytes:
     if not _is_utf8(records):
         records = b"21 hdrcharset=BINARY\n" + records
+    # As GNU tar writes them: their values are binary in any case, and what would end a key is escaped.
+    for name, value in attributes.items():
+        records += _record(_ATTRIBUTE + name.replace(b"%", b"%25").replace(b"=", b"%3D"), value)
     numbers = b"%07o\0%07o\0%07o\0%011o\0%011o\0" % (0, 0, 0, len(records), 0)
     block = _encode_block(_EXTENDED_NAME, numbers, _EXTENDED_TAIL, _EXTENDED_SUM)
     return b"".join((block, records, padding(len(records))))
@@ -204,6 +211,15 @@ def parse_records(body: bytes) -> dict[bytes, bytes]:
         records[body[space + 1 : equals]] = body[equals + 1 : end - 1]
         start = end
     return records
+
+
+def read_attributes(records: dict[bytes, bytes]) -> dict[bytes, bytes]:
+    """Return the extended attributes of a file in the records of an extended header."""
+    return {
+        key[len(_ATTRIBUTE) :].replace(b"%3D", b"=").replace(b"%25", b"%"): value
+        for key, value in records.items()
+        if key.startswith(_ATTRIBUTE)
+    }
 
 
 def padding(size: int) -> bytes:

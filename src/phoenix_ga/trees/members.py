@@ -18,18 +18,20 @@ from phoenix_ga.trees.headers import (
     encode_header,
     parse_records,
     parse_time,
+    read_attributes,
 )
+from phoenix_ga.trees.xattrs import COUNT_MAX, SIZE_MAX
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from typing import Final
 
 # The longest path, in bytes, and the deepest.
 NAME_MAX: Final = 64 * 1024
 DEPTH_MAX: Final = 256
-# Enough for a path, the target of a link, and some numbers.
-_EXTENDED_MAX: Final = 160 * 1024
+# Enough for a path, the target of a link, some numbers, and extended attributes.
+_EXTENDED_MAX: Final = 160 * 1024 + SIZE_MAX + COUNT_MAX * 32
 _SIZE_MAX: Final = 2**63 - 1
 _ID_MAX: Final = 2**32 - 2
 # The latest time that filesystems can store, in seconds since 1970.
@@ -37,6 +39,7 @@ _TIME_MAX: Final = 2**34
 _KINDS: Final = (FILE, DIRECTORY, SYMBOLIC_LINK, HARD_LINK, FIFO, CHARACTER_DEVICE, BLOCK_DEVICE)
 END: Final = bytes(2 * BLOCK)
 _ZEROS: Final = bytes(BLOCK)
+_NO_ATTRIBUTES: Final[Mapping[bytes, bytes]] = {}
 
 
 class ArchiveTooShort(ArchiveError):
@@ -58,9 +61,10 @@ class Member:
         mtime: nanoseconds since 1970.
         link: the target of a symbolic link, or the name of an earlier member.
         device: major and minor number.
+        attributes: extended attributes of a file or directory.
     """
 
-    __slots__ = ("device", "gid", "kind", "link", "mode", "mtime", "name", "size", "uid")
+    __slots__ = ("attributes", "device", "gid", "kind", "link", "mode", "mtime", "name", "size", "uid")
 
     def __init__(
         self,
@@ -73,6 +77,7 @@ class Member:
         mtime: int = 0,
         link: bytes = b"",
         device: tuple[int, int] = (0, 0),
+        attributes: Mapping[bytes, bytes] = _NO_ATTRIBUTES,
     ) -> None:
         self.name = name
         self.kind = kind
@@ -83,11 +88,21 @@ class Member:
         self.mtime = mtime
         self.link = link
         self.device = device
+        self.attributes = attributes
 
     def header(self) -> bytes:
         """Return its header, with the extended header if it needs one."""
         return encode_header(
-            self.name, self.kind, self.mode, self.size, self.uid, self.gid, self.mtime, self.link, self.device
+            self.name,
+            self.kind,
+            self.mode,
+            self.size,
+            self.uid,
+            self.gid,
+            self.mtime,
+            self.link,
+            self.device,
+            self.attributes,
         )
 
 
@@ -209,6 +224,7 @@ def _read_member(header: Header, extended: dict[bytes, bytes]) -> Member:
         raise ArchiveError(f"a member of an unsupported kind: {kind!r}")
     name, link, mtime = header.name, header.link, header.mtime * SECOND
     size, uid, gid = header.size, header.uid, header.gid
+    attributes = _NO_ATTRIBUTES
     if extended:
         if any(key.startswith(b"GNU.sparse") for key in extended):
             raise ArchiveError("a sparse file")
@@ -217,6 +233,8 @@ def _read_member(header: Header, extended: dict[bytes, bytes]) -> Member:
         if b"mtime" in extended:
             mtime = parse_time(extended[b"mtime"])
         size, uid, gid = (_overridden(extended, *pair) for pair in ((b"size", size), (b"uid", uid), (b"gid", gid)))
+        if kind in (FILE, DIRECTORY):
+            attributes = read_attributes(extended)
     if not (0 <= size <= _SIZE_MAX and 0 <= uid <= _ID_MAX and 0 <= gid <= _ID_MAX):
         raise ArchiveError("a size or an owner out of range")
     if not -_TIME_MAX * SECOND <= mtime <= _TIME_MAX * SECOND:
@@ -232,7 +250,8 @@ def _read_member(header: Header, extended: dict[bytes, bytes]) -> Member:
         raise ArchiveError("data of a member that is not a file")
     if not all(0 <= number < 2**20 for number in header.device):
         raise ArchiveError("a device number out of range")
-    return Member(b"/".join(parts), kind, header.mode & 0o7777, size, uid, gid, mtime, link, header.device)
+    name = b"/".join(parts)
+    return Member(name, kind, header.mode & 0o7777, size, uid, gid, mtime, link, header.device, attributes)
 
 
 def _overridden(extended: dict[bytes, bytes], key: bytes, value: int) -> int:

@@ -18,6 +18,7 @@ from phoenix_ga.trees.headers import (
     padding,
 )
 from phoenix_ga.trees.members import DEPTH_MAX, END, StreamFailed
+from phoenix_ga.trees.xattrs import list_names, read_attributes, text_left_out
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -62,11 +63,19 @@ class Packer:
     Args:
         write: receives the stream.
         report: receives what is left out, and what cannot be read.
+        wanted: returns whether to pack an extended attribute; None: pack none, and report the first usual one.
     """
 
-    def __init__(self, write: Callable[[bytes], object], report: Report) -> None:
+    def __init__(
+        self,
+        write: Callable[[bytes], object],
+        report: Report,
+        wanted: Callable[[bytes], bool] | None = None,
+    ) -> None:
         self._write = write
         self._report = report
+        self._wanted = wanted
+        self._left_out_told = False
         # The first name of each file with several links, by device and inode.
         self._first_names: dict[tuple[int, int], bytes] = {}
         self._levels: list[_Level] = []
@@ -88,7 +97,7 @@ class Packer:
 
     def _enter(self, fd: int, name: bytes) -> None:
         try:
-            self._send(_header(name, DIRECTORY, os.fstat(fd)))
+            self._send(_header(name, DIRECTORY, os.fstat(fd), attributes=self._attributes(fd, name)))
             self._levels.append(_Level(fd, name + b"/" if name else b""))
         except BaseException:
             os.close(fd)
@@ -155,21 +164,38 @@ class Packer:
             if self._link_to_first(name, status):
                 return True
             size = status.st_size
+            attributes = self._attributes(fd, name)
             piece = os.read(fd, size) if 0 < size <= _SMALL else b""
             if len(piece) == size > 0:
-                self._send(b"".join((_header(name, FILE, status, size), piece, padding(size))))
+                header = _header(name, FILE, status, size, attributes=attributes)
+                self._send(b"".join((header, piece, padding(size))))
             else:
-                self._copy_pieces(fd, name, status, piece)
+                self._copy_pieces(fd, name, status, piece, attributes)
             self._remember(name, status)
             return True
         finally:
             os.close(fd)
 
-    def _copy_pieces(self, fd: int, name: bytes, status: os.stat_result, piece: bytes) -> None:
+    def _attributes(self, fd: int, name: bytes) -> dict[bytes, bytes] | None:
+        """Return the wanted extended attributes of an open file or directory."""
+        try:
+            if self._wanted is not None:
+                return read_attributes(fd, self._wanted)
+            if not self._left_out_told and (names := list_names(fd)):
+                self._left_out_told = True
+                self._report.note(name, text_left_out(names))
+        except OSError as error:
+            if self._wanted is not None:
+                self._report.miss(name, error)
+        return None
+
+    def _copy_pieces(
+        self, fd: int, name: bytes, status: os.stat_result, piece: bytes, attributes: dict[bytes, bytes] | None
+    ) -> None:
         """Send a file that is large, or whose size is known only at its end, as in procfs. piece: its beginning."""
         piece, ended = _read_first(fd, piece)
         size = len(piece) if ended else max(status.st_size, len(piece))
-        self._send(_header(name, FILE, status, size))
+        self._send(_header(name, FILE, status, size, attributes=attributes))
         done = 0
         while piece:
             self._send(piece)
@@ -201,11 +227,19 @@ class Packer:
             raise StreamFailed from error
 
 
-def _header(name: bytes, kind: bytes, status: os.stat_result, size: int = 0, link: bytes = b"") -> bytes:
+def _header(
+    name: bytes,
+    kind: bytes,
+    status: os.stat_result,
+    size: int = 0,
+    link: bytes = b"",
+    attributes: dict[bytes, bytes] | None = None,
+) -> bytes:
     mode, device = stat.S_IMODE(status.st_mode), (0, 0)
     if kind in (CHARACTER_DEVICE, BLOCK_DEVICE):
         device = os.major(status.st_rdev), os.minor(status.st_rdev)
-    return encode_header(name, kind, mode, size, status.st_uid, status.st_gid, status.st_mtime_ns, link, device)
+    uid, gid, mtime = status.st_uid, status.st_gid, status.st_mtime_ns
+    return encode_header(name, kind, mode, size, uid, gid, mtime, link, device, attributes)
 
 
 def _read_first(fd: int, begin: bytes) -> tuple[bytes, bool]:

@@ -25,6 +25,7 @@ from phoenix_ga.trees.headers import (
 )
 from phoenix_ga.trees.members import StreamFailed, split_name
 from phoenix_ga.trees.report import shown
+from phoenix_ga.trees.xattrs import check_size, drop_inherited, is_known, is_usual, set_attributes, text_refused
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -62,11 +63,12 @@ class Rules:
         owners: numeric owners; needs root.
         set_id: the set-user-ID and set-group-ID bits.
         devices: FIFOs and device nodes.
+        xattrs: which extended attributes; None for none.
         judge: called with each member; returns why to skip it, an empty string, or LATER. Of a link that was made to
             wait, it is called again with True if its target is below the tree and all directories on the way exist.
     """
 
-    __slots__ = ("devices", "judge", "owners", "set_id")
+    __slots__ = ("devices", "judge", "owners", "set_id", "xattrs")
 
     def __init__(
         self,
@@ -74,11 +76,13 @@ class Rules:
         set_id: bool,
         devices: bool,
         judge: Callable[[Member, bool], str] = lambda member, is_safe: "",
+        xattrs: Callable[[bytes], bool] | None = None,
     ) -> None:
         self.owners = owners
         self.set_id = set_id
         self.devices = devices
         self.judge = judge
+        self.xattrs = xattrs
 
 
 class _Level:
@@ -118,6 +122,7 @@ class Unpacker:
         self._batch = Batch(self._attempt, sync, steps_max)
         self._root_is_new = False
         self._waiting: list[Member] = []
+        self._refusal_told = False
 
     def unpack(self, path: bytes | str, is_new: bool) -> None:
         """Unpack everything into the directory at `path`.
@@ -382,12 +387,29 @@ class Unpacker:
         return fd
 
     def _adjust(self, fd: int, member: Member) -> None:
-        """Set owner, permissions and time of an open file."""
+        """Set owner, extended attributes, permissions and time of an open file."""
         if self._rules.owners:
             os.fchown(fd, member.uid, member.gid)
+        if self._rules.xattrs is not None:
+            self._set_attributes(fd, member, self._rules.xattrs)
         # After fchown, which clears the set-ID bits.
         os.fchmod(fd, self._mode(member))
         os.utime(fd, ns=(time.time_ns(), member.mtime))
+
+    def _set_attributes(self, fd: int, member: Member, wanted: Callable[[bytes], bool]) -> None:
+        known = {name: value for name, value in member.attributes.items() if is_known(name)}
+        allowed = {name: value for name, value in known.items() if wanted(name)}
+        refused = sorted(name for name in known if name not in allowed and is_usual(name))
+        if refused and not self._refusal_told:
+            self._refusal_told = True
+            self._report.note(member.name, text_refused(refused))
+        try:
+            check_size(allowed)
+            drop_inherited(fd)
+            set_attributes(fd, allowed)
+        except OSError as error:
+            # Not even ENOSPC is hopeless: some filesystems have little room for attributes.
+            self._report.miss(member.name, error)
 
     def _mode(self, member: Member) -> int:
         return member.mode if self._rules.set_id else member.mode & ~(stat.S_ISUID | stat.S_ISGID)

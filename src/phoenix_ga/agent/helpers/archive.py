@@ -28,10 +28,11 @@ _FAILED: Final = 2
 
 
 def main() -> None:
-    """Run the helper process: `get PATH`, or `put PATH [new] [owners] [set-id]`. Never returns.
+    """Run the helper process: `get PATH [xattrs]`, or `put PATH [new] [owners] [set-id] [xattrs | all-xattrs]`.
 
     `get` packs the directory to stdout. `put` unpacks stdin into the directory; `new`: the directory was created
-    for this; `owners`, `set-id`: take over owners and set-ID bits.
+    for this; `owners`, `set-id`: take over owners and set-ID bits. `xattrs`: with extended attributes, those that
+    users can set; `all-xattrs`: all. Never returns.
     """
     import signal
 
@@ -47,7 +48,7 @@ def main() -> None:
     action, path, *flags = sys.argv[1:]
     try:
         if action == "get":
-            _get(os.fsencode(path), report)
+            _get(os.fsencode(path), frozenset(flags), report)
         else:
             _put(os.fsencode(path), frozenset(flags), report)
     except OSError as error:
@@ -60,19 +61,23 @@ def main() -> None:
     _end(_INCOMPLETE if report.missing else 0)
 
 
-def _get(path: bytes, report: Report) -> None:
+def _get(path: bytes, flags: frozenset[str], report: Report) -> None:
     from phoenix_ga.trees.pack import Packer
+    from phoenix_ga.trees.xattrs import is_known
 
     with os.fdopen(1, "wb", _PIECE_SIZE) as output:
-        Packer(output.write, report).pack(path)
+        Packer(output.write, report, is_known if "xattrs" in flags else None).pack(path)
 
 
 def _put(path: bytes, flags: frozenset[str], report: Report) -> None:
     from phoenix_ga.trees.members import Source
     from phoenix_ga.trees.unpack import Rules, Unpacker
+    from phoenix_ga.trees.xattrs import is_known, is_unprivileged
 
     # Only root may give files away.
-    rules = Rules(owners="owners" in flags and os.geteuid() == 0, set_id="set-id" in flags, devices=True)
+    owners = "owners" in flags and os.geteuid() == 0
+    xattrs = is_known if "all-xattrs" in flags else is_unprivileged if "xattrs" in flags else None
+    rules = Rules(owners, set_id="set-id" in flags, devices=True, xattrs=xattrs)
     source = Source(lambda: os.read(0, _PIECE_SIZE))
     Unpacker(source, rules, report, sync_together, _raise_file_limit()).unpack(path, "new" in flags)
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -12,7 +12,7 @@ from phoenix_ga.agent.operations.files import encode_path, sync_directory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from typing import Final, TypeVar
 
     Made = TypeVar("Made")
@@ -31,6 +31,7 @@ _UNSUPPORTED: Final = (EISDIR, EINVAL, ENOENT, EOPNOTSUPP)
 _ACCESS_LISTS: Final = ("system.posix_acl_access", "system.nfs4_acl")
 # What belongs to the old content: the privileges of a program, and signatures.
 _OF_CONTENT: Final = ("security.capability", "security.ima", "security.evm")
+_NO_ATTRIBUTES: Final[Mapping[bytes, bytes]] = {}
 
 
 class Replacement:
@@ -53,6 +54,7 @@ class Replacement:
             write, is continued; anything else with that name is removed.
         offset: how many bytes of the incomplete file to keep.
         mtime: modification time, in nanoseconds since the epoch; -1 for the present.
+        attributes: extended attributes besides those of the replaced file.
 
     Raises:
         OSError: from every method. ENODATA if fewer than `offset` bytes were kept; EBUSY if another transfer
@@ -69,6 +71,7 @@ class Replacement:
         offset: int = 0,
         new_mode: int = 0o644,
         mtime: int = -1,
+        attributes: Mapping[bytes, bytes] = _NO_ATTRIBUTES,
     ) -> None:
         self._target = os.path.realpath(encode_path(path))
         self._directory, name = os.path.split(self._target)
@@ -86,6 +89,7 @@ class Replacement:
         self._mode = mode
         self._new_mode = new_mode
         self._mtime = mtime
+        self._attributes = attributes
         self._owner = uid, gid
         if part.strip(_PART_CHARACTERS) or len(part) > _PART_MAX:
             raise OSError(EINVAL, f"a part must be named by at most {_PART_MAX} letters, digits and hyphens")
@@ -192,6 +196,11 @@ class Replacement:
             gid = old.st_gid if gid < 0 else gid
             _copy_attributes(self._target, self._fd)
         os.fchown(self._fd, uid, gid)
+        if self._attributes:
+            from phoenix_ga.trees.xattrs import set_attributes
+
+            # After fchown, which clears capabilities.
+            set_attributes(self._fd, self._attributes)
         # After fchown, which clears the set-ID bits, and after the access control list, which contains permissions.
         os.fchmod(self._fd, mode)
         if self._mtime != -1:

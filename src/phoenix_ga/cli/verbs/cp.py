@@ -33,6 +33,11 @@ attributes, but no set-ID bits. Holes in single files are kept. With -p, files g
 modification time and, if the receiver is root, the numeric owner of SRC.
 
 \b
+With --xattrs, files get permission bits, access control list and user attributes of SRC, and
+capabilities if SRC is on this host. --all-xattrs also takes capabilities, SELinux labels and others
+that only root can set from a guest. Without them, a note tells if SRC has any.
+
+\b
 `*`, `?` and [...] in a SRC in a guest are expanded in the guest. Quote them for your shell; a
 backslash makes the next character an ordinary one.
 
@@ -63,6 +68,8 @@ Examples:
 @click.option("-r", "-R", "--recursive", is_flag=True, help="Copy directories recursively.")
 @click.option("-p", "--preserve", is_flag=True, help="Keep permissions, modification time and numeric owner of SRC.")
 @click.option("--owners", is_flag=True, help="With -r: keep numeric owners if the receiver is root.")
+@click.option("--xattrs", is_flag=True, help="Keep access control lists and extended attributes of SRC.")
+@click.option("--all-xattrs", is_flag=True, help="As --xattrs, with those that only root can set, even from a guest.")
 @click.option("--set-id", is_flag=True, help="With -r: keep set-user-ID and set-group-ID bits.")
 @click.option("--resume", is_flag=True, help="Continue an interrupted copy, and keep the data if interrupted.")
 @click.option(
@@ -80,6 +87,8 @@ def command(
     recursive: bool,
     preserve: bool,
     owners: bool,
+    xattrs: bool,
+    all_xattrs: bool,
     set_id: bool,
     resume: bool,
     verify: Verify,
@@ -98,7 +107,7 @@ def command(
         raise click.UsageError("--resume works for single, verified files: omit -r and --verify none.")
     if resume and target.endpoint is not None and any(origin.endpoint is not None for origin in origins):
         raise click.UsageError("--resume does not work between guests.")
-    form = CopyOptions(recursive, preserve, owners, set_id, resume, verify)
+    form = CopyOptions(recursive, preserve, owners, set_id, "all" if all_xattrs else xattrs, resume, verify)
     if any(origin.endpoint is not None and not is_plain(origin.endpoint) for origin in origins):
         raise click.UsageError("SRC must be a single guest, because copies from several would overwrite each other.")
     if target.endpoint is not None and not is_plain(target.endpoint):

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self, Unpack
 
+    from phoenix_ga.client.attributes import Xattrs
     from phoenix_ga.client.caller import Unset
     from phoenix_ga.client.connection import Trace
     from phoenix_ga.client.digests import Verify
@@ -179,6 +180,7 @@ class SyncFileStream(SyncObject):
         permissions: of the file.
         mtime: its modification time, in nanoseconds since the epoch.
         uid, gid: its owner.
+        xattrs: its extended attributes, or the names of usual ones and None.
     """
 
     @property
@@ -214,6 +216,12 @@ class SyncFileStream(SyncObject):
     def gid(self) -> int:
         """See the class."""
         value: int = self._inner.gid
+        return value
+
+    @property
+    def xattrs(self) -> dict[bytes, bytes | None]:
+        """See the class."""
+        value: dict[bytes, bytes | None] = self._inner.xattrs
         return value
 
     def read(self, size: int = -1) -> bytes:
@@ -779,6 +787,7 @@ class SyncFiles(SyncObject):
         window: int = WINDOW_DEFAULT,
         digest: bool | str = True,
         sparse: bool = False,
+        xattrs: bool = False,
     ) -> SyncFileStream:
         """Open a stream of the content of a file. `SyncGuest.get` copies a whole file.
 
@@ -787,11 +796,14 @@ class SyncFiles(SyncObject):
             window: bytes that may be in flight.
             digest: the closing message has this digest: "xxh64", "crc32", "sha256" or True, "none" or False.
             sparse: leave out holes; `SyncFileStream.read_piece` returns them as Skip.
+            xattrs: get all extended attributes with their values, at most 64 KiB.
         """
         return SyncFileStream(
             self._thread,
             self._thread.run(
-                self._inner.get_stream(path, offset, length, window=window, digest=digest, sparse=sparse)
+                self._inner.get_stream(
+                    path, offset, length, window=window, digest=digest, sparse=sparse, xattrs=xattrs
+                )
             ),
         )
 
@@ -807,6 +819,7 @@ class SyncFiles(SyncObject):
         offset: int = 0,
         new_permissions: int = 420,
         mtime: int | None = None,
+        xattrs: Mapping[bytes, bytes] | None = None,
     ) -> SyncStream:
         """Open a stream to a file, which appears when all data has arrived. `SyncGuest.put` copies a whole file.
 
@@ -818,6 +831,7 @@ class SyncFiles(SyncObject):
             offset: bytes of the kept data to continue after.
             new_permissions: of a file that replaces none, if `permissions` is None.
             mtime: modification time, in nanoseconds since the epoch; None for the present.
+            xattrs: extended attributes by name, besides those of the file that it replaces.
         """
         return SyncStream(
             self._thread,
@@ -832,6 +846,7 @@ class SyncFiles(SyncObject):
                     offset=offset,
                     new_permissions=new_permissions,
                     mtime=mtime,
+                    xattrs=xattrs,
                 )
             ),
         )
@@ -850,27 +865,41 @@ class SyncFiles(SyncObject):
             self._thread, self._thread.run(self._inner.scan(path, names=names, window=window))
         )
 
-    def get_tree_stream(self, path: str, *, window: int = WINDOW_DEFAULT) -> SyncDirectoryStream:
+    def get_tree_stream(
+        self, path: str, *, xattrs: bool = False, window: int = WINDOW_DEFAULT
+    ) -> SyncDirectoryStream:
         """Open a tar stream of a directory. `SyncGuest.get_tree` unpacks one.
 
         Args:
+            xattrs: with extended attributes.
             window: bytes that may be in flight.
         """
-        return SyncDirectoryStream(self._thread, self._thread.run(self._inner.get_tree_stream(path, window=window)))
+        return SyncDirectoryStream(
+            self._thread, self._thread.run(self._inner.get_tree_stream(path, xattrs=xattrs, window=window))
+        )
 
     def put_tree_stream(
-        self, path: str, *, owners: bool = False, set_id: bool = False, window: int = WINDOW_DEFAULT
+        self,
+        path: str,
+        *,
+        owners: bool = False,
+        set_id: bool = False,
+        xattrs: Literal["none", "user", "all"] = "none",
+        window: int = WINDOW_DEFAULT,
     ) -> SyncDirectoryStream:
         """Open a tar stream that the guest unpacks below a directory. `SyncGuest.put_tree` makes one.
 
         Args:
             owners: apply the numeric owners.
             set_id: apply set-user-ID and set-group-ID bits.
+            xattrs: which extended attributes to apply: "user": those that users can set.
             window: bytes of the report that may be in flight.
         """
         return SyncDirectoryStream(
             self._thread,
-            self._thread.run(self._inner.put_tree_stream(path, owners=owners, set_id=set_id, window=window)),
+            self._thread.run(
+                self._inner.put_tree_stream(path, owners=owners, set_id=set_id, xattrs=xattrs, window=window)
+            ),
         )
 
 
@@ -1484,6 +1513,7 @@ class SyncGuest(SyncObject):
         verify: Verify = "fast",
         resume: bool = False,
         preserve: bool = False,
+        xattrs: Xattrs = False,
         progress: Progress | None = None,
     ) -> Transferred:
         """Copy a file from the guest to the host. The local file is replaced completely or not at all.
@@ -1498,6 +1528,8 @@ class SyncGuest(SyncObject):
                 verified in any case.
             preserve: the local file gets permissions, modification time and, if this process is root, the numeric
                 owner of the file in the guest, even if it replaces another.
+            xattrs: the local file gets permissions, access control list and user attributes of the file in the guest.
+                "all": also capabilities and other attributes that only root can set: the guest may send any.
             progress: is called with the bytes copied so far and the total, or None if unknown.
 
         Raises:
@@ -1512,6 +1544,7 @@ class SyncGuest(SyncObject):
                 verify=verify,
                 resume=resume,
                 preserve=preserve,
+                xattrs=xattrs,
                 progress=progress,
             )
         )
@@ -1526,6 +1559,7 @@ class SyncGuest(SyncObject):
         verify: Verify = "fast",
         resume: bool = False,
         preserve: bool = False,
+        xattrs: Xattrs = False,
         progress: Progress | None = None,
     ) -> Transferred:
         """Copy a regular file from the host to the guest, where it is replaced completely or not at all.
@@ -1535,6 +1569,8 @@ class SyncGuest(SyncObject):
                 local file.
             preserve: the file in the guest gets permissions, modification time and numeric owner of the local file,
                 even if it replaces another.
+            xattrs: the file in the guest gets permissions, access control list, user attributes and capabilities of
+                the local file. "all": all extended attributes.
             verify, resume, progress: as in `get`.
 
         Raises:
@@ -1549,6 +1585,7 @@ class SyncGuest(SyncObject):
                 verify=verify,
                 resume=resume,
                 preserve=preserve,
+                xattrs=xattrs,
                 progress=progress,
             )
         )
@@ -1561,6 +1598,7 @@ class SyncGuest(SyncObject):
         *,
         owners: bool = False,
         set_id: bool = False,
+        xattrs: Xattrs = False,
         limit: int | None = None,
         progress: Progress | None = None,
     ) -> TransferredTree:
@@ -1573,6 +1611,8 @@ class SyncGuest(SyncObject):
         Args:
             owners: apply the numeric owners; needs root.
             set_id: apply set-user-ID and set-group-ID bits.
+            xattrs: apply access control lists and user attributes. "all": also capabilities and other attributes that
+                only root can set: the guest may send any.
             limit: of the tar stream, in bytes.
             progress: is called with the bytes of the stream so far, and None.
 
@@ -1582,7 +1622,9 @@ class SyncGuest(SyncObject):
             OSError: the host cannot continue, for example because the disk is full.
         """
         value: TransferredTree = self._thread.run(
-            self._inner.get_tree(remote, local, owners=owners, set_id=set_id, limit=limit, progress=progress)
+            self._inner.get_tree(
+                remote, local, owners=owners, set_id=set_id, xattrs=xattrs, limit=limit, progress=progress
+            )
         )
         return value
 
@@ -1593,18 +1635,19 @@ class SyncGuest(SyncObject):
         *,
         owners: bool = False,
         set_id: bool = False,
+        xattrs: Xattrs = False,
         progress: Progress | None = None,
     ) -> TransferredTree:
         """Copy a directory from the host to the directory `remote` of the guest, recursively.
 
-        As `get_tree`, but includes FIFOs, devices and all links.
+        As `get_tree`, but includes FIFOs, devices and all links. With `xattrs`, includes capabilities.
 
         Raises:
             TransferIncompleteError: some of it could not be copied.
             OSError: the local directory cannot be read.
         """
         value: TransferredTree = self._thread.run(
-            self._inner.put_tree(local, remote, owners=owners, set_id=set_id, progress=progress)
+            self._inner.put_tree(local, remote, owners=owners, set_id=set_id, xattrs=xattrs, progress=progress)
         )
         return value
 

@@ -37,22 +37,34 @@ COMMANDS = (
             WINDOW,
             _DIGEST,
             Argument("sparse", bool, "Send holes as SKIP frames; the client must support them.", default=False),
+            Argument("xattrs", bool, "Answer with all extended attributes and their values.", default=False),
         ),
         returns="`stream`: its number; `size`: of the file, in bytes; `mode`: its permissions; `uid`, `gid`: its "
-        "owner; `mtime`: in nanoseconds since the epoch. Closing message of the agent: `size`, the number of bytes "
+        "owner; `mtime`: in nanoseconds since the epoch; `xattrs`: an object with the names of its extended "
+        "attributes and their values in base64, or without the argument, with the names of user attributes, access "
+        "control lists and capabilities, and null. Closing message of the agent: `size`, the number of bytes "
         "sent, and, with a digest, a member with its name and its value in hexadecimal. The client sends no data. "
         "If the file becomes shorter meanwhile, the stream is reset (`ESTALE`); if it grows, it is sent up to its "
         "new end.",
         errors=(
             NO_FILE,
             ("ESPIPE", "the path is neither a regular file nor a block device"),
+            ("E2BIG", "its extended attributes take more than 64 KiB"),
             _NO_DIGEST,
             TOO_MANY_STREAMS,
         ),
         examples=(
             Example(
                 {"path": EXAMPLE_FILE, "window": 0},
-                {"size": 13, "mode": 416, "uid": 0, "gid": 0, "mtime": 1767225600000000000, "stream": 70007},
+                {
+                    "size": 13,
+                    "mode": 416,
+                    "uid": 0,
+                    "gid": 0,
+                    "mtime": 1767225600000000000,
+                    "xattrs": {},
+                    "stream": 70007,
+                },
                 exact=False,
             ),
         ),
@@ -116,6 +128,13 @@ COMMANDS = (
                 default=-1,
                 minimum=-INT64_MAX,
             ),
+            Argument(
+                "xattrs",
+                dict,
+                "Extended attributes that it gets besides those of the replaced file, by name, in base64; at most "
+                "256, of 64 KiB in total.",
+                default={},
+            ),
         ),
         returns="`stream`: its number; `window`: the number of bytes that the client may send at first. Closing "
         "message of the client: `size`, and a member with the name of the digest and its value in hexadecimal; both "
@@ -138,9 +157,10 @@ COMMANDS = (
     Command(
         "directory-get",
         "Send a directory and its contents as a tar stream (PAX), made by a helper process. Symbolic links are not "
-        "followed. Sockets, and files that vanish meanwhile, are left out.",
+        "followed. Sockets, and files that vanish meanwhile, are left out. Extended attributes of files and "
+        "directories are records `SCHILY.xattr.NAME`, as GNU tar writes them.",
         handler="transfers:directory_get",
-        arguments=(PATH, WINDOW),
+        arguments=(PATH, WINDOW, Argument("xattrs", bool, "Send extended attributes.", default=False)),
         returns="`stream`: its number; `stderr`: the number of a text stream with a line for each entry that was "
         "left out (`note: NAME: REASON`) or could not be read (`missing: NAME: REASON`), at most a hundred. Closing "
         "message of the agent on `stream`: `status`, 0 if everything was sent, 1 if something is missing, 2 if the "
@@ -161,6 +181,14 @@ COMMANDS = (
             Argument("owners", bool, "Restore numeric owners, if the agent is root.", default=False),
             Argument("set_id", bool, "Restore the set-user-ID and set-group-ID bits.", default=False),
             WINDOW,
+            Argument(
+                "xattrs",
+                str,
+                'Extended attributes to restore: `"none"`; `"user"`: those of users and access control lists; '
+                '`"all"`: also capabilities and others that only root can set.',
+                default="none",
+                choices=("none", "user", "all"),
+            ),
         ),
         returns="`stream`: its number; `window`: the number of bytes that the client may send at first; `stderr`: as "
         "for `directory-get`. The client ends the stream after the end-of-archive marker. Closing message of the "
