@@ -161,6 +161,70 @@ class Files(FilesCommands):
         return DirectoryEntries(streams["stream"], names, self._caller.timeout)
 
     @opens
+    async def find(
+        self,
+        path: str,
+        *,
+        name: str = "",
+        types: str = "",
+        depth: int = -1,
+        minimum: int = 0,
+        maximum: int = INT64_MAX,
+        younger: int = 0,
+        older: int = 0,
+        one_filesystem: bool = False,
+        window: int = WINDOW_DEFAULT,
+    ) -> DirectoryEntries:
+        """Search a directory for the files that meet all conditions. The names of the entries are their paths.
+
+        Args:
+            name: pattern for the last component, as `fnmatch` has them; empty: any.
+            types: letters as in find(1), such as "fd" for regular files and directories; empty: any.
+            depth: deepest level; 0: the path itself; -1: all.
+            minimum, maximum: size in bytes.
+            younger: modified less than this many seconds ago; 0: any time.
+            older: modified more than this many seconds ago.
+            one_filesystem: do not enter other filesystems.
+            window: bytes that may be in flight.
+        """
+        return await self._walk(
+            "directory-find",
+            path=path,
+            name=name,
+            types=types,
+            depth=depth,
+            minimum=minimum,
+            maximum=maximum,
+            younger=younger,
+            older=older,
+            one_filesystem=one_filesystem,
+            window=window,
+        )
+
+    @opens
+    async def usage(
+        self, path: str, *, depth: int = -1, one_filesystem: bool = False, window: int = WINDOW_DEFAULT
+    ) -> DirectoryEntries:
+        """Compute how much a directory and those in it take, inner ones first.
+
+        The names of the entries are their paths; `size` and `blocks` are the sums of all that is in each.
+
+        Args:
+            depth: deepest level that is reported; 0: the path itself; -1: all.
+            one_filesystem: leave out what other filesystems hold.
+            window: bytes that may be in flight.
+        """
+        return await self._walk(
+            "directory-usage", path=path, depth=depth, one_filesystem=one_filesystem, window=window
+        )
+
+    async def _walk(self, command: str, *, window: int, **arguments: Any) -> DirectoryEntries:
+        expected = [ExpectedStream(name, window, sends=False) for name in ("stream", "stderr")]
+        _, streams = await self._caller.open(expected, command, window=window, **arguments)
+        # It may search for any time before it finds something.
+        return DirectoryEntries(streams["stream"], False, None, streams["stderr"])
+
+    @opens
     async def get_tree_stream(
         self, path: str, *, xattrs: bool = False, window: int = WINDOW_DEFAULT
     ) -> DirectoryStream:

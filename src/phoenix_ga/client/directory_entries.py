@@ -5,15 +5,18 @@ from __future__ import annotations
 import stat
 from typing import Final
 
-from phoenix_ga.client.errors import ProtocolError
+from phoenix_ga.client.errors import ProtocolError, StreamError
 from phoenix_ga.client.models import FileStatus
 from phoenix_ga.client.streams import GuestStream
 from phoenix_ga.client.transfer import in_time
+from phoenix_ga.trees.report import MISSING
 from phoenix_ga.wire.json_text import JsonError, decode_json
 
 # A name and the target of a link, each byte of which may be an escape of 6 characters.
 _LINE_MAX: Final = 64 * 1024
 _NUMBERS: Final = 13
+# Of a report, which has a hundred lines.
+_REPORT_MAX: Final = 256 * 1024
 # Seconds of 64 bits, in nanoseconds: tmpfs stores such times.
 _NUMBER_MAX: Final = 2**65 * 1_000_000_000
 _PLAIN: Final = [str, *[int] * _NUMBERS]
@@ -28,12 +31,17 @@ class DirectoryEntries:
 
     Attributes:
         stream: the stream on which they arrive.
+        stderr: a report of what could not be read; None for a single directory.
     """
 
     stream: GuestStream
+    stderr: GuestStream | None
 
-    def __init__(self, stream: GuestStream, names: bool, timeout: float | None) -> None:
+    def __init__(
+        self, stream: GuestStream, names: bool, timeout: float | None, stderr: GuestStream | None = None
+    ) -> None:
         self.stream = stream
+        self.stderr = stderr
         self._types = _NAMED if names else _PLAIN
         self._timeout = timeout
         self._rest = b""
@@ -44,6 +52,8 @@ class DirectoryEntries:
 
     async def __aexit__(self, *error: object) -> None:
         await self.stream.reset()
+        if self.stderr is not None:
+            await self.stderr.reset()
 
     def __aiter__(self) -> DirectoryEntries:
         return self
@@ -69,6 +79,21 @@ class DirectoryEntries:
         if self._rest:
             raise self._broken("the last line is not complete")
         return []
+
+    async def problems(self) -> tuple[str, ...]:
+        """Return what could not be read, a printable line each, once all entries have been read.
+
+        Raises:
+            StreamError: the guest gave up without a reason, or the report is too long.
+        """
+        text = b"" if self.stderr is None else await self.stderr.read_all(_REPORT_MAX)
+        lines = [
+            "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in line.removeprefix(MISSING))
+            for line in text.decode("utf-8", "backslashreplace").splitlines()
+        ]
+        if self.stderr is not None and (self.stream.message or {}).get("status") not in (0, 1) and not lines:
+            raise StreamError("the guest gave up", request=self.stream.request)
+        return tuple(lines)
 
     def _parse(self, lines: bytes) -> list[FileStatus]:
         entries = []

@@ -26,6 +26,8 @@ INT64_MAX: Final = 2**63 - 1
 # For missing parent directories.
 _PARENT_MODE: Final = 0o755
 _DIGEST_PIECE: Final = 256 * 1024
+# Of what `numbers` returns.
+NUMBERS: Final = 13
 # Of the name of a link, in the hidden name that it has first.
 _LINK_NAME_MAX: Final = 200
 
@@ -261,6 +263,25 @@ def examine(entries: Iterable[os.DirEntry[bytes]]) -> Iterator[tuple[str, os.sta
             # Such as the FUSE mount of a user, to which not even root has access.
             status = _unknown_status(entry)
         yield decode_path(entry.name), status
+
+
+def numbers(status: os.stat_result) -> tuple[int, ...]:
+    """Return the numbers of a status, in the order of `directory-entries`."""
+    return (
+        status.st_dev,
+        status.st_ino,
+        status.st_nlink,
+        status.st_mode,
+        status.st_uid,
+        status.st_gid,
+        status.st_rdev,
+        status.st_size,
+        status.st_blksize,
+        status.st_blocks,
+        status.st_atime_ns,
+        status.st_mtime_ns,
+        status.st_ctime_ns,
+    )
 
 
 def _unknown_status(entry: os.DirEntry[bytes]) -> os.stat_result:

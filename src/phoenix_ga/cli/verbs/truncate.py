@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import click
 
 from phoenix_ga.cli.arguments import PATHS
 from phoenix_ga.cli.context import Options
 from phoenix_ga.cli.each_path import each_path
+from phoenix_ga.cli.numbers import parse_size
 from phoenix_ga.cli.verb import verb
 
 if TYPE_CHECKING:
     from phoenix_ga.client import Guest
-
-_UNITS: Final = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
 @verb(
@@ -35,10 +34,7 @@ Examples:
 @click.pass_obj
 def command(options: Options, paths: tuple[str, ...], size: str, no_create: bool) -> int:
     """Set the size of files in the guest, as truncate(1) does."""
-    number, unit = (size[:-1], size[-1:]) if size[-1:] in _UNITS else (size, "")
-    if not (number.isascii() and number.isdecimal()) or int(number) * _UNITS[unit] >= 2**63:
-        raise click.UsageError(f"SIZE {size!r} is not a number of bytes, such as 4096 or 10G.")
-    length = int(number) * _UNITS[unit]
+    length = parse_size(size)
 
     async def work(guest: Guest, path: str) -> None:
         try:

@@ -271,6 +271,7 @@ class SyncDirectoryEntries(SyncObject):
 
     Attributes:
         stream: the stream on which they arrive.
+        stderr: a report of what could not be read; None for a single directory.
     """
 
     @property
@@ -278,12 +279,27 @@ class SyncDirectoryEntries(SyncObject):
         """See the class."""
         return SyncStream(self._thread, self._inner.stream)
 
+    @property
+    def stderr(self) -> SyncStream | None:
+        """See the class."""
+        inner = self._inner.stderr
+        return None if inner is None else SyncStream(self._thread, inner)
+
     def read_page(self) -> list[FileStatus]:
         """Return the next entries, about a thousand; none at the end.
 
         The timeout of the guest limits the wait.
         """
         value: list[FileStatus] = self._thread.run(self._inner.read_page())
+        return value
+
+    def problems(self) -> tuple[str, ...]:
+        """Return what could not be read, a printable line each, once all entries have been read.
+
+        Raises:
+            StreamError: the guest gave up without a reason, or the report is too long.
+        """
+        value: tuple[str, ...] = self._thread.run(self._inner.problems())
         return value
 
     def __iter__(self) -> Self:
@@ -863,6 +879,67 @@ class SyncFiles(SyncObject):
         """
         return SyncDirectoryEntries(
             self._thread, self._thread.run(self._inner.scan(path, names=names, window=window))
+        )
+
+    def find(
+        self,
+        path: str,
+        *,
+        name: str = "",
+        types: str = "",
+        depth: int = -1,
+        minimum: int = 0,
+        maximum: int = INT64_MAX,
+        younger: int = 0,
+        older: int = 0,
+        one_filesystem: bool = False,
+        window: int = WINDOW_DEFAULT,
+    ) -> SyncDirectoryEntries:
+        """Search a directory for the files that meet all conditions. The names of the entries are their paths.
+
+        Args:
+            name: pattern for the last component, as `fnmatch` has them; empty: any.
+            types: letters as in find(1), such as "fd" for regular files and directories; empty: any.
+            depth: deepest level; 0: the path itself; -1: all.
+            minimum, maximum: size in bytes.
+            younger: modified less than this many seconds ago; 0: any time.
+            older: modified more than this many seconds ago.
+            one_filesystem: do not enter other filesystems.
+            window: bytes that may be in flight.
+        """
+        return SyncDirectoryEntries(
+            self._thread,
+            self._thread.run(
+                self._inner.find(
+                    path,
+                    name=name,
+                    types=types,
+                    depth=depth,
+                    minimum=minimum,
+                    maximum=maximum,
+                    younger=younger,
+                    older=older,
+                    one_filesystem=one_filesystem,
+                    window=window,
+                )
+            ),
+        )
+
+    def usage(
+        self, path: str, *, depth: int = -1, one_filesystem: bool = False, window: int = WINDOW_DEFAULT
+    ) -> SyncDirectoryEntries:
+        """Compute how much a directory and those in it take, inner ones first.
+
+        The names of the entries are their paths; `size` and `blocks` are the sums of all that is in each.
+
+        Args:
+            depth: deepest level that is reported; 0: the path itself; -1: all.
+            one_filesystem: leave out what other filesystems hold.
+            window: bytes that may be in flight.
+        """
+        return SyncDirectoryEntries(
+            self._thread,
+            self._thread.run(self._inner.usage(path, depth=depth, one_filesystem=one_filesystem, window=window)),
         )
 
     def get_tree_stream(

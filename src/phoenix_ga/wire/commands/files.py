@@ -11,7 +11,7 @@ from phoenix_ga.wire.commands.shared import (
     TOO_MANY_STREAMS,
     WINDOW,
 )
-from phoenix_ga.wire.declaration import INT64_MAX, Argument, Command, Example
+from phoenix_ga.wire.declaration import INT64_MAX, Argument, Command, Example, StreamMember
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,6 +32,13 @@ _NAMES = Argument(
 _DIRECTORY = ("EISDIR", "the path is a directory")
 _NO_USER = ("EINVAL", "the guest has no user or group of this name")
 _NO_HANDLE = ("EBADF", "the handle is not open, or not for this direction")
+_DEPTH = Argument("depth", int, "Deepest level, 0 being the path itself; -1: all.", default=-1, minimum=-1)
+_ONE_FILESYSTEM = Argument("one_filesystem", bool, "Leave out what other filesystems hold.", default=False)
+_WALK = (
+    "`stream` and `stderr`: the numbers of two streams. `stderr` has a line `missing: NAME: REASON` for each "
+    "directory that could not be read, at most a hundred. Closing message of the agent on `stream`: `status`, 0 if "
+    "everything was read, 1 if something is missing, 2 if the helper gave up; or `signal`. The client sends no data. "
+)
 _NO_DIGEST = ("EINVAL", "the path is a FIFO, a socket or a character device")
 
 _EXAMPLE_STAT = {
@@ -441,5 +448,54 @@ COMMANDS = (
         "target follow. Entries that vanish meanwhile are left out. The client sends no data.",
         errors=(NO_FILE, ("ENOTDIR", "the path is not a directory"), TOO_MANY_STREAMS),
         examples=(Example({"path": "/tmp/phoenix", "window": 0}, {"stream": 70018}, exact=False),),
+    ),
+    Command(
+        "directory-find",
+        "Send the paths below a directory that meet all conditions, found by a helper process. Symbolic links are "
+        "not followed, except the path itself.",
+        handler="files:directory_find",
+        arguments=(
+            PATH,
+            _DEPTH,
+            _ONE_FILESYSTEM,
+            Argument(
+                "name",
+                str,
+                "Pattern for the last component: `*`, `?`, `[...]`, of which `*` also matches a dot at the "
+                "beginning. Empty: any.",
+                default="",
+            ),
+            Argument(
+                "types",
+                str,
+                "Letters of the accepted types, as in find(1): `f` regular file, `d` directory, `l` symbolic link, "
+                "`b` and `c` devices, `p` FIFO, `s` socket. Empty: any.",
+                default="",
+            ),
+            Argument("minimum", int, "Smallest size, in bytes.", default=0),
+            Argument("maximum", int, "Largest size, in bytes.", default=INT64_MAX),
+            Argument("younger", int, "Modified less than this many seconds ago; 0: any time.", default=0),
+            Argument("older", int, "Modified more than this many seconds ago.", default=0),
+            WINDOW,
+        ),
+        returns=_WALK + "Each line of `stream` is a JSON array as in `directory-entries`, with the path in place of "
+        "the name.",
+        errors=(NO_FILE, TOO_MANY_STREAMS),
+        examples=(Example({"path": "/tmp/phoenix", "window": 0}, {"stream": 70019, "stderr": 70020}, exact=False),),
+        streams=(StreamMember("stream"), StreamMember("stderr")),
+    ),
+    Command(
+        "directory-usage",
+        "Compute how much a directory and its contents take, by a helper process. Symbolic links are not followed, "
+        "except the path itself, and files with several links count once.",
+        handler="files:directory_usage",
+        arguments=(PATH, _DEPTH, _ONE_FILESYSTEM, WINDOW),
+        returns=_WALK
+        + "Each line of `stream` is a JSON array as in `directory-entries`, for the directory and those "
+        "in it down to `depth`, inner ones first: with the path in place of the name, and the sums of the sizes and "
+        "of the blocks of all that is in it.",
+        errors=(NO_FILE, TOO_MANY_STREAMS),
+        examples=(Example({"path": "/tmp/phoenix", "window": 0}, {"stream": 70021, "stderr": 70022}, exact=False),),
+        streams=(StreamMember("stream"), StreamMember("stderr")),
     ),
 )

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 # The rest of the line is for the rest of the answer.
 _LISTING_SIZE_MAX: Final = LINE_LIMIT - 64 * 1024
-_NUMBERS: Final = ", ".join(["%s"] * 13)
+_NUMBERS: Final = ", ".join(["%s"] * files.NUMBERS)
 
 
 def file_open(context: Context, path: str, mode: str, perm: int, force: bool) -> int:
@@ -131,22 +131,7 @@ def _entry_lines(path: str, entries: Iterator[os.DirEntry[bytes]], names: bool) 
     # The end of most lines.
     shown: dict[tuple[int, int], str] = {}
     for name, status in files.examine(entries):
-        numbers = (
-            status.st_dev,
-            status.st_ino,
-            status.st_nlink,
-            status.st_mode,
-            status.st_uid,
-            status.st_gid,
-            status.st_rdev,
-            status.st_size,
-            status.st_blksize,
-            status.st_blocks,
-            status.st_atime_ns,
-            status.st_mtime_ns,
-            status.st_ctime_ns,
-        )
-        line = _NUMBERS % numbers
+        line = _NUMBERS % files.numbers(status)
         if names:
             ids = status.st_uid, status.st_gid
             if ids not in shown:
@@ -189,3 +174,50 @@ def _names(known: owners.Names, path: str, status: os.stat_result) -> dict[str, 
 def _time(nanoseconds: int) -> dict[str, int]:
     seconds, rest = divmod(nanoseconds, 1_000_000_000)
     return {"Sec": seconds, "Nsec": rest}
+
+
+def directory_find(
+    context: Context,
+    path: str,
+    depth: int,
+    one_filesystem: bool,
+    name: str,
+    types: str,
+    minimum: int,
+    maximum: int,
+    younger: int,
+    older: int,
+    window: int,
+) -> Opened:
+    conditions = {
+        "name": name,
+        "types": types,
+        "minimum": minimum,
+        "maximum": maximum,
+        "younger": younger,
+        "older": older,
+    }
+    return _start_walk(context, "find", path, depth, one_filesystem, window, conditions)
+
+
+def directory_usage(context: Context, path: str, depth: int, one_filesystem: bool, window: int) -> Opened:
+    return _start_walk(context, "usage", path, depth, one_filesystem, window, {})
+
+
+def _start_walk(
+    context: Context,
+    action: str,
+    path: str,
+    depth: int,
+    one_filesystem: bool,
+    window: int,
+    conditions: dict[str, Any],
+) -> Opened:
+    from phoenix_ga.agent.dialects.native.helpers import start_helper
+
+    # Raise now if it does not exist.
+    files.status(path, follow=True)
+    options = {"depth": depth, "one_filesystem": one_filesystem, **conditions}
+    process = start_helper(context, "walk", action, path, encode_json(options).decode("ascii"))
+    process.main.close_stdin()
+    return Opened({}, {**process.endpoints}, window)
