@@ -25,13 +25,18 @@ class Desk:
     def __init__(self) -> None:
         self.data = bytearray()
         self.closed = False
+        self.resumed = 0
 
-    def send(self, data: bytes) -> None:
+    def send(self, *pieces: bytes | memoryview) -> None:
         assert not self.closed
-        self.data += data
+        for piece in pieces:
+            self.data += piece
 
     def close(self) -> None:
         self.closed = True
+
+    def go_on(self) -> None:
+        self.resumed += 1
 
     def answers(self) -> list[dict[str, Any]]:
         """Return the lines since the last call."""
@@ -50,12 +55,16 @@ class Guest:
     def __init__(self) -> None:
         self.lines: list[dict[str, Any]] = []
         self.frames: list[bytes] = []
+        self.others: list[dict[str, Any]] = []
 
-    def send(self, line: bytes) -> None:
+    def send(self, line: bytes, first: bool) -> None:
         self.lines.append(json.loads(line))
 
-    def send_frame(self, client: Client, frame: bytes) -> None:
-        self.frames.append(frame)
+    def send_frame(self, client: Client, *pieces: bytes | memoryview) -> None:
+        self.frames.append(b"".join(pieces))
+
+    def receive_other(self, message: dict[str, Any]) -> None:
+        self.others.append(message)
 
     def take(self) -> dict[str, Any]:
         return self.lines.pop(0)
@@ -69,13 +78,13 @@ class Observer:
         self.records: list[tuple[str, str]] = []
 
     def refusal(self, client: Client, request: ClientRequest) -> str:
-        return "no" if request.request.execute in self.refused else ""
+        return "no" if request.execute in self.refused else ""
 
     def begun(self, call: Call) -> None:
         pass
 
     def ended(self, call: Call, error: str) -> None:
-        self.records.append((call.request.request.execute, error))
+        self.records.append((call.request.execute, error))
 
 
 class World:
@@ -103,10 +112,13 @@ class World:
 
     def answer(self, request: dict[str, Any], **answer: Any) -> None:
         name = "id" if "id" in request else "tag"
-        self.router.receive_from_guest(Line(json.dumps({**answer, name: request[name]}).encode()))
+        self.send_line(json.dumps({**answer, name: request[name]}).encode())
+
+    def send_line(self, line: bytes) -> None:
+        self.router.receive_from_guest(line + b"\n")
 
     def frame(self, type: int, stream: int, payload: bytes = b"") -> None:
-        self.router.receive_from_guest(Frame(type, stream, payload))
+        self.router.receive_from_guest(encode_frame(type, stream, payload))
 
     def open_stream(self, number: int, **arguments: Any) -> tuple[Client, Desk]:
         """Return a client with the stream of a program."""
@@ -139,6 +151,84 @@ def test_requests_without_a_tag_are_sent_one_by_one() -> None:
     world.answer(world.guest.take(), **{"return": 1})
     world.answer(world.guest.take(), **{"return": 2})
     assert desk.answers() == [{"return": 1}, {"return": 2}]
+
+
+def test_requests_that_differ_in_their_tag_only_each_get_their_answer() -> None:
+    world = World()
+    client, desk = world.client()
+    tags = [1, 2, 17, "a-1", "b", 0, "", "a b", 'q"', None, [1], {"tag": 5}, 2.5, "\u00e9", '", "tag": 6', -3]
+    for number, tag in enumerate(tags):
+        world.router.receive(client, json.dumps({"execute": "ping", "tag": tag}).encode() + b"\n")
+        world.answer(world.guest.take(), **{"return": number})
+    assert desk.answers() == [{"return": number, "tag": tag} for number, tag in enumerate(tags)]
+    world.router.receive(client, b'{"execute": "ping"}\n')
+    world.answer(world.guest.take(), **{"return": "x"})
+    assert desk.answers() == [{"return": "x"}]
+
+
+def test_the_text_of_an_answer_is_passed_on_as_it_is() -> None:
+    world = World()
+    client, desk = world.client()
+    world.ask(client, "file-stat", "a", path="/")
+    tag = world.guest.take()["tag"].encode()
+    world.send_line(b'{"return": {"a":  1.50, "tag": "b"}, "tag": "' + tag + b'"}')
+    assert desk.data == b'{"return": {"a":  1.50, "tag": "b"}, "tag": "a"}\n'
+
+
+def test_an_answer_to_another_connection_is_not_for_a_client() -> None:
+    world = World()
+    client, desk = world.client()
+    world.ask(client, "ping", "a")
+    world.send_line(b'{"return": 1, "tag": "hub-00000000-1"}')
+    world.send_line(b'{"return": 1, "tag": "\\ud800"}')
+    assert not desk.data
+    assert [message["tag"] for message in world.guest.others] == ["hub-00000000-1", "\ud800"]
+
+
+def test_a_client_is_full_until_enough_is_answered() -> None:
+    world = World()
+    client, desk = world.client()
+    client.is_stopped = True
+    world.ask(client, "ping", 0)
+    for number in range(1, 20_000):
+        world.router.receive(client, b'{"execute": "ping", "tag": %d}\n' % number)
+    was_full = []
+    while world.guest.lines:
+        was_full.append((client.is_full, desk.resumed > 0))
+        world.answer(world.guest.take(), **{"return": 1})
+    assert was_full[0] == (True, False)
+    assert was_full[-1] == (False, True)
+    assert (True, True) not in was_full
+    assert client.unanswered == 0
+
+
+def test_whoever_may_not_use_a_command_any_more_is_refused_it() -> None:
+    world = World()
+    (one, at_one), (two, _) = world.client(), world.client()
+    for client in (one, two):
+        world.ask(client, "ping", 1)
+        world.answer(world.guest.take(), **{"return": 1})
+    at_one.answers()
+    world.observer.refused = {"ping"}
+    world.router.forget_verdicts()
+    world.ask(one, "ping", 2)
+    assert not world.guest.lines
+    assert "error" in at_one.answers()[0]
+
+
+def test_a_request_that_looks_like_an_earlier_one_is_read_all_the_same() -> None:
+    world = World()
+    world.observer.refused = {"exec"}
+    client, desk = world.client()
+    world.router.receive(client, b'{"execute": "ping", "tag": 1}\n')
+    world.router.receive(client, b'{"execute": "ping", "tag": "x", "execute": "exec"}\n')
+    world.router.receive(client, b'{"execute": "ping", "tag": 1}{"execute": "exec", "tag": 2}\n')
+    world.router.receive(client, b'{"execute": "ping", "tag": 1}\n{"execute": "exec", "tag": 2}\n')
+    world.router.receive(client, b'{"execute": "ping", "tag": 1')
+    world.router.receive(client, b'{"execute": "ping", "tag": 1}\n')
+    assert {line["execute"] for line in world.guest.lines} == {"ping"}
+    assert len(world.guest.lines) == 3
+    assert [answer["error"]["code"] for answer in desk.answers()] == [-1, 1, 1, -1]
 
 
 def test_freezing_and_thawing_pass_requests_that_are_stuck() -> None:
@@ -186,7 +276,7 @@ def test_an_agent_that_speaks_only_the_qemu_dialect_may_answer_without_an_id() -
     world = World(native=False)
     client, desk = world.client()
     world.ask(client, "guest-nonsense", 1, is_qemu=True)
-    world.router.receive_from_guest(Line(b'{"error": {"class": "CommandNotFound", "desc": "none"}}'))
+    world.send_line(b'{"error": {"class": "CommandNotFound", "desc": "none"}}')
     world.ask(client, "ping", 2)
     found, ping = desk.answers()
     assert (found["id"], found["error"]["class"]) == (1, "CommandNotFound")
@@ -337,7 +427,7 @@ def test_a_refused_request_does_not_reach_the_guest() -> None:
 )
 def test_a_guest_that_sends_nonsense_is_given_up(line: bytes) -> None:
     with pytest.raises(ConnectionLostError):
-        World().router.receive_from_guest(Line(line))
+        World().send_line(line)
 
 
 @pytest.mark.parametrize(

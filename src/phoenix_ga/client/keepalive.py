@@ -112,8 +112,9 @@ class Keepalive:
 
     def sent(self) -> None:
         """Note that the question was written."""
-        self.wrote()
-        self._is_written = True
+        if self._tag:
+            self.wrote()
+            self._is_written = True
 
     def receive(self, answer: Answer) -> bool:
         """Return whether an answer is for the keepalive. Raises ConnectionLostError if the session is another one."""

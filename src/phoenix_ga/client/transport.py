@@ -42,12 +42,18 @@ class StreamTransport:
         self._writer.write(data)
         await self._writer.drain()
 
-    def write_now(self, data: bytes) -> bool:
-        """Write all of `data` if nothing waits to be written, and return whether it was."""
-        if self._writer.transport.get_write_buffer_size():
-            return False
-        self._writer.write(data)
-        return True
+    @property
+    def socket_transport(self) -> asyncio.Transport | None:
+        """The transport of asyncio if the bytes come from a socket, for a reader of one's own; else None."""
+        transport = self._writer.transport
+        if isinstance(transport, asyncio.Transport) and transport.get_extra_info("socket") is not None:
+            return transport
+        return None
+
+    async def stop_reading(self) -> bytes:
+        """Return what was read from the socket already, and read nothing any more; its transport must be paused."""
+        self._reader.feed_eof()
+        return await self._reader.read()
 
     async def close(self) -> None:
         # An orderly close would wait forever for a guest that does not read. The socket is closed in the next

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import os
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import phoenix_ga
 from phoenix_ga.hub.config import ConfigError, default_path
 from phoenix_ga.hub.daemon import Hub
+from phoenix_ga.hub.direct_loop import run_directly
 
 
 def main() -> None:
@@ -25,13 +25,9 @@ def main() -> None:
     parser.add_argument("--version", action="version", version=f"phoenix-hub {phoenix_ga.__version__}")
     arguments = parser.parse_args()
     try:
-        asyncio.run(_run(arguments.config, arguments.directory))
+        run_directly(Hub(arguments.config, arguments.directory).run(_activated_socket()))
     except (ConfigError, OSError) as error:
         sys.exit(f"phoenix-hub: {error}")
-
-
-async def _run(config: Path, directory: Path | None) -> None:
-    await Hub(config, directory).run(_activated_socket())
 
 
 def _activated_socket() -> int | None:

@@ -77,7 +77,7 @@ class Observer:
     def refusal(self, client: Client, request: ClientRequest) -> str:
         """Return why a request is refused, or an empty string."""
         user: User = client.user
-        command, arguments = request.request.execute, request.request.arguments
+        command, arguments = request.execute, request.arguments
         verdict = self.rules.decide(user, self._guest, command, arguments)
         if verdict.allowed:
             return ""
@@ -87,7 +87,7 @@ class Observer:
 
     def begun(self, call: Call) -> None:
         """Note that a request goes to the guest."""
-        request = call.request.request
+        request = call.request
         if changes_guest(request.execute, request.arguments):
             self._begun[call] = time.monotonic()
 
@@ -95,7 +95,7 @@ class Observer:
         """Note that it was answered."""
         begun = self._begun.pop(call, None)
         if begun is not None:
-            request = call.request.request
+            request = call.request
             result = f"failed: {error}" if error else "done"
             self._write(call.client.user, request.execute, request.arguments, result, time.monotonic() - begun)
 

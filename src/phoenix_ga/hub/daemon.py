@@ -91,6 +91,7 @@ class Hub:
         self.config = config
         for server in self.servers.values():
             server.observer.rules = config.rules
+            server.link.router.forget_verdicts()
         await self._look()
 
     def describe(self, user: User) -> list[dict[str, Any]]:

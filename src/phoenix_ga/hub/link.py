@@ -5,29 +5,26 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import deque
-from typing import TYPE_CHECKING, Final
+from contextlib import suppress
+from typing import Any, Final
 
 from phoenix_ga.client.errors import ConnectionLostError, EndpointError, PhoenixError
 from phoenix_ga.client.inventory import KnownGuest
 from phoenix_ga.client.keepalive import KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, Keepalive
 from phoenix_ga.client.resolve import open_endpoint
 from phoenix_ga.client.transport import StreamTransport, Transport
+from phoenix_ga.hub.direct_loop import DirectSocket
 from phoenix_ga.hub.handshake import BothHandshakes
 from phoenix_ga.hub.router import Client, Observer, Router
-from phoenix_ga.wire.json_text import JsonError, decode_json
-from phoenix_ga.wire.messages import Answer, MessageError, make_answer
-from phoenix_ga.wire.units import Line, Parser, resync_padding
-
-if TYPE_CHECKING:
-    from phoenix_ga.wire.units import Unit
+from phoenix_ga.wire.messages import MessageError, make_answer
+from phoenix_ga.wire.units import resync_padding
 
 # Seconds until the handshake is repeated; doubled each time.
 _FIRST_PATIENCE: Final = 0.5
 # Seconds between attempts to open the port.
 _RETRY_FIRST: Final = 0.5
 _RETRY_MAX: Final = 5.0
-# Bytes of frames of one client that wait to be sent; beyond, the hub stops reading from the client.
-_FRAMES_MAX: Final = 1024 * 1024
+_CLOSED: Final = "the guest's side closed the connection"
 
 
 class Link:
@@ -50,44 +47,39 @@ class Link:
         self.received = self.sent = 0
         self._linger = linger
         self._transport: Transport | None = None
+        # The transport's, if the guest's port is one.
+        self._socket: DirectSocket | None = None
         self._keepalive: Keepalive | None = None
         self._lines: deque[bytes] = deque()
         self._frames: dict[Client, deque[bytes]] = {}
-        self._frame_bytes: dict[Client, int] = {}
         self._has_output = asyncio.Event()
-        self._has_room = asyncio.Event()
         self._main: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
 
     # For the router
 
-    def send(self, line: bytes) -> None:
+    def send(self, line: bytes, first: bool) -> None:
         """Send a line, before any frame."""
-        if self._keepalive is not None and not (self._lines or self._frames):
+        if first and self._keepalive is not None:
             line = self._keepalive.begin() + line
-            # The usual case, without a task that has to wake up.
-            if isinstance(self._transport, StreamTransport) and self._transport.write_now(line):
-                self.sent += len(line)
-                self._keepalive.sent()
-                return
-        self._queue_line(line)
+        if not self._write_now(line):
+            self._queue_line(line)
 
-    def send_frame(self, client: Client, frame: bytes) -> None:
+    def send_frame(self, client: Client, *pieces: bytes | memoryview) -> None:
         """Send a frame; clients take turns."""
-        self._frames.setdefault(client, deque()).append(frame)
-        self._frame_bytes[client] = self._frame_bytes.get(client, 0) + len(frame)
-        self._has_output.set()
+        if not self._write_now(*pieces):
+            frame = b"".join(pieces)
+            self._frames.setdefault(client, deque()).append(frame)
+            client.unsent += len(frame)
+            self._has_output.set()
+
+    def receive_other(self, message: dict[str, Any]) -> None:
+        """Process an answer to none of the router's requests. Raises ConnectionLostError."""
+        with suppress(MessageError):
+            if self._keepalive is not None:
+                self._keepalive.receive(make_answer(message))
 
     # For the server
-
-    def is_full(self, client: Client) -> bool:
-        """Whether nothing more should be read from a client for now."""
-        return client.is_full or self._frame_bytes.get(client, 0) > _FRAMES_MAX
-
-    async def wait_for_room(self) -> None:
-        """Wait until some frames were sent."""
-        self._has_room.clear()
-        await self._has_room.wait()
 
     def client_came(self) -> None:
         """Note that there is a client."""
@@ -165,17 +157,15 @@ class Link:
             self._keepalive.stop()
             self._keepalive = None
         self._lines.clear()
-        self._frames.clear()
-        self._frame_bytes.clear()
-        self._has_room.set()
+        while self._frames:
+            self._next_frame()
         self.router.down(
             f"the link to guest {self.guest.name} was lost: {reason}" if reason else "the port is closed"
         )
 
     async def _serve(self, transport: Transport) -> None:
         handshake = BothHandshakes()
-        parser = Parser(lines_only=True)
-        parser.receive(await self._shake_hands(transport, handshake))
+        rest = await self._shake_hands(transport, handshake)
         lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         keepalive = Keepalive(
             KEEPALIVE_INTERVAL if handshake.native else None,
@@ -192,7 +182,7 @@ class Link:
         self.error = ""
         self.router.up(handshake.native)
         tasks = [
-            asyncio.ensure_future(self._read(transport, parser, keepalive)),
+            asyncio.ensure_future(self._read(transport, rest)),
             asyncio.ensure_future(self._write(transport, keepalive)),
         ]
         try:
@@ -204,6 +194,15 @@ class Link:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _write_now(self, *pieces: bytes | memoryview) -> bool:
+        """Write if nothing waits to be written, without a task that has to wake up. Return whether it was written."""
+        if self._socket is None or self._lines or self._frames or not self._socket.write_now(pieces):
+            return False
+        self.sent += sum(map(len, pieces))
+        if self._keepalive is not None:
+            self._keepalive.sent()
+        return True
 
     def _queue_line(self, line: bytes) -> None:
         self._lines.append(line)
@@ -223,7 +222,7 @@ class Link:
                     continue
                 data = reading.result()
                 if not data:
-                    raise ConnectionLostError("the guest's side closed the connection")
+                    raise ConnectionLostError(_CLOSED)
                 rest = handshake.receive(data)
                 if rest is not None:
                     return rest
@@ -231,17 +230,42 @@ class Link:
         finally:
             reading.cancel()
 
-    async def _read(self, transport: Transport, parser: Parser, keepalive: Keepalive) -> None:
-        while True:
-            for unit in parser:
-                if not _is_for(keepalive, unit):
-                    self.router.receive_from_guest(unit)
-            data = await transport.read()
-            if not data:
-                raise ConnectionLostError("the guest's side closed the connection")
-            self.received += len(data)
-            keepalive.heard()
-            parser.receive(data)
+    async def _read(self, transport: Transport, rest: bytes) -> None:
+        self._receive(rest)
+        if isinstance(transport, StreamTransport) and transport.socket_transport is not None:
+            await self._read_directly(transport, transport.socket_transport)
+        while data := await transport.read():
+            self._receive(data)
+        raise ConnectionLostError(_CLOSED)
+
+    async def _read_directly(self, transport: StreamTransport, connection: asyncio.Transport) -> None:
+        lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def receive(data: bytes) -> None:
+            try:
+                self._receive(data)
+            except PhoenixError as error:
+                end(error)
+
+        def end(error: PhoenixError) -> None:
+            direct.stop()
+            if not lost.done():
+                lost.set_exception(error)
+
+        self._socket = direct = DirectSocket(connection, receive, lambda: end(ConnectionLostError(_CLOSED)))
+        try:
+            # What asyncio has read before.
+            receive(await transport.stop_reading())
+            await lost
+        finally:
+            self._socket = None
+            direct.stop()
+
+    def _receive(self, data: bytes) -> None:
+        self.received += len(data)
+        if self._keepalive is not None:
+            self._keepalive.heard()
+        self.router.receive_from_guest(data)
 
     async def _write(self, transport: Transport, keepalive: Keepalive) -> None:
         while True:
@@ -261,24 +285,10 @@ class Link:
         frame = frames.popleft()
         if frames:
             self._frames[client] = frames
-        size = self._frame_bytes.get(client, 0) - len(frame)
-        if size > 0:
-            self._frame_bytes[client] = size
-        else:
-            self._frame_bytes.pop(client, None)
-        self._has_room.set()
+        client.unsent -= len(frame)
+        if client.is_stopped and not client.is_full:
+            client.port.go_on()
         return frame
-
-
-def _is_for(keepalive: Keepalive, unit: Unit) -> bool:
-    """Return whether a unit answers the question of the keepalive. Raises ConnectionLostError."""
-    if not isinstance(unit, Line) or b"-alive-" not in unit.data[-64:]:
-        return False
-    try:
-        answer: Answer = make_answer(decode_json(unit.data))
-    except (JsonError, MessageError):
-        return False
-    return keepalive.receive(answer)
 
 
 def _retrieve(task: asyncio.Task[None]) -> None:

@@ -48,8 +48,8 @@ class Route:
         """Whether both directions have ended."""
         return self._stream.over
 
-    def from_guest(self, frame: Frame) -> bytes:
-        """Return a frame of the guest for the client. Raises StreamViolation and ConnectionLostError."""
+    def from_guest(self, frame: Frame) -> tuple[bytes | memoryview, ...]:
+        """Return the pieces of a frame for the client. Raises StreamViolation and ConnectionLostError."""
         event = self._stream.receive(frame)
         if isinstance(event, Data) and self._announcements is not None:
             self._announcements += event.payload
@@ -73,8 +73,8 @@ class Route:
         if self._announcements is not None and len(self._announcements) > _ANNOUNCEMENT_MAX:
             raise StreamViolation("the announcement of a connection is too long")
 
-    def from_client(self, frame: Frame) -> bytes:
-        """Return a frame of the client for the guest."""
+    def from_client(self, frame: Frame) -> tuple[bytes | memoryview, ...]:
+        """Return the pieces of a frame of the client for the guest."""
         if frame.type == WINDOW and len(frame.payload) == 4:
             self._stream.allow(int.from_bytes(frame.payload, "big"))
         elif frame.type == END:
@@ -167,5 +167,5 @@ class Routes:
         self._by_client.setdefault(route.client, {})[route.number] = route
 
 
-def _encode(frame: Frame) -> bytes:
-    return b"".join((encode_header(frame.type, frame.stream, len(frame.payload)), frame.payload))
+def _encode(frame: Frame) -> tuple[bytes | memoryview, ...]:
+    return encode_header(frame.type, frame.stream, len(frame.payload)), frame.payload

@@ -15,6 +15,7 @@ from typing import Final
 from phoenix_ga.client.hub_sockets import socket_name
 from phoenix_ga.client.inventory import KnownGuest
 from phoenix_ga.hub.audit import Observer
+from phoenix_ga.hub.direct_loop import DirectSocket
 from phoenix_ga.hub.link import Link
 from phoenix_ga.hub.router import Client
 from phoenix_ga.hub.users import User, peer_of
@@ -77,7 +78,7 @@ class Connection(asyncio.Protocol):
         self._client: Client | None = None
         self._transport: asyncio.Transport | None = None
         self._unread = False
-        self._resuming: asyncio.Task[None] | None = None
+        self._socket: DirectSocket | None = None
         self.user = User(-1, "unknown", frozenset())
         self.since = time.time()
         self.received = self.sent = 0
@@ -105,11 +106,10 @@ class Connection(asyncio.Protocol):
         self._server.link.client_came()
 
     def data_received(self, data: bytes) -> None:
-        if self._client is None:
-            return
-        self.received += len(data)
-        self._server.link.router.receive(self._client, data)
-        self._throttle()
+        if self._client is not None:
+            assert self._transport is not None
+            self._socket = DirectSocket(self._transport, self._receive, self._read_end)
+            self._receive(data)
 
     def eof_received(self) -> bool:
         if self._client is None or self._has_hung_up():
@@ -128,19 +128,21 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         client, self._client = self._client, None
         self._server.connections.discard(self)
-        if self._resuming is not None:
-            self._resuming.cancel()
+        if self._socket is not None:
+            self._socket.stop()
         if client is not None:
             self._server.link.router.detach(client)
             self._server.link.client_went()
 
     # For the router
 
-    def send(self, data: bytes) -> None:
+    def send(self, *pieces: bytes | memoryview) -> None:
         """Send bytes without waiting; a client that reads too slowly is dropped."""
         if self._transport is not None and not self._transport.is_closing():
-            self.sent += len(data)
-            self._transport.write(data)
+            self.sent += sum(map(len, pieces))
+            if self._socket is not None and self._socket.write_now(pieces):
+                return
+            self._transport.write(b"".join(pieces))
             if self._transport.get_write_buffer_size() > _UNREAD_MAX:
                 self._transport.abort()
 
@@ -148,6 +150,10 @@ class Connection(asyncio.Protocol):
         """Send what is left, then close the connection."""
         if self._transport is not None:
             self._transport.close()
+
+    def go_on(self) -> None:
+        """Read again."""
+        self._throttle()
 
     def abort(self) -> None:
         """Close the connection now."""
@@ -159,6 +165,18 @@ class Connection(asyncio.Protocol):
         """Number of open streams."""
         return 0 if self._client is None else self._server.link.router.stream_count(self._client)
 
+    def _receive(self, data: bytes) -> None:
+        if self._client is not None:
+            self.received += len(data)
+            if self._server.link.router.receive(self._client, data):
+                self._throttle()
+
+    def _read_end(self) -> None:
+        """Let asyncio see the end of the socket, or its error."""
+        assert self._transport is not None
+        self._socket = None
+        self._transport.resume_reading()
+
     def _has_hung_up(self) -> bool:
         """Return whether the client has closed its socket, and not only its sending side."""
         assert self._transport is not None
@@ -167,23 +185,14 @@ class Connection(asyncio.Protocol):
         return any(events & select.POLLHUP for _, events in poll.poll(0))
 
     def _throttle(self) -> None:
-        """Read from the client if there is room for what it sends."""
-        if self._client is None or self._transport is None or self._resuming is not None:
-            return
-        if self._unread:
-            self._transport.pause_reading()
-        elif self._server.link.is_full(self._client):
-            self._transport.pause_reading()
-            self._resuming = asyncio.get_running_loop().create_task(self._resume())
-        else:
-            self._transport.resume_reading()
-
-    async def _resume(self) -> None:
-        client = self._client
-        while client is not None and self._server.link.is_full(client):
-            await self._server.link.wait_for_room()
-        self._resuming = None
-        self._throttle()
+        """Read from the client if there is room for what it sends, and if it reads what it is sent."""
+        client, connection = self._client, self._socket
+        if client is not None and connection is not None:
+            client.is_stopped = client.is_full
+            if self._unread or client.is_stopped:
+                connection.pause()
+            else:
+                connection.resume()
 
 
 class Listener:
