@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pty
 import subprocess
 import sys
 import zipfile
@@ -40,6 +41,7 @@ class System:
         monkeypatch.setattr(install, "_START_TIME", 0.0)
         monkeypatch.setattr(install, "_systemctl", self._systemctl)
         monkeypatch.setattr(install, "_command_line", self._command_line)
+        monkeypatch.setattr(install, "_check_ports", lambda pid, ports: ["/dev/port"])
         monkeypatch.setattr(installed_qemu_ga, "check", lambda: None)
         monkeypatch.setattr(os, "geteuid", lambda: 0)
 
@@ -96,7 +98,7 @@ def test_a_program_of_a_package_runs_from_where_it_is(
     program.touch(0o755)
     monkeypatch.setattr(sys, "argv", [str(program), "--install"])
     monkeypatch.setattr(sys, "path", ["/nowhere/x"])
-    assert install.install(replace_qemu_ga=False) == f"phoenix-ga.service runs {program}"
+    assert install.install(replace_qemu_ga=False) == f"phoenix-ga.service runs {program}, and serves /dev/port"
     assert system.exec_start() == str(program)
     assert ("restart", "phoenix-ga.service") in system.called
 
@@ -164,3 +166,32 @@ def test_a_service_that_runs_something_else_is_no_success(
         ConfigError, match=r"runs /usr/bin/qemu-ga --verbose, not .*/usr/sbin/phoenix-ga; `systemctl cat"
     ):
         install.install(replace_qemu_ga=True)
+
+
+def check_ports(ports: list[str], opened: list[int], pid: int | None = None) -> list[str]:
+    """Check ports of which a process has some open. pid: that of the service; None: that process."""
+    with subprocess.Popen(["sleep", "60"], pass_fds=opened) as process:
+        try:
+            return install._check_ports(str(pid or process.pid), tuple(ports))
+        finally:
+            process.kill()
+
+
+def test_success_is_told_once_the_service_has_opened_its_ports(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(install, "_PORT_TIME", 1.0)
+    terminals = [pty.openpty() for _ in range(2)]
+    names = [os.ttyname(slave) for _, slave in terminals]
+    try:
+        assert check_ports([*names, "/dev/missing", "unix:/run/x"], [slave for _, slave in terminals]) == names
+        assert check_ports(["/dev/missing"], []) == []
+        # One port is enough if the options of the unit name others.
+        os.close(terminals[1][1])
+        assert check_ports(names, [terminals[0][1]]) == names[:1]
+        with pytest.raises(ConfigError, match=rf"cannot serve {names[0]}: .*\(process [0-9]+\) has it"):
+            check_ports(names, [terminals[0][1]], pid=1)
+        os.close(terminals[0][1])
+        with pytest.raises(ConfigError, match=rf"does not serve {names[0]}; `journalctl"):
+            check_ports(names, [])
+    finally:
+        for master, _ in terminals:
+            os.close(master)

@@ -123,7 +123,7 @@ def test_restrictions_are_warnings(subject: Subject) -> None:
 
 
 def test_a_check_that_fails_does_not_hide_the_others(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_holders", lambda device: 1 / 0)
+    monkeypatch.setattr(module, "holders_of", lambda device: 1 / 0)
     states = results(subject)
     assert states["ports"] == (FAILED, "cannot be checked: division by zero")
     assert "log" in states

@@ -52,13 +52,15 @@ def version(machine: Machine) -> str:
 
 def test_it_takes_the_place_of_qemu_ga_and_gives_it_back(machine: Machine) -> None:
     theirs = version(machine)
-    machine.run(f"python3 {ARCHIVE} --install")
+    told = machine.run(f"python3 {ARCHIVE} --install").text
+    assert f"and serves /dev/virtio-ports/{AGENT_PORT}" in told
     with connect_sync(f"unix:{machine.socket(AGENT_PORT)}") as guest:
         guest.ping()
     assert version(machine) == theirs
     machine.run("systemctl is-active qemu-guest-agent phoenix-ga")
 
-    machine.run(f"python3 {ARCHIVE} --install --replace-qemu-ga")
+    told = machine.run(f"python3 {ARCHIVE} --install --replace-qemu-ga").text
+    assert f"/dev/virtio-ports/{QEMU_GA_PORT}" in told
     wait_for(lambda: version(machine) != theirs)
     assert machine.run("pidof qemu-ga", check=False).status != 0
     assert machine.run("systemctl show -P Id qemu-guest-agent").text == "phoenix-ga.service"
@@ -69,6 +71,14 @@ def test_it_takes_the_place_of_qemu_ga_and_gives_it_back(machine: Machine) -> No
     assert version(machine) == theirs
     assert machine.run("ls /usr/sbin/phoenix-ga /etc/systemd/system/*phoenix*", check=False).status != 0
     assert machine.run("systemctl show -P Id qemu-guest-agent").text == "qemu-guest-agent.service"
+
+
+def test_a_qemu_ga_that_goes_on_is_no_success(machine: Machine) -> None:
+    machine.run("systemctl stop qemu-guest-agent && qemu-ga --daemonize")
+    refused = machine.run(f"python3 {ARCHIVE} --install --replace-qemu-ga", check=False)
+    machine.run("pkill -x qemu-ga; /usr/sbin/phoenix-ga --uninstall")
+    assert refused.status == 1
+    assert f"cannot serve /dev/virtio-ports/{QEMU_GA_PORT}: qemu-ga --daemonize (process" in refused.text
 
 
 def test_what_was_forbidden_does_not_become_allowed(machine: Machine) -> None:

@@ -14,7 +14,10 @@ import sys
 import time
 
 from phoenix_ga.agent import installed_qemu_ga
+from phoenix_ga.agent.config import load_config
 from phoenix_ga.agent.linux import waiter
+from phoenix_ga.agent.operations.self_test import holders_of
+from phoenix_ga.agent.options.command_line import parse_command_line
 from phoenix_ga.agent.options.default_ports import QEMU_GA_UNIT
 from phoenix_ga.agent.options.option import ConfigError
 from phoenix_ga.agent.profile import FILE_NAME as PROFILE_NAME
@@ -37,6 +40,8 @@ _RULE_NAME: Final = "60-phoenix-ga.rules"
 _SYSTEMD: Final = "/run/systemd/system"
 # Seconds in which an agent that cannot run has failed.
 _START_TIME: Final = 1.5
+# Seconds in which an agent opens its ports, on a guest that is busy.
+_PORT_TIME: Final = 20.0
 # Seconds that systemctl may take: a program in a drop-in can hang.
 _SYSTEMCTL_TIME: Final = 100.0
 
@@ -77,11 +82,12 @@ def install(replace_qemu_ga: bool, profile: str = "") -> str:
     _systemctl("daemon-reload")
     _systemctl("enable", UNIT_NAME)
     _systemctl("restart", UNIT_NAME)
-    _check_running(program)
+    ports = _check_ports(_check_running(program), load_config(parse_command_line([])).port)
     return (
         f"{UNIT_NAME} runs {program}"
         + (f", in place of {QEMU_GA_UNIT}" if replace_qemu_ga else "")
         + (f", with the profile {profile}" if profile else "")
+        + (f", and serves {' and '.join(ports)}" if ports else "; there is no port yet, it waits for one")
     )
 
 
@@ -173,8 +179,12 @@ def _install_waiter() -> None:
         _write(WAITER, data, 0o755)
 
 
-def _check_running(program: str) -> None:
-    """Raise ConfigError if the service has failed, restarts again and again, or runs something else."""
+def _check_running(program: str) -> str:
+    """Return the process ID of the service.
+
+    Raises:
+        ConfigError: it has failed, restarts again and again, or runs something else.
+    """
     time.sleep(_START_TIME)
     output = _systemctl("show", "--property=ActiveState,NRestarts,MainPID", UNIT_NAME)[1]
     state = dict(line.split("=", 1) for line in output.splitlines() if "=" in line)
@@ -186,6 +196,29 @@ def _check_running(program: str) -> None:
             f"{UNIT_NAME} runs {command or 'nothing'}, not {program}; "
             f"`systemctl cat {UNIT_NAME}` shows which file says so"
         )
+    return state["MainPID"]
+
+
+def _check_ports(pid: str, ports: tuple[str, ...]) -> list[str]:
+    """Wait until the service has opened its ports, which shows that it works; return those that exist.
+
+    Raises:
+        ConfigError: another program has one, such as a qemu-ga that goes on; or the service opens none.
+    """
+    ports = tuple(port for port in ports if os.path.exists(port))
+    end = time.monotonic() + _PORT_TIME
+    while True:
+        opened_by = {port: holders_of(os.stat(port).st_rdev) for port in ports}
+        served = [port for port in ports if pid in opened_by[port]]
+        if len(served) == len(ports) or time.monotonic() > end:
+            break
+        time.sleep(0.1)
+    for port, pids in opened_by.items():
+        if pids and port not in served:
+            raise ConfigError(f"{UNIT_NAME} cannot serve {port}: {_command_line(pids[0])} (process {pids[0]}) has it")
+    if ports and not served:
+        raise ConfigError(f"{UNIT_NAME} does not serve {ports[0]}; `journalctl -u {UNIT_NAME}` shows why")
+    return served
 
 
 def _command_line(pid: str) -> str:

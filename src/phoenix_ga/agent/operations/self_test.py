@@ -98,7 +98,7 @@ def _port(port: str) -> Result:
         return OK, "a socket is there"
     if not stat.S_ISCHR(mode.st_mode):
         return WARNING, "it is not a device: to listen on a Unix socket, write unix:PATH"
-    holders = _holders(mode.st_rdev)
+    holders = holders_of(mode.st_rdev)
     if not holders:
         return WARNING, "no program has opened it: is the service running?"
     names = " and ".join(f"{_read(f'/proc/{pid}/comm').strip()} (process {pid})" for pid in holders)
@@ -115,7 +115,7 @@ def _is_agent(pid: str) -> bool:
     return name in _NAMES and ("phoenix-wait" in program or "python" in os.path.basename(program))
 
 
-def _holders(device: int) -> list[str]:
+def holders_of(device: int) -> list[str]:
     """Return the process ID of each process that has a device open."""
     found = []
     for pid in filter(str.isdigit, os.listdir("/proc")):
