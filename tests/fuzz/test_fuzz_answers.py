@@ -58,6 +58,7 @@ COMMANDS = {
     "rm": ["rm G:/x", "rm -r G:/x"],
     "sha256sum": ["sha256sum G:/x"],
     "stat": ["stat G:/x", "--json stat G:/x"],
+    "tail": ["tail G:/x", "tail -f G:/x"],
     "tee": ["tee G:/x"],
     "thaw": ["thaw G"],
     "touch": ["touch G:/x"],
@@ -66,7 +67,7 @@ COMMANDS = {
 # They need a terminal, run until they are stopped, or ask no guest by its endpoint.
 LEFT_OUT = {"completion", "forward", "frozen", "guests", "hub", "shell", "ssh-config", "stdio"}
 # Their output is the guest's bytes.
-RAW = {"cat", "exec", "attach", "proxy"}
+RAW = {"cat", "exec", "attach", "proxy", "tail"}
 VERBS = [verb for verb in program.list_commands(click.Context(program)) if verb not in LEFT_OUT]
 TYPED = [command for verb in VERBS for command in COMMANDS.get(verb, [f"{verb} G"])]
 

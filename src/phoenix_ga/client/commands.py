@@ -161,6 +161,24 @@ class Files(FilesCommands):
         return DirectoryEntries(streams["stream"], names, self._caller.timeout)
 
     @opens
+    async def tail(
+        self, path: str, lines: int = 10, *, follow: bool = False, window: int = WINDOW_DEFAULT
+    ) -> GuestStream:
+        """Open a stream of the last lines of a regular file, and of what is appended to it later.
+
+        Args:
+            lines: how many to begin with.
+            follow: go on when the file grows, from its beginning if it is truncated, and with the new file if
+                another one gets its name.
+            window: bytes that may be in flight.
+        """
+        expected = ExpectedStream("stream", window, sends=False)
+        _, streams = await self._caller.open(
+            (expected,), "file-tail", path=path, lines=lines, follow=follow, window=window
+        )
+        return streams["stream"]
+
+    @opens
     async def find(
         self,
         path: str,

@@ -1,4 +1,4 @@
-"""inotify(7), for which the standard library has no module. Imported only if an agent waits for a path.
+"""inotify(7), for which the standard library has no module. Imported only by what waits for files.
 
 The C half of `ctypes` is called directly: its Python half would add a tenth to the memory of an
 idle agent whose port came late.
@@ -21,6 +21,7 @@ else:
     from _ctypes import call_cdeclfunction, dlopen, dlsym
 
 # linux/inotify.h
+IN_MODIFY: Final = 0x2
 IN_ATTRIB: Final = 0x4
 IN_CLOSE_WRITE: Final = 0x8
 IN_CLOSE_NOWRITE: Final = 0x10

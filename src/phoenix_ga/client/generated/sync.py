@@ -881,6 +881,17 @@ class SyncFiles(SyncObject):
             self._thread, self._thread.run(self._inner.scan(path, names=names, window=window))
         )
 
+    def tail(self, path: str, lines: int = 10, *, follow: bool = False, window: int = WINDOW_DEFAULT) -> SyncStream:
+        """Open a stream of the last lines of a regular file, and of what is appended to it later.
+
+        Args:
+            lines: how many to begin with.
+            follow: go on when the file grows, from its beginning if it is truncated, and with the new file if
+                another one gets its name.
+            window: bytes that may be in flight.
+        """
+        return SyncStream(self._thread, self._thread.run(self._inner.tail(path, lines, follow=follow, window=window)))
+
     def find(
         self,
         path: str,

@@ -450,6 +450,36 @@ COMMANDS = (
         examples=(Example({"path": "/tmp/phoenix", "window": 0}, {"stream": 70018}, exact=False),),
     ),
     Command(
+        "file-tail",
+        "Send the last lines of a regular file as a stream, and what is appended to it later.",
+        handler="files:file_tail",
+        arguments=(
+            PATH,
+            Argument("lines", int, "Number of lines at the end of the file to begin with.", default=10),
+            Argument(
+                "follow",
+                bool,
+                "Go on when the file grows, from its beginning if it is truncated, and with the new file if "
+                "another one gets its name. The kernel reports changes, but not those that other clients of a "
+                "network filesystem make.",
+                default=False,
+            ),
+            WINDOW,
+        ),
+        returns="`stream`: its number. Without `follow`, it ends at the end of the file; otherwise when the client "
+        "resets it. The client sends no data. Lines are searched in the last 64 MiB only.",
+        errors=(
+            NO_FILE,
+            ("EINVAL", "the path is not a regular file"),
+            ("EMFILE", "the kernel has no inotify instance left"),
+            ("ENOSPC", "the kernel has no inotify watch left"),
+            TOO_MANY_STREAMS,
+        ),
+        examples=(Example({"path": EXAMPLE_FILE, "window": 0}, {"stream": 70023}, exact=False),),
+        streams=(StreamMember("stream"),),
+        full_access=True,
+    ),
+    Command(
         "directory-find",
         "Send the paths below a directory that meet all conditions, found by a helper process. Symbolic links are "
         "not followed, except the path itself.",

@@ -221,3 +221,10 @@ def _start_walk(
     process = start_helper(context, "walk", action, path, encode_json(options).decode("ascii"))
     process.main.close_stdin()
     return Opened({}, {**process.endpoints}, window)
+
+
+def file_tail(context: Context, path: str, lines: int, follow: bool, window: int) -> Opened:
+    from phoenix_ga.agent.endpoints.follower import Follower
+    from phoenix_ga.agent.operations.followed_file import FollowedFile
+
+    return Opened({}, {"stream": Follower(FollowedFile(path, lines, follow))}, window)
