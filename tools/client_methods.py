@@ -249,6 +249,7 @@ SYNC_CLASSES: Final = {
     "SyncFileStream": ["file_streams:FileStream"],
     "SyncDirectoryStream": ["file_streams:DirectoryStream"],
     "SyncDirectoryEntries": ["directory_entries:DirectoryEntries"],
+    "SyncWaiting": ["waiting:Waiting"],
     "SyncFile": ["files:GuestFile"],
     "SyncProcess": ["process:GuestProcess"],
     "SyncFrozen": ["frozen:Frozen"],
@@ -306,6 +307,7 @@ if TYPE_CHECKING:
     from phoenix_ga.client.transfer import Progress, Transferred
     from phoenix_ga.client.transport import Transport
     from phoenix_ga.client.trees import TransferredTree
+    from phoenix_ga.client.waiting import Fulfilled
     from phoenix_ga.wire.messages import Request
 '''
 

@@ -53,6 +53,7 @@ METHODS: Final = {
     "connect": "connect",
     "fs-freeze": "filesystems.freeze",
     "get-freeze-status": "filesystems.status",
+    "wait-for": "wait_for",
 }
 
 

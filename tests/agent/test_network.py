@@ -150,7 +150,7 @@ def assert_all_see_the_same_addresses() -> dict[str, list[str]]:
 class TestInterfaces:
     def test_a_new_namespace_has_a_loopback_without_address(self, namespace: None) -> None:
         assert commands.get_netifaces(CONTEXT) == [
-            {"index": 1, "name": "lo", "hwaddr": "", "flags": "loopback", "ips": []}
+            {"index": 1, "name": "lo", "hwaddr": "", "flags": "loopback", "kind": "", "container": False, "ips": []}
         ]
         assert assert_all_see_the_same_routes() == []
 
@@ -179,7 +179,7 @@ class TestInterfaces:
 
     def test_the_end_of_a_tunnel_is_no_hardware_address(self) -> None:
         link = rtnetlink.Link(5, "sit1", 0, network.ARPHRD_SIT, bytes((192, 0, 2, 1)))
-        assert network._hardware_address(link) == ""
+        assert network.hardware_address(link) == ""
 
     def test_an_interface_goes_up_and_down(self, ethernet: None) -> None:
         assert run("net-iface-down", ifname="eth0") is True

@@ -336,6 +336,17 @@ def test_a_dialect_outlives_parking(serial: Serial) -> None:
     assert serial.line() == b'{"return": {}}'
 
 
+def test_a_wait_keeps_it_awake(serial: Serial, tmp_path: Path) -> None:
+    request = {"execute": "wait-for", "arguments": {"conditions": [f"path={tmp_path}/file"]}}
+    serial.send(json.dumps(request).encode() + b"\n")
+    assert "stream" in json.loads(serial.line())["return"]
+    assert stays_awake(serial.agent)
+    (tmp_path / "file").touch()
+    # The frames are binary, and the line is in the first.
+    assert b'"found": "%s/file"' % os.fsencode(tmp_path) in serial.line()
+    wait_until_parked(serial.agent)
+
+
 def test_half_a_request_keeps_it_awake_until_the_rest_arrives(serial: Serial) -> None:
     serial.send(b'{"execute": "ping", ')
     assert stays_awake(serial.agent)

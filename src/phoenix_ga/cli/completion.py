@@ -83,6 +83,14 @@ def complete_ip(context: click.Context, parameter: click.Parameter, text: str) -
     return _offer(expected, text)
 
 
+def complete_condition(context: click.Context, parameter: click.Parameter, text: str) -> list[CompletionItem]:
+    """Return the words that a condition of `wait` begins with."""
+    from phoenix_ga.cli.waiting_syntax import WORDS
+
+    # The shell would take `load<` for a redirection.
+    return _offer((word for word in WORDS if not word.endswith("<")), text)
+
+
 def _offer(words: Iterable[str], begin: str) -> list[CompletionItem]:
     from click.shell_completion import CompletionItem
 

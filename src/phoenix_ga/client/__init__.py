@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         SyncListener,
         SyncProcess,
         SyncStream,
+        SyncWaiting,
         connect_sync,
     )
     from phoenix_ga.client.guest import (
@@ -83,6 +84,7 @@ if TYPE_CHECKING:
     from phoenix_ga.client.transfer import Progress, Transferred
     from phoenix_ga.client.transport import Transport
     from phoenix_ga.client.trees import TransferredTree
+    from phoenix_ga.client.waiting import Fulfilled, Waiting
 
 __all__ = [
     "CALL_TIMEOUT",
@@ -114,6 +116,7 @@ __all__ = [
     "FreezeProgress",
     "FreezeStatus",
     "Frozen",
+    "Fulfilled",
     "Guest",
     "GuestFile",
     "GuestListener",
@@ -155,6 +158,7 @@ __all__ = [
     "SyncListener",
     "SyncProcess",
     "SyncStream",
+    "SyncWaiting",
     "SystemInformation",
     "SystemProcess",
     "TransferDamagedError",
@@ -162,6 +166,7 @@ __all__ = [
     "Transferred",
     "TransferredTree",
     "Transport",
+    "Waiting",
     "connect",
     "connect_sync",
     "copy_between",
@@ -265,6 +270,10 @@ _HOMES: Final = {
     ),
     "transport": ("Transport",),
     "trees": ("TransferredTree",),
+    "waiting": (
+        "Fulfilled",
+        "Waiting",
+    ),
     "generated.sync": (
         "SyncDirectoryEntries",
         "SyncDirectoryStream",
@@ -275,6 +284,7 @@ _HOMES: Final = {
         "SyncListener",
         "SyncProcess",
         "SyncStream",
+        "SyncWaiting",
         "connect_sync",
     ),
 }

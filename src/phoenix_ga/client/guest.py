@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, TypedDict
 
+from phoenix_ga.client import timeouts
 from phoenix_ga.client.attributes import Taken, Xattrs
 from phoenix_ga.client.caller import Caller, read_opened
 from phoenix_ga.client.commands import Commands
 from phoenix_ga.client.connection import Connection, ExpectedStream, Trace
 from phoenix_ga.client.digests import Verify
 from phoenix_ga.client.discovery.host_sockets import rivals
-from phoenix_ga.client.errors import CompletedProcess
+from phoenix_ga.client.errors import CompletedProcess, GuestTimeoutError, PhoenixError
 from phoenix_ga.client.files import GuestFile
 from phoenix_ga.client.frozen import FreezeProgress, Frozen
 from phoenix_ga.client.inventory import KnownGuest
@@ -30,6 +32,7 @@ from phoenix_ga.client.streams import GuestStream
 from phoenix_ga.client.transfer import Progress, Transferred, copy_file, get_file, put_file
 from phoenix_ga.client.transport import Transport, UnixTransport
 from phoenix_ga.client.trees import TransferredTree, copy_tree, get_tree, put_tree
+from phoenix_ga.client.waiting import Waiting
 from phoenix_ga.wire.commands import WINDOW_DEFAULT
 from phoenix_ga.wire.messages import Request
 from phoenix_ga.wire.units import LINE_LIMIT
@@ -328,6 +331,56 @@ class Guest(Commands):
         if check:
             completed.check_returncode()
         return completed
+
+    # Waiting
+
+    @opens
+    async def waiting(self, *conditions: str, any: bool = False) -> Waiting:
+        """Wait for conditions, and tell each when it is fulfilled. `wait_for` waits for all.
+
+            async with guest.waiting("address", "port=22") as waiting:
+                async for fulfilled in waiting: ...
+
+        Args:
+            conditions: as `wait-for` takes them, see docs/commands.md.
+            any: end with the first that is fulfilled.
+
+        Raises:
+            CommandError: a condition is malformed (EINVAL), or the guest has no systemd (ENOTSUP).
+        """
+        _, streams = await self._caller.open(
+            (ExpectedStream("stream", WINDOW_DEFAULT, sends=False),), "wait-for", conditions=[*conditions], any=any
+        )
+        return Waiting(streams["stream"], conditions, any)
+
+    async def wait_for(self, *conditions: str, any: bool = False, timeout: float | None = None) -> dict[str, str]:
+        """Wait until conditions are fulfilled, such as `address`, `port=22` or `path=/run/ready`.
+
+        Args:
+            conditions: as `wait-for` takes them, see docs/commands.md.
+            any: return with the first that is fulfilled.
+            timeout: in seconds; None: no limit.
+
+        Returns:
+            What was found for each fulfilled condition, such as the address.
+
+        Raises:
+            CommandError: as `waiting`.
+            GuestTimeoutError: they were not fulfilled in time.
+            ConnectionLostError: the agent ended; wait again after it was started.
+        """
+        found = {}
+        async with self.waiting(*conditions, any=any) as waiting:
+            try:
+                async with timeouts.timeout(timeout):
+                    async for fulfilled in waiting:
+                        found[fulfilled.condition] = fulfilled.found
+            except asyncio.TimeoutError as error:
+                if isinstance(error, PhoenixError):
+                    raise
+                missing = ", ".join(each for each in conditions if each not in found)
+                raise GuestTimeoutError(f"not fulfilled within {timeout:g} s: {missing}") from None
+        return found
 
     # Sockets
 

@@ -342,13 +342,22 @@ def _read_flags(reader: Reader) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class NetworkInterface(_Model):
-    """A network interface. hardware_address: or empty. addresses: in CIDR form, such as `192.0.2.10/24`."""
+    """A network interface.
+
+    Attributes:
+        hardware_address: or empty.
+        addresses: in CIDR form, such as `192.0.2.10/24`.
+        kind: such as `bridge`; empty if it is hardware, or the agent is too old to tell.
+        container: whether it serves containers of the guest: a veth, or a bridge of such.
+    """
 
     index: int
     name: str
     hardware_address: str
     flags: tuple[str, ...]
     addresses: tuple[str, ...]
+    kind: str = ""
+    container: bool = False
 
     _paths: ClassVar[dict[str, str]] = {"hardware_address": "hwaddr", "addresses": "ips"}
     _readers: ClassVar[dict[str, Callable[[Reader], Any]]] = {"flags": _read_flags, "addresses": Reader.texts}

@@ -25,17 +25,22 @@ IN_MODIFY: Final = 0x2
 IN_ATTRIB: Final = 0x4
 IN_CLOSE_WRITE: Final = 0x8
 IN_CLOSE_NOWRITE: Final = 0x10
+IN_MOVED_FROM: Final = 0x40
 IN_MOVED_TO: Final = 0x80
 IN_CREATE: Final = 0x100
+IN_DELETE: Final = 0x200
 IN_DELETE_SELF: Final = 0x400
 IN_MOVE_SELF: Final = 0x800
+IN_Q_OVERFLOW: Final = 0x4000
 IN_ONLYDIR: Final = 0x1000000
+IN_MASK_ADD: Final = 0x20000000
 IN_NONBLOCK: Final = os.O_NONBLOCK
 IN_CLOEXEC: Final = os.O_CLOEXEC
 
 _libc: Final = dlopen(None, 0)
 _inotify_init1: Final = dlsym(_libc, "inotify_init1")
 _inotify_add_watch: Final = dlsym(_libc, "inotify_add_watch")
+_inotify_rm_watch: Final = dlsym(_libc, "inotify_rm_watch")
 
 
 def inotify_init() -> int:
@@ -48,4 +53,14 @@ def inotify_init() -> int:
 
 def inotify_add_watch(fd: int, path: bytes, mask: int) -> bool:
     """Watch `path`, following symbolic links, for the events of `mask`; return whether that was possible."""
-    return call_cdeclfunction(_inotify_add_watch, (fd, path, mask)) >= 0
+    return inotify_watch(fd, path, mask) >= 0
+
+
+def inotify_watch(fd: int, path: bytes, mask: int) -> int:
+    """Do the same, and return the number of the watch; -1 if that is not possible."""
+    return call_cdeclfunction(_inotify_add_watch, (fd, path, mask))
+
+
+def inotify_unwatch(fd: int, watch: int) -> None:
+    """Remove a watch, if it is still there."""
+    call_cdeclfunction(_inotify_rm_watch, (fd, watch))

@@ -90,6 +90,19 @@ def unpack(layout: Struct, data: bytes) -> tuple[int, ...]:
     return layout.unpack_from(data)
 
 
+def messages(data: bytes) -> Iterator[tuple[int, int, int, int, bytes]]:
+    """Yield kind, flags, sequence number, port and payload of each message. Raises OSError(EBADMSG)."""
+    offset = 0
+    while offset < len(data):
+        if len(data) - offset < _nlmsghdr.size:
+            malformed("a message")
+        length, kind, flags, sequence, port = _nlmsghdr.unpack_from(data, offset)
+        if length < _nlmsghdr.size or offset + length > len(data):
+            malformed("a message")
+        yield kind, flags, sequence, port, data[offset + _nlmsghdr.size : offset + length]
+        offset += _aligned(length)
+
+
 def malformed(what: str) -> NoReturn:
     """Raise OSError(EBADMSG) for a message or a part of one that does not fit its length."""
     raise OSError(EBADMSG, f"the kernel sent {what} that is cut short")
@@ -191,18 +204,11 @@ def _answers(transport: Transport) -> Iterator[tuple[int, int, bytes]]:
             continue
         if flags & MSG_TRUNC:
             raise OSError(EMSGSIZE, f"the kernel sent a message of more than {_RECEIVE_SIZE} bytes")
-        offset = 0
-        while offset < len(data):
-            if len(data) - offset < _nlmsghdr.size:
-                malformed("a message")
-            length, kind, message_flags, sequence, message_port = _nlmsghdr.unpack_from(data, offset)
-            if length < _nlmsghdr.size or offset + length > len(data):
-                malformed("a message")
+        for kind, message_flags, sequence, message_port, payload in messages(data):
             if kind == NLMSG_OVERRUN:
                 raise OSError(ENOBUFS, "the kernel lost a part of its answer")
             if sequence == _SEQUENCE and message_port == port:
-                yield kind, message_flags, data[offset + _nlmsghdr.size : offset + length]
-            offset += _aligned(length)
+                yield kind, message_flags, payload
 
 
 def _raise_for(payload: bytes, flags: int, size: int) -> None:

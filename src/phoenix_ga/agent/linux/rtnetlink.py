@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from typing import Final
 
 RTM_NEWLINK: Final = 16
+RTM_DELLINK: Final = 17
 RTM_GETLINK: Final = 18
 RTM_NEWADDR: Final = 20
 RTM_DELADDR: Final = 21
@@ -37,6 +38,9 @@ RTM_GETROUTE: Final = 26
 
 IFLA_ADDRESS: Final = 1
 IFLA_IFNAME: Final = 3
+IFLA_MASTER: Final = 10
+IFLA_LINKINFO: Final = 18
+IFLA_INFO_KIND: Final = 1
 IFLA_EXT_MASK: Final = 29
 RTEXT_FILTER_SKIP_STATS: Final = 8
 
@@ -50,6 +54,10 @@ IFA_ADDRESS: Final = 1
 IFA_LOCAL: Final = 2
 IFA_LABEL: Final = 3
 IFA_BROADCAST: Final = 4
+IFA_FLAGS: Final = 8
+# The address cannot be used: another machine has it, or that is still being found out.
+IFA_F_DADFAILED: Final = 0x08
+IFA_F_TENTATIVE: Final = 0x40
 
 RTA_DST: Final = 1
 RTA_OIF: Final = 4
@@ -67,6 +75,7 @@ RTN_UNSPEC: Final = 0
 RTN_UNICAST: Final = 1
 RTN_LOCAL: Final = 2
 RT_SCOPE_UNIVERSE: Final = 0
+RT_SCOPE_LINK: Final = 253
 RT_SCOPE_HOST: Final = 254
 RTM_F_CLONED: Final = 0x200
 
@@ -82,17 +91,29 @@ class Link:
     """A network interface.
 
     flags: IFF_... bits. hardware_type: ARPHRD_... of linux/if_arp.h. hardware_address: raw, empty
-    if it has none.
+    if it has none. kind: such as `bridge` or `veth`; empty if it is hardware or the loopback link. master: index of
+    the link that it is a port of; 0 if there is none.
     """
 
-    __slots__ = ("flags", "hardware_address", "hardware_type", "index", "name")
+    __slots__ = ("flags", "hardware_address", "hardware_type", "index", "kind", "master", "name")
 
-    def __init__(self, index: int, name: str, flags: int, hardware_type: int, hardware_address: bytes) -> None:
+    def __init__(
+        self,
+        index: int,
+        name: str,
+        flags: int,
+        hardware_type: int,
+        hardware_address: bytes,
+        kind: str = "",
+        master: int = 0,
+    ) -> None:
         self.index = index
         self.name = name
         self.flags = flags
         self.hardware_type = hardware_type
         self.hardware_address = hardware_address
+        self.kind = kind
+        self.master = master
 
 
 class Address:
@@ -100,13 +121,22 @@ class Address:
 
     local: the address itself, raw. peer: the other end's of a point-to-point address, else as
     `local`; the prefix length is that of `peer`. label: of an IPv4 address, mostly the name of the
-    interface; empty if there is none, and not used to make an address.
+    interface; empty if there is none, and not used to make an address. scope: RT_SCOPE_.... usable: it is no
+    duplicate of another machine's address.
     """
 
-    __slots__ = ("family", "index", "label", "local", "peer", "prefix_length")
+    __slots__ = ("family", "index", "label", "local", "peer", "prefix_length", "scope", "usable")
 
     def __init__(
-        self, index: int, family: int, local: bytes, peer: bytes, prefix_length: int, label: str = ""
+        self,
+        index: int,
+        family: int,
+        local: bytes,
+        peer: bytes,
+        prefix_length: int,
+        label: str = "",
+        scope: int = RT_SCOPE_UNIVERSE,
+        usable: bool = True,
     ) -> None:
         self.index = index
         self.family = family
@@ -114,6 +144,8 @@ class Address:
         self.local = local
         self.peer = peer
         self.prefix_length = prefix_length
+        self.scope = scope
+        self.usable = usable
 
 
 class Route:
@@ -150,28 +182,45 @@ class Route:
 def links() -> list[Link]:
     """Return all links."""
     without_counters = attribute(IFLA_EXT_MASK, _uint.pack(RTEXT_FILTER_SKIP_STATS))
-    found = []
-    for payload in dump(RTM_GETLINK, RTM_NEWLINK, bytes(_ifinfomsg.size) + without_counters):
-        _, hardware_type, index, flags, _ = unpack(_ifinfomsg, payload)
-        values = attributes(payload, _ifinfomsg.size)
-        name = os.fsdecode(values.get(IFLA_IFNAME, b"").rstrip(b"\0"))
-        found.append(Link(index, name, flags, hardware_type, values.get(IFLA_ADDRESS, b"")))
-    return found
+    return [
+        parse_link(payload) for payload in dump(RTM_GETLINK, RTM_NEWLINK, bytes(_ifinfomsg.size) + without_counters)
+    ]
+
+
+def parse_link(payload: bytes) -> Link:
+    """Return the link of a message RTM_NEWLINK or RTM_DELLINK."""
+    _, hardware_type, index, flags, _ = unpack(_ifinfomsg, payload)
+    values = attributes(payload, _ifinfomsg.size)
+    kind = attributes(values.get(IFLA_LINKINFO, b"")).get(IFLA_INFO_KIND, b"")
+    return Link(
+        index,
+        _text(values.get(IFLA_IFNAME, b"")),
+        flags,
+        hardware_type,
+        values.get(IFLA_ADDRESS, b""),
+        _text(kind),
+        _number(values.get(IFLA_MASTER)),
+    )
 
 
 def addresses() -> list[Address]:
     """Return all IPv4 addresses, then all IPv6 addresses, in the kernel's order."""
-    found = []
-    for payload in dump(RTM_GETADDR, RTM_NEWADDR, bytes(_ifaddrmsg.size)):
-        family, prefix_length, _, _, index = unpack(_ifaddrmsg, payload)
-        values = attributes(payload, _ifaddrmsg.size)
-        peer = values.get(IFA_ADDRESS, b"")
-        # IPv6 has IFA_LOCAL only in a point-to-point address.
-        local = values.get(IFA_LOCAL, peer)
-        if family in (AF_INET, AF_INET6):
-            label = os.fsdecode(values.get(IFA_LABEL, b"").rstrip(b"\0"))
-            found.append(Address(index, family, local, peer or local, prefix_length, label))
-    return found
+    parsed = map(parse_address, dump(RTM_GETADDR, RTM_NEWADDR, bytes(_ifaddrmsg.size)))
+    return [address for address in parsed if address.family in (AF_INET, AF_INET6)]
+
+
+def parse_address(payload: bytes) -> Address:
+    """Return the address of a message RTM_NEWADDR or RTM_DELADDR."""
+    family, prefix_length, flags, scope, index = unpack(_ifaddrmsg, payload)
+    values = attributes(payload, _ifaddrmsg.size)
+    peer = values.get(IFA_ADDRESS, b"")
+    # IPv6 has IFA_LOCAL only in a point-to-point address.
+    local = values.get(IFA_LOCAL, peer)
+    flags |= _number(values.get(IFA_FLAGS))
+    usable = not flags & (IFA_F_TENTATIVE | IFA_F_DADFAILED)
+    return Address(
+        index, family, local, peer or local, prefix_length, _text(values.get(IFA_LABEL, b"")), scope, usable
+    )
 
 
 def routes(family: int) -> list[Route]:
@@ -186,35 +235,37 @@ def routes(family: int) -> list[Route]:
         if error.errno != ENOENT:
             raise
         return []
-    found = []
-    for payload in payloads:
-        route_family, prefix_length, _, _, table, _, scope, kind, flags = unpack(_rtmsg, payload)
-        values = attributes(payload, _rtmsg.size)
-        if RTA_TABLE in values:
-            table = unpack(_uint, values[RTA_TABLE])[0]
-        # A kernel without IPv6 answers for other families, and an old one for other tables; where
-        # IPv6 has but one table, the addresses of this machine are in it.
-        if (
-            route_family != family
-            or table != RT_TABLE_MAIN
-            or flags & RTM_F_CLONED
-            or (family == AF_INET6 and kind == RTN_LOCAL)
-        ):
-            continue
-        for index, gateway in _hops(values):
-            found.append(
-                Route(
-                    family,
-                    values.get(RTA_DST, b""),
-                    prefix_length,
-                    index=index,
-                    gateway=gateway,
-                    source=values.get(RTA_PREFSRC, b""),
-                    scope=scope,
-                    metric=_number(values.get(RTA_PRIORITY)),
-                )
-            )
-    return found
+    return [route for payload in payloads for route in parse_routes(payload) if route.family == family]
+
+
+def parse_routes(payload: bytes) -> list[Route]:
+    """Return the next hops of a message RTM_NEWROUTE or RTM_DELROUTE; none if it is not of the main table."""
+    family, prefix_length, _, _, table, _, scope, kind, flags = unpack(_rtmsg, payload)
+    values = attributes(payload, _rtmsg.size)
+    if RTA_TABLE in values:
+        table = unpack(_uint, values[RTA_TABLE])[0]
+    # A kernel without IPv6 answers for other families, and an old one for other tables; where
+    # IPv6 has but one table, the addresses of this machine are in it.
+    if (
+        family not in (AF_INET, AF_INET6)
+        or table != RT_TABLE_MAIN
+        or flags & RTM_F_CLONED
+        or (family == AF_INET6 and kind == RTN_LOCAL)
+    ):
+        return []
+    return [
+        Route(
+            family,
+            values.get(RTA_DST, b""),
+            prefix_length,
+            index=index,
+            gateway=gateway,
+            source=values.get(RTA_PREFSRC, b""),
+            scope=scope,
+            metric=_number(values.get(RTA_PRIORITY)),
+        )
+        for index, gateway in _hops(values)
+    ]
 
 
 def set_link_up(index: int, up: bool) -> None:
@@ -277,6 +328,10 @@ def _hops(values: dict[int, bytes]) -> list[tuple[int, bytes]]:
 
 def _gateway(values: dict[int, bytes]) -> bytes:
     return values.get(RTA_GATEWAY) or values.get(RTA_VIA, b"")[_RTVIA_HEADER_SIZE:]
+
+
+def _text(value: bytes) -> str:
+    return os.fsdecode(value.rstrip(b"\0"))
 
 
 def _number(value: bytes | None) -> int:

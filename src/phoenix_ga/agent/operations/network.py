@@ -56,16 +56,21 @@ class Interface:
     """A network interface.
 
     hardware_address: such as `52:54:00:12:34:56`, empty if it has none. flags: words out of
-    `up`, `broadcast`, `loopback`, `pointtopoint`, `multicast`.
+    `up`, `broadcast`, `loopback`, `pointtopoint`, `multicast`. kind: such as `bridge`; empty if it is hardware.
+    container: it serves containers of the guest, as `container_links` decides.
     """
 
-    __slots__ = ("addresses", "flags", "hardware_address", "index", "name")
+    __slots__ = ("addresses", "container", "flags", "hardware_address", "index", "kind", "name")
 
-    def __init__(self, index: int, name: str, hardware_address: str, flags: list[str]) -> None:
+    def __init__(
+        self, index: int, name: str, hardware_address: str, flags: list[str], kind: str = "", container: bool = False
+    ) -> None:
         self.index = index
         self.name = name
         self.hardware_address = hardware_address
         self.flags = flags
+        self.kind = kind
+        self.container = container
         self.addresses: list[Address] = []
 
 
@@ -106,22 +111,41 @@ def interfaces() -> list[Interface]:
 
     The address of a point-to-point link is the local one.
     """
+    links = rtnetlink.links()
+    containers = container_links(links)
     found = {
         link.index: Interface(
             link.index,
             link.name,
-            _hardware_address(link),
-            [word for bit, word in _FLAGS if link.flags & bit],
+            hardware_address(link),
+            flag_words(link),
+            link.kind,
+            link.index in containers,
         )
-        for link in rtnetlink.links()
+        for link in links
     }
     for address in rtnetlink.addresses():
         # The interface may be newer than the list of links.
         if address.index in found:
             interface = found[address.index]
-            text = _address_text(address.local)
+            text = address_text(address.local)
             interface.addresses.append(Address(text, address.prefix_length, address.label or interface.name))
     return [found[index] for index in sorted(found)]
+
+
+def container_links(links: list[rtnetlink.Link]) -> set[int]:
+    """Return the indexes of links that serve containers or virtual machines of the guest.
+
+    These are veth links, tap links that are ports, and bridges all of whose ports are such links.
+    """
+    virtual = {link.index for link in links if link.kind == "veth" or (link.kind == "tun" and link.master)}
+    bridged = {link.master for link in links if link.index not in virtual}
+    return virtual | {link.index for link in links if link.kind == "bridge" and link.index not in bridged}
+
+
+def flag_words(link: rtnetlink.Link) -> list[str]:
+    """Return the flags of a link, as words."""
+    return [word for bit, word in _FLAGS if link.flags & bit]
 
 
 def add_address(ip: str, interface: str) -> None:
@@ -192,15 +216,15 @@ def routes(family: int) -> list[Route]:
         width = _width(each)
         for route in rtnetlink.routes(each):
             if route.index not in names:
-                names[route.index] = _interface_name(route.index)
+                names[route.index] = interface_name(route.index)
             found.append(
                 Route(
                     each,
-                    _address_text(route.destination or bytes(width // 8)),
+                    address_text(route.destination or bytes(width // 8)),
                     route.prefix_length,
                     interface=names[route.index],
-                    gateway=_address_text(route.gateway),
-                    source=_address_text(route.source),
+                    gateway=address_text(route.gateway),
+                    source=address_text(route.source),
                     scope=route.scope,
                     metric=route.metric,
                 )
@@ -264,7 +288,7 @@ def parse_prefix(text: str) -> tuple[int, bytes, int]:
 
 def network_mask(family: int, prefix_length: int) -> str:
     """Return the network mask as an address: `255.255.255.0`, `ffff:ffff::`."""
-    return _address_text(_mask(_width(family), prefix_length).to_bytes(_width(family) // 8, "big"))
+    return address_text(_mask(_width(family), prefix_length).to_bytes(_width(family) // 8, "big"))
 
 
 def _interface_address(ip: str, interface: str) -> rtnetlink.Address:
@@ -315,7 +339,8 @@ def _interface_index(name: str) -> int:
         raise OSError(ENODEV, "there is no such interface") from None
 
 
-def _interface_name(index: int) -> str:
+def interface_name(index: int) -> str:
+    """Return the name of an interface; empty if there is none any more."""
     try:
         return if_indextoname(index)
     except OSError:
@@ -323,14 +348,15 @@ def _interface_name(index: int) -> str:
         return ""
 
 
-def _hardware_address(link: rtnetlink.Link) -> str:
+def hardware_address(link: rtnetlink.Link) -> str:
+    """Return the hardware address of a link; empty if there is none."""
     # That of the loopback interface is zero.
     if link.hardware_type in _TUNNELS or not any(link.hardware_address):
         return ""
     return link.hardware_address.hex(":")
 
 
-def _address_text(raw: bytes) -> str:
+def address_text(raw: bytes) -> str:
     """Return an address as text, and the empty text for none."""
     if len(raw) == 4:
         return inet_ntop(AF_INET, raw)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import replace
-from errno import ENETUNREACH, ENODEV, ESRCH
+from errno import EADDRNOTAVAIL, ENETUNREACH, ENODEV, ESRCH
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -17,6 +17,7 @@ from phoenix_ga.cli.each_guest import each_guest
 from phoenix_ga.cli.errors import GuestProblem
 from phoenix_ga.cli.ip_syntax import ADD, ADDRESS, LINK, ROUTE, SHOW, IpRequest
 from phoenix_ga.cli.output import escape
+from phoenix_ga.cli.primary_address import primary_address
 from phoenix_ga.cli.verb import verb
 from phoenix_ga.wire.commands import AF_INET, AF_INET6, AF_UNSPEC
 
@@ -44,6 +45,10 @@ OBJECT and COMMAND are those of ip(8) and can be abbreviated; the default COMMAN
 Only the main routing table is used, for IPv4 unless -6 is given. Changes are lost when the
 guest reboots.
 
+With --primary, only the address that others reach the guest by is printed: that of the default
+route, IPv4 if there is one. --no-containers leaves out interfaces of containers and virtual
+machines in the guest: veths, and bridges of which no port is of another kind.
+
 \b
 Examples:
   $ phoenixctl ip web1 addr
@@ -51,18 +56,34 @@ Examples:
   $ phoenixctl ip web1 addr add 192.0.2.10/24 dev eth0
   $ phoenixctl ip web1 route add default via 192.0.2.1
   $ phoenixctl ip -6 web1 route
+  $ phoenixctl ip web1 addr --primary
 """,
 )
 @click.option("-4", "ipv4", is_flag=True, help="IPv4 only.")
 @click.option("-6", "ipv6", is_flag=True, help="IPv6 only.")
+@click.option("--primary", is_flag=True, help="Print only the address that others reach the guest by.")
+@click.option("--no-containers", is_flag=True, help="Leave out interfaces of containers in the guest.")
 @GUEST
 @click.argument("words", nargs=-1, metavar="OBJECT [COMMAND [WORD]...]", shell_complete=complete_ip)
 @click.pass_obj
-def command(options: Options, guest: str, words: tuple[str, ...], ipv4: bool, ipv6: bool) -> int:
+def command(
+    options: Options,
+    guest: str,
+    words: tuple[str, ...],
+    ipv4: bool,
+    ipv6: bool,
+    primary: bool,
+    no_containers: bool,
+) -> int:
     """Show and change addresses, interfaces and routes of the guest, as ip(8) does."""
     if ipv4 and ipv6:
         raise click.UsageError("-4 and -6 exclude each other.")
     request = ip_syntax.parse(words, AF_INET if ipv4 else AF_INET6 if ipv6 else AF_UNSPEC)
+
+    if (primary and request.thing != ADDRESS) or ((primary or no_containers) and request.command != SHOW):
+        raise click.UsageError("--primary is for `address show`, --no-containers for that and for `link show`.")
+    if no_containers and request.thing == ROUTE:
+        raise click.UsageError("--no-containers is for `address show` and `link show`.")
 
     async def work(connected: Guest) -> tuple[list[dict[str, Any]] | None, str]:
         if request.command != SHOW:
@@ -70,7 +91,12 @@ def command(options: Options, guest: str, words: tuple[str, ...], ipv4: bool, ip
             return None, ""
         if request.thing == ROUTE:
             return _shown_routes(_matching(await connected.network.routes(request.family), request), request.family)
-        return _shown_interfaces(await connected.network.interfaces(), request)
+        interfaces = await connected.network.interfaces()
+        if no_containers:
+            interfaces = tuple(interface for interface in interfaces if not interface.container)
+        if primary:
+            return _shown_primary(interfaces, await connected.network.routes(), request)
+        return _shown_interfaces(interfaces, request)
 
     return each_guest(options, guest, work, lambda found: found)
 
@@ -167,6 +193,20 @@ def _shown_routes(routes: list[Route], family: int) -> tuple[list[dict[str, Any]
         values.append({"dst": shown, **{names.get(name, name): value for name, value in words.items()}})
         lines.append(" ".join([shown, *(f"{name} {value}" for name, value in words.items())]))
     return values, "\n".join(map(escape, lines))
+
+
+def _shown_primary(
+    interfaces: tuple[NetworkInterface, ...], routes: tuple[Route, ...], request: IpRequest
+) -> tuple[list[dict[str, Any]], str]:
+    wanted = [interface for interface in interfaces if request.device in (None, interface.name)]
+    found = primary_address(wanted, routes, request.family)
+    if found is None:
+        raise GuestProblem(
+            EADDRNOTAVAIL, "no address that others can reach; phoenixctl wait GUEST address waits for one"
+        )
+    interface, text = found
+    address = _address(text)
+    return [{**_interface(interface), "addr_info": [address]}], escape(address["local"])
 
 
 def _shown_interfaces(

@@ -73,6 +73,7 @@ if TYPE_CHECKING:
     from phoenix_ga.client.transfer import Progress, Transferred
     from phoenix_ga.client.transport import Transport
     from phoenix_ga.client.trees import TransferredTree
+    from phoenix_ga.client.waiting import Fulfilled
     from phoenix_ga.wire.messages import Request
 
 
@@ -308,6 +309,29 @@ class SyncDirectoryEntries(SyncObject):
     def __next__(self) -> FileStatus:
         try:
             value: FileStatus = self._thread.run(self._inner.__anext__())
+            return value
+        except StopAsyncIteration:
+            raise StopIteration from None
+
+
+class SyncWaiting(SyncObject):
+    """Conditions that the guest waits for. `for fulfilled in waiting` yields each when it is fulfilled.
+
+    Attributes:
+        stream: The stream on which they are told. As a context manager, the object resets it at the end of the body.
+    """
+
+    @property
+    def stream(self) -> SyncStream:
+        """See the class."""
+        return SyncStream(self._thread, self._inner.stream)
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Fulfilled:
+        try:
+            value: Fulfilled = self._thread.run(self._inner.__anext__())
             return value
         except StopAsyncIteration:
             raise StopIteration from None
@@ -1827,6 +1851,40 @@ class SyncGuest(SyncObject):
         value: CompletedProcess = self._thread.run(
             self._inner.run(argv, input=input, check=check, timeout=timeout, limit=limit, **options)
         )
+        return value
+
+    def waiting(self, *conditions: str, any: bool = False) -> SyncWaiting:
+        """Wait for conditions, and tell each when it is fulfilled. `wait_for` waits for all.
+
+            with guest.waiting("address", "port=22") as waiting:
+                for fulfilled in waiting: ...
+
+        Args:
+            conditions: as `wait-for` takes them, see docs/commands.md.
+            any: end with the first that is fulfilled.
+
+        Raises:
+            CommandError: a condition is malformed (EINVAL), or the guest has no systemd (ENOTSUP).
+        """
+        return SyncWaiting(self._thread, self._thread.run(self._inner.waiting(any=any)))
+
+    def wait_for(self, *conditions: str, any: bool = False, timeout: float | None = None) -> dict[str, str]:
+        """Wait until conditions are fulfilled, such as `address`, `port=22` or `path=/run/ready`.
+
+        Args:
+            conditions: as `wait-for` takes them, see docs/commands.md.
+            any: return with the first that is fulfilled.
+            timeout: in seconds; None: no limit.
+
+        Returns:
+            What was found for each fulfilled condition, such as the address.
+
+        Raises:
+            CommandError: as `waiting`.
+            GuestTimeoutError: they were not fulfilled in time.
+            ConnectionLostError: the agent ended; wait again after it was started.
+        """
+        value: dict[str, str] = self._thread.run(self._inner.wait_for(any=any, timeout=timeout))
         return value
 
     def connect(

@@ -18,6 +18,7 @@ from phoenix_ga.wire.commands.shared import WINDOW_DEFAULT, WINDOW_MAX
 from phoenix_ga.wire.commands.sockets import COMMANDS as SOCKETS
 from phoenix_ga.wire.commands.system import COMMANDS as SYSTEM
 from phoenix_ga.wire.commands.transfers import COMMANDS as TRANSFERS
+from phoenix_ga.wire.commands.waiting import COMMANDS as WAITING
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ COMMANDS: Final[tuple[Command, ...]] = (
     *SOCKETS,
     *FILESYSTEMS,
     *NETWORK,
+    *WAITING,
 )
 
 BY_NAME: Final[dict[str, Command]] = {

@@ -46,7 +46,9 @@ COMMANDS = (
         method="network.interfaces",
         result="tuple[NetworkInterface, ...]",
         returns="List of objects: `index`; `name`; `hwaddr`, empty if there is none; `flags`, words joined by `|`: "
-        "`up`, `broadcast`, `loopback`, `pointtopoint`, `multicast`; and `ips`, in CIDR notation.",
+        "`up`, `broadcast`, `loopback`, `pointtopoint`, `multicast`; `kind`, such as `bridge`, as `ip -details link` "
+        "shows it, empty for hardware; `container`: whether it serves containers or virtual machines of the guest: a "
+        "veth, or a bridge without a port of another kind; and `ips`, in CIDR notation.",
         errors=(_CHANGING,),
         examples=(
             Example(
@@ -57,6 +59,8 @@ COMMANDS = (
                         "name": "lo",
                         "hwaddr": "",
                         "flags": "up|loopback",
+                        "kind": "",
+                        "container": False,
                         "ips": ["127.0.0.1/8", "::1/128"],
                     }
                 ],

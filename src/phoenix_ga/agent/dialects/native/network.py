@@ -18,6 +18,8 @@ def get_netifaces(context: Context) -> list[dict[str, Any]]:
             "name": interface.name,
             "hwaddr": interface.hardware_address,
             "flags": "|".join(interface.flags),
+            "kind": interface.kind,
+            "container": interface.container,
             "ips": [f"{address.ip}/{address.prefix_length}" for address in interface.addresses],
         }
         for interface in network.interfaces()
