@@ -112,6 +112,7 @@ class Files(FilesCommands):
         new_permissions: int = 0o644,
         mtime: int | None = None,
         xattrs: Mapping[bytes, bytes] | None = None,
+        unless_changed: int | None = None,
     ) -> GuestStream:
         """Open a stream to a file, which appears when all data has arrived. `Guest.put` copies a whole file.
 
@@ -124,6 +125,8 @@ class Files(FilesCommands):
             new_permissions: of a file that replaces none, if `permissions` is None.
             mtime: modification time, in nanoseconds since the epoch; None for the present.
             xattrs: extended attributes by name, besides those of the file that it replaces.
+            unless_changed: fail with ESTALE unless this is `FileStatus.changed` of the file that is replaced; 0:
+                there is none; None: replace any.
         """
         attributes = {
             name.decode("utf-8", "surrogateescape"): encode_base64(value).decode("ascii")
@@ -142,6 +145,7 @@ class Files(FilesCommands):
             new_perm=new_permissions,
             mtime=-1 if mtime is None else mtime,
             xattrs=attributes,
+            unless_changed=-1 if unless_changed is None else unless_changed,
         )
         return streams["stream"]
 

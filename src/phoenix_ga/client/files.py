@@ -34,7 +34,9 @@ class GuestFile:
         self.path = path
 
     @classmethod
-    async def open(cls, guest: Commands, path: str, mode: str, permissions: int | None) -> GuestFile:
+    async def open(
+        cls, guest: Commands, path: str, mode: str, permissions: int | None, unless_changed: int | None
+    ) -> GuestFile:
         """Open a file; see `Guest.open`."""
         if mode == "rb":
             file = cls(guest, path, None)
@@ -42,7 +44,8 @@ class GuestFile:
             await file.seek(0)
             return file
         if mode == "wb":
-            return cls(guest, path, await guest.files.put_stream(path, permissions, digest=False))
+            sink = await guest.files.put_stream(path, permissions, digest=False, unless_changed=unless_changed)
+            return cls(guest, path, sink)
         raise ValueError(f"mode must be 'rb' or 'wb', not {mode!r}")
 
     async def __aenter__(self) -> GuestFile:

@@ -110,14 +110,18 @@ class Guest(Commands):
     # Files
 
     @opens
-    async def open(self, path: str, mode: str = "rb", permissions: int | None = None) -> GuestFile:
+    async def open(
+        self, path: str, mode: str = "rb", permissions: int | None = None, *, unless_changed: int | None = None
+    ) -> GuestFile:
         """Open a file as a file object.
 
         Args:
             mode: "rb" to read; "wb" to write a file that appears, complete, when it is closed.
             permissions: of a file that is written; None: those of the file that it replaces, or else 0644.
+            unless_changed: fail with ESTALE unless this is `FileStatus.changed` of the file that is replaced; 0:
+                there is none; None: replace any.
         """
-        return await GuestFile.open(self, path, mode, permissions)
+        return await GuestFile.open(self, path, mode, permissions, unless_changed)
 
     async def get(
         self,

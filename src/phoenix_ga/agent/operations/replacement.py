@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import time
-from errno import EACCES, EBUSY, EEXIST, EINVAL, EISDIR, ENODATA, ENOENT, EOPNOTSUPP, EPERM
+from errno import EACCES, EBUSY, EEXIST, EINVAL, EISDIR, ENODATA, ENOENT, EOPNOTSUPP, EPERM, ESTALE
 from fcntl import LOCK_EX, LOCK_NB, flock
 
 from phoenix_ga.agent.operations.files import encode_path, sync_directory
@@ -55,10 +55,12 @@ class Replacement:
         offset: how many bytes of the incomplete file to keep.
         mtime: modification time, in nanoseconds since the epoch; -1 for the present.
         attributes: extended attributes besides those of the replaced file.
+        unless_changed: replace only a file whose status changed last at this time, in nanoseconds since the epoch;
+            0: replace none; -1: any.
 
     Raises:
         OSError: from every method. ENODATA if fewer than `offset` bytes were kept; EBUSY if another transfer
-            continues the same part.
+            continues the same part; ESTALE if `unless_changed` is not met.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class Replacement:
         new_mode: int = 0o644,
         mtime: int = -1,
         attributes: Mapping[bytes, bytes] = _NO_ATTRIBUTES,
+        unless_changed: int = -1,
     ) -> None:
         self._target = os.path.realpath(encode_path(path))
         self._directory, name = os.path.split(self._target)
@@ -86,6 +89,8 @@ class Replacement:
                 raise OSError(EINVAL, "not a regular file; use file-write to write to it", path)
         if path.endswith("/") or not name:
             raise OSError(EISDIR, os.strerror(EISDIR), path)
+        self._unless_changed = unless_changed
+        self._check_unchanged()
         self._mode = mode
         self._new_mode = new_mode
         self._mtime = mtime
@@ -177,9 +182,20 @@ class Replacement:
             flock(self._fd, LOCK_EX)
             # os.link follows the link only if src_dir_fd is given, which has no other effect here.
             self._make_temporary(lambda name: os.link(f"/proc/self/fd/{self._fd}", name, src_dir_fd=self._fd))
+        self._check_unchanged()
         os.rename(self._temporary, self._target)
         self._named = False
         sync_directory(self._directory)
+
+    def _check_unchanged(self) -> None:
+        if self._unless_changed < 0:
+            return
+        try:
+            changed = os.stat(self._target, follow_symlinks=False).st_ctime_ns
+        except FileNotFoundError:
+            changed = 0
+        if changed != self._unless_changed:
+            raise OSError(ESTALE, "the file has changed meanwhile", self._target)
 
     def _set_attributes(self) -> None:
         """Set owner, permissions and extended attributes, as they are requested or as the replaced file has them."""

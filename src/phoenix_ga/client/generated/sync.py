@@ -860,6 +860,7 @@ class SyncFiles(SyncObject):
         new_permissions: int = 420,
         mtime: int | None = None,
         xattrs: Mapping[bytes, bytes] | None = None,
+        unless_changed: int | None = None,
     ) -> SyncStream:
         """Open a stream to a file, which appears when all data has arrived. `SyncGuest.put` copies a whole file.
 
@@ -872,6 +873,8 @@ class SyncFiles(SyncObject):
             new_permissions: of a file that replaces none, if `permissions` is None.
             mtime: modification time, in nanoseconds since the epoch; None for the present.
             xattrs: extended attributes by name, besides those of the file that it replaces.
+            unless_changed: fail with ESTALE unless this is `FileStatus.changed` of the file that is replaced; 0:
+                there is none; None: replace any.
         """
         return SyncStream(
             self._thread,
@@ -887,6 +890,7 @@ class SyncFiles(SyncObject):
                     new_permissions=new_permissions,
                     mtime=mtime,
                     xattrs=xattrs,
+                    unless_changed=unless_changed,
                 )
             ),
         )
@@ -1607,14 +1611,20 @@ class SyncGuest(SyncObject):
         """The commands of the QEMU Guest Agent, such as `guest.qga.get_osinfo()`."""
         return SyncQemu(self._thread, self._inner.qga)
 
-    def open(self, path: str, mode: str = "rb", permissions: int | None = None) -> SyncFile:
+    def open(
+        self, path: str, mode: str = "rb", permissions: int | None = None, *, unless_changed: int | None = None
+    ) -> SyncFile:
         """Open a file as a file object.
 
         Args:
             mode: "rb" to read; "wb" to write a file that appears, complete, when it is closed.
             permissions: of a file that is written; None: those of the file that it replaces, or else 0644.
+            unless_changed: fail with ESTALE unless this is `FileStatus.changed` of the file that is replaced; 0:
+                there is none; None: replace any.
         """
-        return SyncFile(self._thread, self._thread.run(self._inner.open(path, mode, permissions)))
+        return SyncFile(
+            self._thread, self._thread.run(self._inner.open(path, mode, permissions, unless_changed=unless_changed))
+        )
 
     def get(
         self,

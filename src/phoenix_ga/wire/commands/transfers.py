@@ -135,6 +135,14 @@ COMMANDS = (
                 "256, of 64 KiB in total.",
                 default={},
             ),
+            Argument(
+                "unless_changed",
+                int,
+                "Replace only a file whose status (its content, name, owner or permissions) changed last at this "
+                "time: its `Ctim`, in nanoseconds since the epoch; 0: replace none; -1: any.",
+                default=-1,
+                minimum=-1,
+            ),
         ),
         returns="`stream`: its number; `window`: the number of bytes that the client may send at first. Closing "
         "message of the client: `size`, and a member with the name of the digest and its value in hexadecimal; both "
@@ -146,6 +154,7 @@ COMMANDS = (
             ("ENOENT", "the directory does not exist"),
             ("ENODATA", "the kept part is shorter than `offset`"),
             ("EBUSY", "another transfer is writing the same part"),
+            ("ESTALE", "`unless_changed` is not met; also when the file is complete, as a reset of the stream"),
             _NO_DIGEST,
             TOO_MANY_STREAMS,
         ),

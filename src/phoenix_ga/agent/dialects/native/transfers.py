@@ -67,6 +67,7 @@ def file_put(
     new_perm: int,
     mtime: int,
     xattrs: dict[str, str],
+    unless_changed: int,
 ) -> Opened:
     from phoenix_ga.agent.endpoints.file_sink import FileSink
     from phoenix_ga.agent.operations.replacement import Replacement
@@ -74,7 +75,7 @@ def file_put(
     if offset and not part:
         raise OSError(EINVAL, "'offset' requires 'part', the name of the part to continue")
     attributes = _decode_attributes(xattrs) if xattrs else {}
-    replacement = Replacement(path, perm, uid, gid, part, offset, new_perm, mtime, attributes)
+    replacement = Replacement(path, perm, uid, gid, part, offset, new_perm, mtime, attributes, unless_changed)
     sink = FileSink(replacement, digest, context.throttle)
     return Opened({"window": sink.window}, {"stream": sink}, 0)
 
