@@ -222,9 +222,9 @@ class Machine:
         self._transfer.put(files)
         device = f"/dev/disk/by-id/virtio-{TransferDisk.SERIAL}"
         try:
-            # The guest's page cache may hold older content of the disk.
+            # The guest's page cache may hold older content of the disk, which udev may not have named yet.
             self.run(
-                f"blockdev --flushbufs {device} && "
+                f"udevadm wait --timeout=30 {device} 2>/dev/null || udevadm settle; blockdev --flushbufs {device} && "
                 f"tar --extract --file={device} --directory=/ --keep-directory-symlink --no-overwrite-dir"
             )
         finally:

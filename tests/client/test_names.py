@@ -14,10 +14,10 @@ import pytest
 from phoenix_ga.client import ConnectError, EndpointError, connect_sync
 from phoenix_ga.client.discovery import find_guest, known_groups, known_guests, select_guests
 from phoenix_ga.client.discovery.config import read_config
-from phoenix_ga.client.discovery.host_sockets import held_paths, path_of_inode
 from phoenix_ga.client.discovery.libvirt import from_virsh, libvirt_guests
 from phoenix_ga.client.discovery.proxmox import proxmox_guests
 from phoenix_ga.client.discovery.qemu import qemu_guests
+from phoenix_ga.client.host_sockets import held_paths, path_of_inode
 from phoenix_ga.client.inventory import KnownGuest
 
 OURS, QEMUS = "org.guest-agent.0", "org.qemu.guest_agent.0"

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from phoenix_ga import __version__
-from phoenix_ga.client.discovery.host_sockets import held_paths
+from phoenix_ga.client.host_sockets import held_paths
 from phoenix_ga.client.inventory import KnownGuest
 from phoenix_ga.client.probe import ANSWERS, BUSY, GONE, NOT_AN_AGENT, SILENT, GuestState, probe, probe_guests
 from tests.support import AgentProcess, until_it_leaves, wait_for

@@ -18,7 +18,7 @@ from phoenix_ga.client import (
     PhoenixError,
     timeouts,
 )
-from phoenix_ga.client.discovery.host_sockets import held_paths
+from phoenix_ga.client.host_sockets import held_paths
 from phoenix_ga.client.probe import ANSWERS, BUSY, probe
 
 if TYPE_CHECKING:

@@ -15,10 +15,10 @@ from phoenix_ga.client.caller import Caller, read_opened
 from phoenix_ga.client.commands import Commands
 from phoenix_ga.client.connection import Connection, ExpectedStream, Trace
 from phoenix_ga.client.digests import Verify
-from phoenix_ga.client.discovery.host_sockets import rivals
 from phoenix_ga.client.errors import CompletedProcess, GuestTimeoutError, PhoenixError
 from phoenix_ga.client.files import GuestFile
 from phoenix_ga.client.frozen import FreezeProgress, Frozen
+from phoenix_ga.client.host_sockets import rivals
 from phoenix_ga.client.inventory import KnownGuest
 from phoenix_ga.client.keepalive import KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT
 from phoenix_ga.client.opening import opens

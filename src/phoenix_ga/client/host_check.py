@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from phoenix_ga.client.discovery import known_guests
-from phoenix_ga.client.discovery.host_sockets import rivals
 from phoenix_ga.client.endpoints import split_endpoint
 from phoenix_ga.client.errors import EndpointError
+from phoenix_ga.client.host_sockets import rivals
 from phoenix_ga.client.models import Check
 
 if TYPE_CHECKING:

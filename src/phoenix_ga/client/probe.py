@@ -16,9 +16,9 @@ from typing import Any, Final
 
 from phoenix_ga.client import timeouts
 from phoenix_ga.client.discovery import KnownGuest
-from phoenix_ga.client.discovery.host_sockets import held_paths, rivals
 from phoenix_ga.client.endpoints import split_endpoint
 from phoenix_ga.client.errors import ConnectError, EndpointError
+from phoenix_ga.client.host_sockets import held_paths, rivals
 from phoenix_ga.client.resolve import open_endpoint
 from phoenix_ga.client.transport import Transport
 from phoenix_ga.wire.json_text import JsonError, decode_json

@@ -25,7 +25,7 @@ from phoenix_ga.client import (
     timeouts,
 )
 from phoenix_ga.client.discovery import known_guests, remote_guests, select_guests
-from phoenix_ga.client.discovery.host_sockets import held_paths
+from phoenix_ga.client.host_sockets import held_paths
 from phoenix_ga.client.hub_control import ask_hub
 from phoenix_ga.client.probe import ANSWERS, GONE, NOT_AN_AGENT, PHOENIX, QEMU_GA, SILENT, probe
 

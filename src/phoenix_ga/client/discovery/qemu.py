@@ -17,7 +17,7 @@ import re
 from pathlib import Path
 from typing import Any, Final
 
-from phoenix_ga.client.discovery.host_sockets import path_of_inode, visible_path
+from phoenix_ga.client.host_sockets import path_of_inode, visible_path
 from phoenix_ga.client.inventory import AGENT_PORTS, KnownGuest, best_port
 
 SOURCE: Final = "qemu"
