@@ -56,6 +56,7 @@ COMMANDS = {
     "ps": ["ps G", "--json ps G"],
     "raw": ["raw G ping", "raw G guest-get-osinfo", "raw G file-stat path=/x"],
     "rm": ["rm G:/x", "rm -r G:/x"],
+    "services": ["services G", "services G x", "services G x start"],
     "sha256sum": ["sha256sum G:/x"],
     "stat": ["stat G:/x", "--json stat G:/x"],
     "tail": ["tail G:/x", "tail -f G:/x"],
@@ -67,7 +68,7 @@ COMMANDS = {
 # They need a terminal, run until they are stopped, or ask no guest by its endpoint.
 LEFT_OUT = {"completion", "edit", "forward", "frozen", "guests", "hub", "shell", "ssh-config", "stdio"}
 # Their output is the guest's bytes.
-RAW = {"cat", "exec", "attach", "proxy", "tail"}
+RAW = {"cat", "exec", "attach", "journal", "proxy", "tail"}
 VERBS = [verb for verb in program.list_commands(click.Context(program)) if verb not in LEFT_OUT]
 TYPED = [command for verb in VERBS for command in COMMANDS.get(verb, [f"{verb} G"])]
 

@@ -81,7 +81,7 @@ def explain(error: Exception) -> tuple[int, str]:
         name = error.filename.decode(errors="replace") if isinstance(error.filename, bytes) else error.filename
         text = error.strerror or str(error)
         if not isinstance(name, str):
-            return REFUSED, text
+            return vars(error).get("status", REFUSED), text
         return REFUSED, f"{name}: {text}" if isinstance(error, GuestProblem) else f"this host: {name}: {text}"
     return REFUSED, f"internal error, please report it: {type(error).__name__}: {error}"
 
