@@ -31,6 +31,7 @@ OBJECTS_MAX = 30_000
 COMMANDS = {
     "attach": ["attach G 4711"],
     "cat": ["cat G:/x", "cat G:/x G:/y"],
+    "check": ["check all G", "check disk G", "check all G --piggyback"],
     "chmod": ["chmod 600 G:/x"],
     "chown": ["chown 1:1 G:/x"],
     "commands": ["commands G", "--json commands G"],
@@ -66,7 +67,7 @@ COMMANDS = {
     "truncate": ["truncate -s 0 G:/x"],
 }
 # They need a terminal, run until they are stopped, or ask no guest by its endpoint.
-LEFT_OUT = {"completion", "edit", "forward", "frozen", "guests", "hub", "shell", "ssh-config", "stdio"}
+LEFT_OUT = {"completion", "edit", "exporter", "forward", "frozen", "guests", "hub", "shell", "ssh-config", "stdio"}
 # Their output is the guest's bytes.
 RAW = {"cat", "exec", "attach", "journal", "proxy", "tail"}
 VERBS = [verb for verb in program.list_commands(click.Context(program)) if verb not in LEFT_OUT]

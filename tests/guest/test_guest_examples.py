@@ -130,6 +130,9 @@ class Host:
             line = line.replace("4711", self.run("phoenixctl exec -d /run/web1.sock -- true").strip())
         if line.startswith("phoenixctl shell") or " -it " in line:
             line = f"{ON_A_TERMINAL} {shlex.quote(line)}"
+        if line.startswith("phoenixctl check"):
+            # The state of the guest is its affair, but it has one.
+            line = f"{line} || [ $? -lt 3 ]"
         process = self.start(f"set -eo pipefail; {line}")
         output, errors = process.communicate("exit\n", timeout=120)
         assert process.returncode == 0, (line, output, errors)
