@@ -46,6 +46,7 @@ PROGRAMS: Final = {
     "rsync": "rsync",
     "socat": "socat",
     "ss": "iproute2",
+    "sftp": "openssh-client",
     "ssh": "openssh-client",
     "ssh-keygen": "openssh-client",
     "sshd": "openssh-server",

@@ -67,7 +67,8 @@ COMMANDS = {
     "truncate": ["truncate -s 0 G:/x"],
 }
 # They need a terminal, run until they are stopped, or ask no guest by its endpoint.
-LEFT_OUT = {"completion", "edit", "exporter", "forward", "frozen", "guests", "hub", "shell", "ssh-config", "stdio"}
+LEFT_OUT = {"completion", "edit", "exporter", "forward", "frozen", "guests", "hub", "sftp", "shell", "ssh-config"}
+LEFT_OUT |= {"stdio"}
 # Their output is the guest's bytes.
 RAW = {"cat", "exec", "attach", "journal", "proxy", "tail"}
 VERBS = [verb for verb in program.list_commands(click.Context(program)) if verb not in LEFT_OUT]

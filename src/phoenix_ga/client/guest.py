@@ -22,7 +22,7 @@ from phoenix_ga.client.host_sockets import rivals
 from phoenix_ga.client.inventory import KnownGuest
 from phoenix_ga.client.keepalive import KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT
 from phoenix_ga.client.opening import opens
-from phoenix_ga.client.process import GuestProcess, Processes, start_process
+from phoenix_ga.client.process import GuestProcess, Processes, start_process, start_sftp
 from phoenix_ga.client.reader import Reader
 from phoenix_ga.client.reconnector import Reconnector
 from phoenix_ga.client.resolve import open_endpoint
@@ -385,6 +385,17 @@ class Guest(Commands):
                 missing = ", ".join(each for each in conditions if each not in found)
                 raise GuestTimeoutError(f"not fulfilled within {timeout:g} s: {missing}") from None
         return found
+
+    @opens
+    async def sftp(self, *, user: str = "", read_only: bool = False, window: int = WINDOW_DEFAULT) -> GuestProcess:
+        """Start a server of SFTP version 3; its packets go through `stdin` and `stdout`.
+
+        Args:
+            user: whose rights and home it has; empty: the user of the agent.
+            read_only: refuse what changes a file.
+            window: bytes of its answers that may be in flight.
+        """
+        return await start_sftp(self._caller, user, read_only, window)
 
     # Sockets
 

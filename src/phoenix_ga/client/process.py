@@ -189,6 +189,14 @@ async def start_process(
     return GuestProcess(ProcessesCommands(caller), argv, pid, streams["stream"], streams.get("stderr"))
 
 
+async def start_sftp(caller: Caller, user: str, read_only: bool, window: int) -> GuestProcess:
+    """Run the command `sftp`; see `Guest.sftp`."""
+    expected = [_main_stream(window), ExpectedStream("stderr", window, sends=False)]
+    value, streams = await caller.open(expected, "sftp", user=user, read_only=read_only, window=window)
+    pid = await read_opened(lambda reader: reader.member("pid").integer(), value, streams)
+    return GuestProcess(ProcessesCommands(caller), ("sftp-server",), pid, streams["stream"], streams["stderr"])
+
+
 def _main_stream(window: int) -> ExpectedStream:
     """Return the stream of stdin and stdout."""
     return ExpectedStream("stream", window, ends_both=True)

@@ -1897,6 +1897,18 @@ class SyncGuest(SyncObject):
         value: dict[str, str] = self._thread.run(self._inner.wait_for(any=any, timeout=timeout))
         return value
 
+    def sftp(self, *, user: str = "", read_only: bool = False, window: int = WINDOW_DEFAULT) -> SyncProcess:
+        """Start a server of SFTP version 3; its packets go through `stdin` and `stdout`.
+
+        Args:
+            user: whose rights and home it has; empty: the user of the agent.
+            read_only: refuse what changes a file.
+            window: bytes of its answers that may be in flight.
+        """
+        return SyncProcess(
+            self._thread, self._thread.run(self._inner.sftp(user=user, read_only=read_only, window=window))
+        )
+
     def connect(
         self, host: str = "", port: int = 0, path: str = "", *, timeout: int = 10, window: int = WINDOW_DEFAULT
     ) -> SyncStream:

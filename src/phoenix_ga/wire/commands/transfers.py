@@ -214,4 +214,32 @@ COMMANDS = (
         streams=(StreamMember("stream", sends=True, ends_both=True), StreamMember("stderr")),
         full_access=True,
     ),
+    Command(
+        "sftp",
+        "Start a server of the SSH File Transfer Protocol, version 3, as a helper process. It has the extensions "
+        "of OpenSSH's server: posix-rename, statvfs, fstatvfs, hardlink, fsync, lsetstat, limits, expand-path, "
+        "copy-data and users-groups-by-id.",
+        handler="transfers:sftp",
+        arguments=(
+            Argument(
+                "user", str, "The user whose rights and home it has, as for `exec`; empty: the agent's.", default=""
+            ),
+            Argument("read_only", bool, "Refuse all requests that change a file.", default=False),
+            WINDOW,
+        ),
+        returns="`pid`; `stream`, on which packets of the protocol are sent both ways, beginning with the client's; "
+        "`stderr`: the number of a text stream; `window`: as for `exec`. Closing message of the agent on `stream`: "
+        "`status` or `signal`, as for `exec`. The server ends when the client ends its direction.",
+        errors=(
+            ("ENOENT", "the user does not exist"),
+            ("EPERM", "the agent may not run programs as this user"),
+            TOO_MANY_STREAMS,
+        ),
+        examples=(
+            Example({"window": 0}, {"pid": 4713, "window": 131072, "stream": 70024, "stderr": 70025}, exact=False),
+        ),
+        changes=True,
+        streams=(StreamMember("stream", sends=True, ends_both=True), StreamMember("stderr")),
+        full_access=True,
+    ),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from errno import EINVAL, ENOTDIR, ESPIPE
+from errno import EINVAL, ENOTDIR, EPERM, ESPIPE
 
 from phoenix_ga.agent.operations import files
 from phoenix_ga.agent.protocol.call import Opened
@@ -123,3 +123,14 @@ def directory_put(context: Context, path: str, owners: bool, set_id: bool, windo
     }
     process = start_helper(context, "archive", "put", path, *(flag for flag in flags if flags[flag]))
     return Opened({"window": process.main.window}, {**process.endpoints}, window)
+
+
+def sftp(context: Context, user: str, read_only: bool, window: int) -> Opened:
+    from phoenix_ga.agent.dialects.native.helpers import start_helper
+    from phoenix_ga.agent.operations.account import Account
+
+    # Raise now if there is no such user.
+    if Account(user).changes and os.geteuid():
+        raise OSError(EPERM, "only root can become another user")
+    process = start_helper(context, "sftp", user, *["read-only"] * read_only)
+    return Opened({"pid": process.pid, "window": process.main.window}, {**process.endpoints}, window)
