@@ -19,6 +19,10 @@ settings.load_profile("untimed")
 IN_CI = os.environ.get("CI") == "true"
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "may_skip: may be skipped in continuous integration too, with a reason")
+
+
 def pytest_report_header() -> str | None:
     missing = preflight.missing()
     return f"{preflight.advice(missing)}\nThe tests that need them are skipped." if missing else None

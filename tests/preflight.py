@@ -50,6 +50,7 @@ PROGRAMS: Final = {
     "ssh": "openssh-client",
     "ssh-keygen": "openssh-client",
     "sshd": "openssh-server",
+    "sshfs": "sshfs",
     "start-stop-daemon": "dpkg",
     "systemd-analyze": "systemd",
     "virsh": "libvirt-clients",

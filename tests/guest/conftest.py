@@ -18,10 +18,6 @@ _OUTPUT_QUEUE: Final = 5
 _LOST_MAX: Final = 48
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "may_skip: may be skipped in continuous integration too, with a reason")
-
-
 @pytest.fixture(scope="session")
 def guest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     """A guest with the agent on its port, a network card that is not configured, and two empty disks."""

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
 from phoenix_ga.cli.arguments import GUEST
 from phoenix_ga.cli.context import Options
-from phoenix_ga.cli.each_guest import ask
 from phoenix_ga.cli.programs import USER
+from phoenix_ga.cli.serving_sftp import serve_sftp
 from phoenix_ga.cli.verb import verb
-
-if TYPE_CHECKING:
-    from phoenix_ga.client import Guest
 
 
 @verb(
@@ -34,12 +29,4 @@ Examples:
 @click.pass_obj
 def command(options: Options, guest: str, user: str, read_only: bool) -> int:
     """Serve the files of the guest by SFTP on stdin and stdout."""
-
-    async def work(connected: Guest) -> int:
-        from phoenix_ga.cli.relay import join_stdio
-
-        async with connected.sftp(user=user, read_only=read_only) as process:
-            await join_stdio(process.stdout)
-            return process.returncode or 0
-
-    return ask(options, guest, work)
+    return serve_sftp(options, guest, user, read_only)
