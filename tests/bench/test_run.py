@@ -43,6 +43,7 @@ def test_everything_is_measured_and_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.guest
+@pytest.mark.soak
 @pytest.mark.timeout(300)
 def test_a_checkout_is_compared_with_itself() -> None:
     lines: list[str] = []

@@ -79,11 +79,11 @@ def host(lonely: Machine, tmp_path_factory: pytest.TempPathFactory) -> Host:
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """2,000 files in 40 directories."""
+    """500 files in 20 directories."""
     top = tmp_path_factory.mktemp("tree") / "tree"
     chance = random.Random(1)
-    for number in range(2000):
-        path = top / f"directory {number % 40}" / f"file {number}"
+    for number in range(500):
+        path = top / f"directory {number % 20}" / f"file {number}"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(chance.randbytes(chance.randrange(3000)))
     return top
