@@ -55,8 +55,16 @@ def test_a_directory_that_hangs(tmp_path: Path) -> None:
 @pytest.mark.root
 @needs_root
 def test_a_child_that_cannot_be_killed_keeps_nothing_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # The request must have been taken before the child is killed.
-    monkeypatch.setattr(child_start, "_START_TIME", 2.0)
+    kill = child_start._kill
+
+    def kill_late(pid: int) -> None:
+        # A child whose request has not been taken can be killed.
+        thread.join()
+        kill(pid)
+        # The next one may take its time.
+        monkeypatch.setattr(child_start, "_START_TIME", 60.0)
+
+    monkeypatch.setattr(child_start, "_kill", kill_late)
     other = os.open("/", os.O_RDONLY)
     os.set_inheritable(other, True)
     try:
@@ -65,7 +73,6 @@ def test_a_child_that_cannot_be_killed_keeps_nothing_open(tmp_path: Path, monkey
             thread = threading.Thread(target=take_request, args=(server_copy,))
             thread.start()
             fail_to_start("true", directory=str(tmp_path))
-            thread.join()
             (child,) = children()
             links = [os.readlink(link) for link in Path(f"/proc/{child}/fd").iterdir()]
             assert len(links) == 4

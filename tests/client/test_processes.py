@@ -429,10 +429,12 @@ def test_a_detached_program_can_be_signalled_and_ends_with_its_group(endpoint: s
     asyncio.run(conversation())
 
 
-def test_a_detached_program_is_listed_at_any_moment_until_its_end_is_told(endpoint: str) -> None:
+# A hundred rounds took minutes on a machine that does much else.
+@pytest.mark.parametrize("rounds", [20, pytest.param(1000, marks=pytest.mark.soak)])
+def test_a_detached_program_is_listed_at_any_moment_until_its_end_is_told(endpoint: str, rounds: int) -> None:
     async def conversation() -> None:
         async with connect(endpoint) as guest:
-            for _ in range(100):
+            for _ in range(rounds):
                 process = await guest.exec(["sleep", "1000"], detach=True)
                 await process.stdout.reset()
                 await guest.processes.signal(process.pid, signal.SIGKILL)
@@ -444,10 +446,11 @@ def test_a_detached_program_is_listed_at_any_moment_until_its_end_is_told(endpoi
     asyncio.run(conversation())
 
 
-def test_a_detached_program_whose_end_was_told_is_forgotten(endpoint: str) -> None:
+@pytest.mark.parametrize("rounds", [20, pytest.param(1000, marks=pytest.mark.soak)])
+def test_a_detached_program_whose_end_was_told_is_forgotten(endpoint: str, rounds: int) -> None:
     async def conversation() -> None:
         async with connect(endpoint) as guest:
-            for _ in range(100):
+            for _ in range(rounds):
                 process = await guest.exec(shell("read x; exit 3"), detach=True)
                 await process.stdin.end()
                 assert await process.wait() == 3
