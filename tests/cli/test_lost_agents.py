@@ -16,8 +16,16 @@ import pytest
 from phoenix_ga.client import KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT
 from tests.cli.conftest import command_line, environment
 from tests.cli.running_client import IMPATIENT, RunningClient
+from tests.cli.waiting_clients import (
+    WAITING,
+    Start,
+    start,
+    start_cat,
+    start_copy_from_guest,
+    start_copy_of_directory,
+)
 from tests.ends.port import QemuPort
-from tests.support import AgentProcess, wait_for
+from tests.support import AgentProcess
 
 BIG = 64 << 20
 
@@ -25,10 +33,16 @@ BIG = 64 << 20
 class Scene:
     """An agent behind a port of QEMU."""
 
+    patience = 0
+    preamble = IMPATIENT
+
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        self.there = str(directory)
         self.agent = AgentProcess(directory)
         self.port = QemuPort(directory, self.agent.socket_path)
+        self.endpoint = self.port.endpoint
+        self._server: socket.socket | None = None
 
     def kill(self) -> None:
         """Kill the agent, and what it has started."""
@@ -52,11 +66,44 @@ class Scene:
         """Stop the agent in order."""
         assert self.agent.stop() == 0
 
-    def big_file(self, name: str) -> Path:
+    def big_file_there(self, name: str) -> None:
         path = self.directory / name
+        path.parent.mkdir(exist_ok=True)
         path.write_bytes(os.urandom(1 << 20) * (BIG >> 20))
         self.port.pause = 0.01
-        return path
+
+    big_file_here = big_file_there
+
+    def exists(self, name: str) -> bool:
+        return (self.directory / name).exists()
+
+    def wait_until_copying(self, client: RunningClient) -> None:
+        client.wait_for(lambda: self.port.passed > 1 << 20)
+
+    @property
+    def greeter(self) -> str:
+        """Start an echo server; return its address."""
+        self._server = socket.create_server(("127.0.0.1", 0))
+        threading.Thread(target=self._serve, args=(self._server,), daemon=True).start()
+        return f"127.0.0.1:{self._server.getsockname()[1]}"
+
+    def _serve(self, server: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = server.accept()
+                threading.Thread(target=self._echo, args=(connection,), daemon=True).start()
+
+    @staticmethod
+    def _echo(connection: socket.socket) -> None:
+        with contextlib.suppress(OSError), connection:
+            connection.sendall(b"up")
+            while data := connection.recv(100):
+                connection.sendall(data)
+
+    def close(self) -> None:
+        """Close the echo server."""
+        if self._server is not None:
+            self._server.close()
 
 
 @pytest.fixture
@@ -64,156 +111,40 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
     made = Scene(tmp_path)
     with made.agent, made.port:
         yield made
+        made.close()
         if made.agent.process.poll() is None:
             made.agent.process.send_signal(signal.SIGCONT)
 
 
-def impatient(*words: str, terminal: bool = False) -> RunningClient:
-    return RunningClient("-c", IMPATIENT, *words, terminal=terminal)
-
-
-def start_exec(scene: Scene) -> RunningClient:
-    client = impatient("exec", scene.port.endpoint, "--", "sh", "-c", "echo up; exec sleep 60")
-    client.wait_for_output()
-    return client
-
-
-def start_exec_with_input(scene: Scene) -> RunningClient:
-    client = impatient("exec", "-i", scene.port.endpoint, "--", "sh", "-c", "echo up; exec cat")
-    client.wait_for_output()
-    return client
-
-
-def start_shell(scene: Scene) -> RunningClient:
-    client = impatient("shell", scene.port.endpoint, "-e", "PS1=prompt", terminal=True)
-    client.wait_for_output()
-    return client
-
-
-def start_attach(scene: Scene) -> RunningClient:
-    words = ("exec", "-d", scene.port.endpoint, "--", "sh", "-c", "echo up; exec sleep 60")
-    started = subprocess.run(command_line(*words), env=environment(), capture_output=True, text=True, timeout=20)
-    client = impatient("attach", scene.port.endpoint, started.stdout.strip())
-    client.wait_for_output()
-    return client
-
-
-def start_proxy(scene: Scene) -> RunningClient:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        client = impatient("proxy", scene.port.endpoint, f"127.0.0.1:{server.getsockname()[1]}")
-        accepted, _ = server.accept()
-    with accepted:
-        accepted.sendall(b"up")
-        client.wait_for_output()
-        # The agent keeps its end of the connection; it is ours that need not be kept.
-        accepted.detach()
-    return client
-
-
-def start_forward_from_guest(scene: Scene) -> RunningClient:
-    path = scene.directory / "listening.sock"
-    client = impatient("forward", scene.port.endpoint, "-R", f"{path}:127.0.0.1:1")
-    client.wait_for_note()
-    return client
-
-
-def start_cat(scene: Scene) -> RunningClient:
-    client = impatient("cat", f"{scene.port.endpoint}:{scene.big_file('big')}")
-    client.wait_for_output()
-    return client
-
-
-def start_copy_from_guest(scene: Scene) -> RunningClient:
-    client = impatient("cp", f"{scene.port.endpoint}:{scene.big_file('big')}", str(scene.directory / "copy"))
-    wait_for(lambda: scene.port.passed > 1 << 20)
-    return client
-
-
-def start_copy_to_guest(scene: Scene) -> RunningClient:
-    client = impatient("cp", str(scene.big_file("big")), f"{scene.port.endpoint}:{scene.directory}/copy")
-    wait_for(lambda: scene.port.passed > 1 << 20)
-    return client
-
-
-def start_copy_of_directory(scene: Scene) -> RunningClient:
-    (scene.directory / "tree").mkdir()
-    scene.big_file("tree/big")
-    client = impatient("cp", "-r", f"{scene.port.endpoint}:{scene.directory}/tree", str(scene.directory / "copied"))
-    wait_for(lambda: scene.port.passed > 1 << 20)
-    return client
-
-
-def start_tee(scene: Scene) -> RunningClient:
-    client = impatient("tee", f"{scene.port.endpoint}:{scene.directory}/new")
-    assert client.process.stdin is not None
-    client.process.stdin.write(b"something")
-    client.process.stdin.flush()
-    client.wait_for_output()
-    return client
-
-
-WAITING: dict[str, Callable[[Scene], RunningClient]] = {
-    "exec": start_exec,
-    "exec -i": start_exec_with_input,
-    "shell": start_shell,
-    "attach": start_attach,
-    "proxy": start_proxy,
-    "forward -R": start_forward_from_guest,
-    "cat": start_cat,
-    "cp from the guest": start_copy_from_guest,
-    "cp to the guest": start_copy_to_guest,
-    "cp -r": start_copy_of_directory,
-    "tee": start_tee,
-}
-
-
-@pytest.mark.parametrize("start", WAITING.values(), ids=WAITING.keys())
+@pytest.mark.parametrize("begin", WAITING.values(), ids=WAITING.keys())
 @pytest.mark.parametrize(
     "loss",
     [Scene.restart, Scene.kill, Scene.stop, Scene.pause],
     ids=["restarted", "killed", "stopped", "paused"],
 )
-def test_a_client_ends_when_its_agent_has_ended(
-    scene: Scene, start: Callable[[Scene], RunningClient], loss: Callable[[Scene], None]
-) -> None:
-    client = start(scene)
+def test_a_client_ends_when_its_agent_has_ended(scene: Scene, begin: Start, loss: Callable[[Scene], None]) -> None:
+    client = begin(scene)
     try:
         loss(scene)
     finally:
         status, text = client.status()
     assert status == 125, text
-    if loss is Scene.stop and start not in (start_cat, start_copy_from_guest, start_copy_of_directory):
+    if loss is Scene.stop and begin not in (start_cat, start_copy_from_guest, start_copy_of_directory):
         assert "the agent is stopping" in text
 
 
 class Forward:
-    """A `forward` to an echo server, and a connection through it."""
+    """A `forward` to an echo server, and connections through it."""
 
     def __init__(self, scene: Scene) -> None:
-        self._server = socket.create_server(("127.0.0.1", 0))
-        threading.Thread(target=self._echo, daemon=True).start()
         self._path = scene.directory / "forward.sock"
-        port = self._server.getsockname()[1]
-        self.client = impatient("forward", scene.port.endpoint, "-L", f"{self._path}:127.0.0.1:{port}")
+        self.client = start(scene, "forward", scene.endpoint, "-L", f"{self._path}:{scene.greeter}")
         self.client.wait_for_note()
-
-    def _echo(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                connection, _ = self._server.accept()
-                threading.Thread(target=self._echo_one, args=(connection,), daemon=True).start()
-
-    @staticmethod
-    def _echo_one(connection: socket.socket) -> None:
-        with contextlib.suppress(OSError), connection:
-            while data := connection.recv(100):
-                connection.sendall(data)
 
     def connect(self) -> socket.socket:
         connection = socket.socket(socket.AF_UNIX)
         connection.settimeout(20)
         connection.connect(str(self._path))
-        connection.sendall(b"up")
         assert connection.recv(2) == b"up"
         return connection
 
@@ -221,7 +152,6 @@ class Forward:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._server.close()
         self.client.close()
 
 
