@@ -123,14 +123,17 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
     ids=["restarted", "killed", "stopped", "paused"],
 )
 def test_a_client_ends_when_its_agent_has_ended(scene: Scene, begin: Start, loss: Callable[[Scene], None]) -> None:
+    is_told = loss is Scene.stop and begin not in (start_cat, start_copy_from_guest, start_copy_of_directory)
+    if is_told:
+        # On a busy machine, impatience might come first.
+        scene.preamble = ""
     client = begin(scene)
     try:
         loss(scene)
     finally:
         status, text = client.status()
     assert status == 125, text
-    if loss is Scene.stop and begin not in (start_cat, start_copy_from_guest, start_copy_of_directory):
-        assert "the agent is stopping" in text
+    assert not is_told or "the agent is stopping" in text
 
 
 class Forward:
