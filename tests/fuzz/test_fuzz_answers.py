@@ -68,7 +68,7 @@ COMMANDS = {
 }
 # They need a terminal, run until they are stopped, or ask no guest by its endpoint.
 LEFT_OUT = {"completion", "edit", "exporter", "forward", "frozen", "guests", "hub", "sftp", "shell", "ssh-config"}
-LEFT_OUT |= {"mount", "stdio", "umount"}
+LEFT_OUT |= {"help", "mount", "stdio", "umount"}
 # Their output is the guest's bytes.
 RAW = {"cat", "exec", "attach", "journal", "proxy", "tail"}
 VERBS = [verb for verb in program.list_commands(click.Context(program)) if verb not in LEFT_OUT]

@@ -13,6 +13,7 @@ from phoenix_ga import __version__
 from phoenix_ga.cli import verbs
 from phoenix_ga.cli.context import COMPLETION_VARIABLE, Options
 from phoenix_ga.cli.errors import USAGE, complain, json_errors, report
+from phoenix_ga.cli.topics import EXAMPLES, JOBS, MORE, NOTES
 from phoenix_ga.cli.verb import global_options
 
 INTERRUPTED = 130
@@ -31,9 +32,20 @@ class VerbGroup(click.Group):
         return sorted(name.replace("_", "-") for name in names)
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
-        # Like click, but with our word: "commands" are those of the agent.
-        with formatter.section("Verbs"):
-            formatter.write_dl([(name, verb.get_short_help_str(80)) for name, verb in self.load_all().items()])
+        # Like click, but by jobs, and with our word: "commands" are those of the agent.
+        loaded = self.load_all()
+        for job in JOBS:
+            own = {name: loaded.pop(name) for name in job.verbs if name in loaded}
+            _write_verbs(formatter, job.title, job.text, own)
+        if loaded:
+            _write_verbs(formatter, "More", "", loaded)
+
+    def format_epilog(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        # The notes would hide the verbs; the man page has them all.
+        formatter.write_paragraph()
+        formatter.write_text(EXAMPLES)
+        formatter.write_paragraph()
+        formatter.write_text(MORE)
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         if name not in self.list_commands(context):
@@ -98,6 +110,13 @@ class VerbGroup(click.Group):
             return report(error)
 
 
+def _write_verbs(formatter: click.HelpFormatter, title: str, text: str, loaded: dict[str, click.Command]) -> None:
+    with formatter.section(title):
+        if text:
+            formatter.write_text(text)
+        formatter.write_dl([(name, verb.get_short_help_str(80)) for name, verb in loaded.items()])
+
+
 def _exit_after_broken_pipe() -> NoReturn:
     """Exit as a program that SIGPIPE ended, without a complaint when Python flushes stdout."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -107,54 +126,8 @@ def _exit_after_broken_pipe() -> NoReturn:
 @click.group(
     cls=VerbGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="""\b
-GUEST is one of:
-  NAME              a guest that `phoenixctl guests` lists
-  unix:PATH         the Unix socket of the guest's port
-  PATH              the same; PATH must contain a slash
-  vsock:CID[:PORT]  an agent that listens on vsock; the default port is 8383
-  pty:PATH          the pseudo-terminal of the guest's port
-  tcp:HOST:PORT     TCP; requires --allow-tcp
-  HOST/NAME         a guest of another host, which the configuration names
-  ssh:HOST/NAME     the same for any host; HOST is [USER@]HOST[:PORT]
-  exec:COMMAND      a program whose stdin and stdout are the port
-GUEST:/PATH is a file in the guest; the path must be absolute.
-
-\b
-Most verbs accept several guests and prefix each line of output with the guest's name:
-  A,B               a list
-  'web*'            a pattern; quote it, or the shell expands it to file names
-  @GROUP            a group of the configuration
-
-\b
-Exit status:
-  0          success
-  1          the guest refused, a local file failed, or a directory was copied only in part
-  2          usage error
-  123        frozen, thaw --generation: the filesystems did not stay frozen
-  124        no answer within the time limit
-  125        no connection, connection lost, or protocol violation
-  126, 127   exec: the program cannot be executed, or was not found
-  129, 143   SIGHUP or SIGTERM ended phoenixctl
-  130        interrupted by Ctrl-C, or disconnected with ~.
-  any        exec, shell, attach, frozen: the exit status of the program; 128+N if signal N ended it
-With several guests, the exit status is the highest of all.
-
-\b
-With --json, an error is a JSON object on stderr; that of one of several guests, on stdout:
-  {"guest": NAME, "error": {"text": TEXT, "status": EXIT STATUS}}
-
-\b
-Examples:
-  $ phoenixctl guests
-  $ phoenixctl shell web1
-  $ phoenixctl cp site.conf web1:/etc/nginx/
-  $ phoenixctl ping -c 1 unix:/run/web1.sock
-""",
+    epilog="\n".join((*(note.text for note in NOTES), EXAMPLES)),
 )
 @click.version_option(__version__, prog_name="phoenixctl", message="%(prog)s %(version)s")
 def program() -> None:
-    """Control virtual machines through the Phoenix guest agent.
-
-    `phoenixctl VERB --help` describes a verb.
-    """
+    """Control virtual machines through the Phoenix guest agent."""
