@@ -164,7 +164,7 @@ class Freezing:
 
         def load_one(dialect: Any, command: Any) -> Any:
             if command.name == "fs-unfreeze":
-                return lambda context: True
+                return lambda context, **arguments: True
             return self.freeze if command.name == "fs-freeze" else load(dialect, command)
 
         monkeypatch.setattr(dispatcher, "load", load_one)
@@ -192,6 +192,23 @@ def test_a_freeze_whose_client_stays_is_not_called_off(
     conversation.received(memoryview(FREEZE))
     assert freezing.started.wait(20)
     assert freezing.result() is False
+
+
+@pytest.mark.parametrize(("tag", "is_revoked"), [(b"b", False), (b"a", True), (b"", True)])
+def test_a_thaw_may_name_the_only_request_to_call_off(
+    conversation: Conversation,
+    dispatcher: Dispatcher,
+    monkeypatch: pytest.MonkeyPatch,
+    tag: bytes,
+    is_revoked: bool,
+) -> None:
+    freezing = Freezing(dispatcher, monkeypatch)
+    conversation.received(memoryview(b'{"execute": "fs-freeze", "tag": "a"}\n'))
+    assert freezing.started.wait(20)
+    conversation.received(
+        memoryview(b'{"execute": "fs-unfreeze", "arguments": {"request": "%s"}, "tag": "c"}\n' % tag)
+    )
+    assert freezing.result() is is_revoked
 
 
 def test_a_freeze_whose_client_leaves_is_called_off(

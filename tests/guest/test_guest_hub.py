@@ -88,6 +88,12 @@ async def _freeze(guest: Guest) -> None:
         await guest.filesystems.thaw()
 
 
+async def _reach_stage(guest: Guest, stage: str) -> None:
+    """Wait until a freeze is that far."""
+    while (await guest.filesystems.status()).stage != stage:
+        await asyncio.sleep(0.1)
+
+
 def test_everybody_at_once(hub: HubProcess, tmp_path: Path) -> None:
     path = hub.socket("web1")
     stop = asyncio.Event()
@@ -112,6 +118,25 @@ def test_everybody_at_once(hub: HubProcess, tmp_path: Path) -> None:
 
     asyncio.run(story())
     assert hub.state("web1")["refused"] == 0
+
+
+def test_a_freeze_whose_client_leaves_is_called_off(hub: HubProcess, guest: Machine) -> None:
+    hook = "/etc/phoenix-ga/fsfreeze-hook.d/slow"
+    guest.run(f"printf '#!/bin/sh\n[ $1 = thaw ] || exec sleep 50\n' > {hook} && chmod 755 {hook}")
+
+    async def story() -> None:
+        async with connect(str(hub.socket("web1"))) as other:
+            with LineClient.connect(hub.socket("web1")) as client:
+                client.ask("fs-freeze", 1)
+                await asyncio.wait_for(_reach_stage(other, "hooks"), 40)
+            await asyncio.wait_for(_reach_stage(other, ""), 40)
+            assert not (await other.filesystems.status()).frozen
+
+    asyncio.run(story())
+    guest.run(f"rm {hook}")
+    freeze, stop = sorted(hub.audit(), key=lambda entry: str(entry["command"]))
+    assert "called off" in str(freeze["result"])
+    assert stop["command"] == "fs-unfreeze"
 
 
 def test_a_reset_of_the_guest_is_told_and_later_requests_work(hub: HubProcess, guest: Machine) -> None:

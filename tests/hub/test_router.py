@@ -242,6 +242,65 @@ def test_freezing_and_thawing_pass_requests_that_are_stuck() -> None:
     assert world.guest.lines[stuck]["execute"] == "fs-unfreeze"
 
 
+@pytest.mark.parametrize("leaves", [True, False])
+def test_a_freeze_whose_client_leaves_or_begins_anew_is_called_off(leaves: bool) -> None:
+    world = World()
+    client, desk = world.client()
+    world.ask(client, "fs-freeze", "f")
+    world.ask(client, "fs-freeze")
+    freeze, waiting = world.guest.take(), world.guest.take()
+    if leaves:
+        world.router.detach(client)
+    else:
+        world.ask(client, "sync", "s", id=1)
+        assert desk.answers() == [{"return": 1, "tag": "s"}]
+    stops = [world.guest.take(), world.guest.take()]
+    assert [stop["execute"] for stop in stops] == ["fs-unfreeze"] * 2
+    assert {stop["arguments"]["request"] for stop in stops} == {freeze["tag"], waiting["tag"]}
+    for request in stops:
+        world.answer(request, **{"return": True})
+    for request in (freeze, waiting):
+        world.answer(request, error={"bufb64": "", "code": 125})
+    assert not world.guest.lines
+    assert not desk.data
+    assert not world.router.owes
+
+
+@pytest.mark.parametrize(
+    ("name", "frozen", "is_native", "thaw"),
+    [
+        ("fs-freeze", True, True, ("fs-unfreeze", {})),
+        ("fs-freeze", {"generation": "5f"}, True, ("fs-unfreeze", {"generation": "5f"})),
+        ("fs-freeze", {"generation": ""}, True, None),
+        ("fs-freeze", {"generation": 7}, True, None),
+        ("guest-fsfreeze-freeze", 2, True, ("fs-unfreeze", {})),
+        ("guest-fsfreeze-freeze-list", 1, False, ("guest-fsfreeze-thaw", {})),
+        ("guest-fsfreeze-freeze", 0, False, None),
+    ],
+)
+def test_what_was_frozen_for_a_client_that_has_left_meanwhile_is_thawed(
+    name: str, frozen: Any, is_native: bool, thaw: tuple[str, dict[str, Any]] | None
+) -> None:
+    world = World(native=is_native)
+    client, _ = world.client()
+    world.ask(client, name, 1, is_qemu=name.startswith("guest-"))
+    freeze = world.guest.take()
+    world.router.detach(client)
+    world.guest.lines.clear()
+    world.answer(freeze, **{"return": frozen})
+    sent = [(line["execute"], line.get("arguments", {})) for line in world.guest.lines]
+    assert sent == ([] if thaw is None else [thaw])
+
+
+def test_a_freeze_that_was_answered_stays_when_its_client_leaves() -> None:
+    world = World()
+    client, _ = world.client()
+    world.ask(client, "fs-freeze", 1)
+    world.answer(world.guest.take(), **{"return": True})
+    world.router.detach(client)
+    assert not world.guest.lines
+
+
 def test_requests_of_the_qemu_dialect_take_turns() -> None:
     world = World()
     (one, at_one), (two, at_two) = world.client(), world.client()

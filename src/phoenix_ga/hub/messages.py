@@ -31,7 +31,8 @@ class ClientRequest:
         command: its declaration; None for a command that this version does not know.
         is_quick: the agent answers it however busy it is.
         is_silent: only failure is answered.
-        passes_answers: an answer that says success need not be read, because it opens no streams.
+        is_revocable: it is called off if its client leaves.
+        passes_answers: an answer that says success need not be read, because nothing follows from it.
     """
 
     __slots__ = (
@@ -41,6 +42,7 @@ class ClientRequest:
         "is_ordered",
         "is_qemu",
         "is_quick",
+        "is_revocable",
         "is_silent",
         "passes_answers",
         "text",
@@ -55,7 +57,8 @@ class ClientRequest:
         self.command = command = find_command(request.execute)
         self.is_quick = command is not None and (command.inline or command.urgent)
         self.is_silent = not is_answered(request.execute)
-        self.passes_answers = not is_qemu and command is not None and not command.streams
+        self.is_revocable = command is not None and command.revocable
+        self.passes_answers = not (is_qemu or command is None or command.streams or command.revocable)
 
     @property
     def is_repeatable(self) -> bool:

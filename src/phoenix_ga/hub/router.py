@@ -13,13 +13,14 @@ from collections.abc import Callable
 from errno import EOPNOTSUPP, EPERM, EPROTO
 from typing import Any, Final, Protocol
 
+from phoenix_ga.client.dialects import QEMU_PREFIX, make_any_answer
 from phoenix_ga.client.errors import ConnectionLostError
 from phoenix_ga.hub.catalogue import LOCAL
 from phoenix_ga.hub.messages import END, TAG, ClientRequest, is_plain_tag, read_line
 from phoenix_ga.hub.routes import Route, Routes
 from phoenix_ga.wire.frames import RESET
 from phoenix_ga.wire.json_text import JsonError, decode_json
-from phoenix_ga.wire.messages import ANSWER_ELEMENTS_MAX, NO_CODE, encode_error
+from phoenix_ga.wire.messages import ANSWER_ELEMENTS_MAX, NO_CODE, MessageError, Request, encode_error
 from phoenix_ga.wire.streams import LINK_LOST, UNKNOWN_STREAM, Stream, StreamViolation
 from phoenix_ga.wire.units import Frame, Line, Parser
 
@@ -34,6 +35,8 @@ _REQUEST_OVERHEAD: Final = 1024
 # Number of requests that a client may repeat without another look at them, and the most bytes of them.
 _FAMILIAR_COUNT: Final = 64
 _FAMILIAR_MAX: Final = 512
+# Characters of an error's text for the record.
+_ERROR_MAX: Final = 200
 _RETURN: Final = b'{"return": '
 _TAG_LENGTH: Final = len(TAG) + 1
 
@@ -72,16 +75,18 @@ class Call:
         request: as the client sent it.
         tail: the end of its answer: the client's tag.
         size: of the request, in bytes.
+        tag: the hub's tag, once it was sent.
         muted: nobody waits for its answer.
     """
 
-    __slots__ = ("client", "muted", "request", "size", "tail")
+    __slots__ = ("client", "muted", "request", "size", "tag", "tail")
 
     def __init__(self, client: Client, request: ClientRequest, tail: bytes, size: int) -> None:
         self.client = client
         self.request = request
         self.tail = tail
         self.size = size
+        self.tag = b""
         self.muted = False
 
 
@@ -209,8 +214,7 @@ class Router:
         self.clients.discard(client)
         for queue in (client.quick, client.ordered, client.tagged):
             queue.clear()
-        for call in client.in_flight:
-            call.muted = True
+        self._mute(client)
         self._end_silent(client)
         self._drop_streams(client)
 
@@ -244,7 +248,7 @@ class Router:
         client.unanswered += _REQUEST_OVERHEAD
         client.in_flight.add(call)
         self._number = number = self._number + 1
-        tag = b"%s%d" % (self._prefix, number)
+        call.tag = tag = b"%s%d" % (self._prefix, number)
         self._calls[tag] = call
         self._guest.send(b'%s, "tag": "%s"}\n' % (request.text, tag), first)
         return True
@@ -285,9 +289,18 @@ class Router:
 
     def _begin_session(self, client: Client) -> None:
         """Forget what the client has asked: it still runs, but is not answered."""
-        for call in (*client.in_flight, *client.waiting):
+        for call in client.waiting:
             call.muted = True
+        self._mute(client)
         self._drop_streams(client)
+
+    def _mute(self, client: Client) -> None:
+        """Answer nothing that the guest works on, and call off what can be called off, as the agent would."""
+        for call in list(client.in_flight):
+            is_new = not call.muted
+            call.muted = True
+            if is_new and call.request.is_revocable and self._native:
+                self._send_own(client, "fs-unfreeze", {"request": call.tag.decode()})
 
     def _pump(self, client: Client) -> None:
         """Send the requests of a client whose turn it is."""
@@ -327,8 +340,26 @@ class Router:
             if not call.muted:
                 client.port.send(request.refuse(refusal, code, call.tail))
             return
+        if call.muted and request.is_revocable:
+            client.unanswered -= call.size
+            return
+        self._dispatch(call)
+        is_short = len(request.text) < _FAMILIAR_MAX and len(client.familiar) < _FAMILIAR_COUNT
+        if is_short and request.is_repeatable:
+            client.familiar[request.text] = request
+
+    def _send_own(self, client: Client, execute: str, arguments: dict[str, Any]) -> None:
+        """Send a request for a client that has left without it; it is on record as the client's."""
+        request = ClientRequest(Request(execute, arguments), execute.startswith(QEMU_PREFIX), b"")
+        call = Call(client, request, END, 0)
+        call.muted = True
+        self._dispatch(call)
+
+    def _dispatch(self, call: Call) -> None:
+        """Send a request to the guest."""
+        client, request = call.client, call.request
         self._number += 1
-        tag = b"%s%d" % (self._prefix, self._number)
+        call.tag = tag = b"%s%d" % (self._prefix, self._number)
         first = not self.owes
         self._observer.begun(call)
         self._calls[tag] = call
@@ -340,9 +371,6 @@ class Router:
             if request.is_qemu and self._turn is None:
                 self._turn = tag
         self._guest.send(request.forward(tag), first)
-        is_short = len(request.text) < _FAMILIAR_MAX and len(client.familiar) < _FAMILIAR_COUNT
-        if is_short and request.is_repeatable:
-            client.familiar[request.text] = request
 
     def forget_verdicts(self) -> None:
         """Note that the rules have changed."""
@@ -470,7 +498,17 @@ class Router:
             self._ended(call, refusal, "invalid answer")
         else:
             self._ended(call, call.request.answer(message, call.tail), text)
+        if call.muted and call.request.is_revocable:
+            self._undo(call.client, message.get("return"))
         self._go_on(call.client)
+
+    def _undo(self, client: Client, frozen: Any) -> None:
+        """Thaw what a client has frozen who left before it was told."""
+        generation = frozen.get("generation") if isinstance(frozen, dict) else None
+        if self._native and isinstance(generation, str) and generation:
+            self._send_own(client, "fs-unfreeze", {"generation": generation})
+        elif frozen and generation is None:
+            self._send_own(client, "fs-unfreeze" if self._native else "guest-fsfreeze-thaw", {})
 
     def _go_on(self, client: Client) -> None:
         """Send what has waited for an answer."""
@@ -534,8 +572,8 @@ class Router:
 
 def _error_text(message: dict[str, Any]) -> str:
     """Return the text of an error answer, or an empty string for another answer."""
-    if "error" not in message:
-        return ""
-    error = message["error"]
-    text = error.get("desc") or f"error {error.get('code')}" if isinstance(error, dict) else ""
-    return str(text)[:200] or "error"
+    try:
+        error = make_any_answer(message).error
+    except MessageError as problem:
+        return str(problem)
+    return "" if error is None else error.text[:_ERROR_MAX] or f"error {error.code}"

@@ -159,6 +159,7 @@ class Command:
         handle: Argument that holds a file handle; requests on one handle run in order.
         revocable: It is called off if its client leaves, or if a command that `revokes` begins, before it has
             finished. The handler gets `revoked`, which returns whether that has happened.
+        revokes: It calls off all such requests; if its argument `request` is a tag, only its client's with this tag.
         streams: The streams that its answer opens.
         full_access: Whoever may use it can read the guest's secrets or take over the guest.
     """

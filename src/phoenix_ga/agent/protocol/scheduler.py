@@ -113,10 +113,11 @@ class Scheduler:
         if call.command is not None and call.command.revocable:
             self._revocable[call] = queue
 
-    def revoke_all(self) -> None:
-        """Revoke what has arrived and is not finished, because a thaw begins."""
-        for call in self._revocable:
-            call.revoked = True
+    def revoke(self, queue: ClientQueue, tag: str) -> None:
+        """Revoke what has arrived and is not finished; only a client's call with this tag, unless it is empty."""
+        for call, owner in self._revocable.items():
+            if not tag or (owner is queue and call.tag == tag):
+                call.revoked = True
 
     def finished_with(self, call: Call) -> None:
         """Forget a call that was noted by `arrived`."""
@@ -341,7 +342,7 @@ class ClientQueue:
             assert call.command is not None
             if call.command.revokes:
                 # Not on arrival: a client may send a freeze and a thaw in one go, and means both.
-                self._scheduler.revoke_all()
+                self._scheduler.revoke(self, call.bound.get("request", ""))
             if call.command.inline:
                 self._finish(call, dispatcher.run(call))
                 return

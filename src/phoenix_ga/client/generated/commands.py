@@ -331,7 +331,7 @@ class FilesystemsCommands(CommandGroup):
         """
         return await self._caller.read(FreezePlan.read, "fs-freeze-plan", mountpoints=mountpoints)
 
-    async def thaw(self, generation: str = "") -> None:
+    async def thaw(self, generation: str = "", request: str = "") -> None:
         """Thaw what `fs-freeze` froze, in reverse order.
 
         It is not an error if nothing is frozen. A freeze in progress is cancelled. If some filesystems cannot
@@ -341,6 +341,8 @@ class FilesystemsCommands(CommandGroup):
         Args:
             generation: Thaw only this freeze, and fail if it did not hold until now; cancel nothing. A
                 repeated request succeeds if an earlier one did.
+            request: Only call off the `fs-freeze` that this client has requested with this tag, if it is in
+                progress; thaw nothing else.
 
         Raises:
             CommandError: `EBUSY` if a freeze is stuck in the kernel; what it had frozen is thawed; `ESTALE` if
@@ -348,7 +350,7 @@ class FilesystemsCommands(CommandGroup):
                 everything is thawed, but a hook failed; `ETIMEDOUT` if everything is thawed, but a hook timed
                 out.
         """
-        await self._caller.read(Reader.true, "fs-unfreeze", generation=generation)
+        await self._caller.read(Reader.true, "fs-unfreeze", generation=generation, request=request)
 
 
 class NetworkCommands(CommandGroup):

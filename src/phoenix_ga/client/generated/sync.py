@@ -1037,7 +1037,7 @@ class SyncFilesystems(SyncObject):
         value: FreezePlan = self._thread.run(self._inner.plan(mountpoints))
         return value
 
-    def thaw(self, generation: str = "") -> None:
+    def thaw(self, generation: str = "", request: str = "") -> None:
         """Thaw what `fs-freeze` froze, in reverse order.
 
         It is not an error if nothing is frozen. A freeze in progress is cancelled. If some filesystems cannot
@@ -1047,6 +1047,8 @@ class SyncFilesystems(SyncObject):
         Args:
             generation: Thaw only this freeze, and fail if it did not hold until now; cancel nothing. A
                 repeated request succeeds if an earlier one did.
+            request: Only call off the `fs-freeze` that this client has requested with this tag, if it is in
+                progress; thaw nothing else.
 
         Raises:
             CommandError: `EBUSY` if a freeze is stuck in the kernel; what it had frozen is thawed; `ESTALE` if
@@ -1054,7 +1056,7 @@ class SyncFilesystems(SyncObject):
                 everything is thawed, but a hook failed; `ETIMEDOUT` if everything is thawed, but a hook timed
                 out.
         """
-        self._thread.run(self._inner.thaw(generation))
+        self._thread.run(self._inner.thaw(generation, request))
 
     def freeze(self, auto_thaw: int = -1, mountpoints: Sequence[str] = ()) -> Freeze:
         """Freeze filesystems, as `SyncGuest.frozen` does, which also thaws them and checks that the freeze held.

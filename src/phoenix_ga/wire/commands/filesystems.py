@@ -143,6 +143,13 @@ COMMANDS = (
                 "succeeds if an earlier one did.",
                 default="",
             ),
+            Argument(
+                "request",
+                str,
+                "Only call off the `fs-freeze` that this client has requested with this tag, if it is in progress; "
+                "thaw nothing else.",
+                default="",
+            ),
         ),
         errors=(
             ("EBUSY", "a freeze is stuck in the kernel; what it had frozen is thawed"),

@@ -27,8 +27,10 @@ def fs_freeze_plan(context: Context, mountpoints: list[str]) -> dict[str, Any]:
     return context.freezer.plan(mountpoints or None)
 
 
-def fs_unfreeze(context: Context, generation: str) -> bool:
-    context.freezer.thaw(generation)
+def fs_unfreeze(context: Context, generation: str, request: str) -> bool:
+    # The scheduler has called off the request.
+    if not request:
+        context.freezer.thaw(generation)
     return True
 
 
