@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 
 from tests.ends.client import LineClient
 from tests.hub.conftest import HubProcess
-from tests.support import SOURCE, AgentProcess, wait_for
+from tests.support import SOURCE, TIMEOUT, AgentProcess, wait_for
+
+
+def environment(hub: HubProcess) -> dict[str, str]:
+    return {
+        **os.environ,
+        "PYTHONPATH": str(SOURCE),
+        "XDG_CONFIG_HOME": str(hub.directory / "xdg"),
+        "PHOENIX_HUB_DIRECTORY": str(hub.directory / "hub"),
+    }
 
 
 def phoenixctl(hub: HubProcess, *words: str) -> subprocess.CompletedProcess[str]:
@@ -18,13 +28,36 @@ def phoenixctl(hub: HubProcess, *words: str) -> subprocess.CompletedProcess[str]
         capture_output=True,
         text=True,
         timeout=60,
-        env={
-            **os.environ,
-            "PYTHONPATH": str(SOURCE),
-            "XDG_CONFIG_HOME": str(hub.directory / "xdg"),
-            "PHOENIX_HUB_DIRECTORY": str(hub.directory / "hub"),
-        },
+        env=environment(hub),
     )
+
+
+class Running:
+    """A phoenixctl that goes on until it is interrupted."""
+
+    def __init__(self, hub: HubProcess, *words: str, stdout: int = subprocess.PIPE) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "phoenix_ga.cli", *words],
+            stdout=stdout,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment(hub),
+        )
+
+    def __enter__(self) -> Running:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+    def line(self) -> str:
+        assert self.process.stdout is not None
+        return self.process.stdout.readline()
+
+    def interrupt(self) -> int:
+        self.process.send_signal(signal.SIGINT)
+        return self.process.wait(TIMEOUT)
 
 
 def test_a_guest_is_used_through_the_hub_and_directly_if_wanted(hub: HubProcess) -> None:
@@ -58,6 +91,70 @@ def test_status_names_the_clients(hub: HubProcess) -> None:
     assert "connected" in shown
     assert str(os.getpid()) in shown
     assert guest["clients"][0]["pid"] == os.getpid()
+
+
+def test_guests_tells_who_uses_a_guest(hub: HubProcess) -> None:
+    alone = phoenixctl(hub, "guests").stdout
+    assert "used by" in alone
+    assert str(os.getpid()) not in alone
+    with LineClient.connect(hub.socket("web1")) as client:
+        client.call("ping")
+        shown = phoenixctl(hub, "guests").stdout
+        (guest,) = map(json.loads, phoenixctl(hub, "--json", "guests").stdout.splitlines())
+    assert f"({os.getpid()}) 0 min" in shown
+    assert guest["hub"]["state"] == "connected"
+    assert [each["pid"] for each in guest["hub"]["clients"]] == [os.getpid()]
+    hub.kill()
+    assert "used by" not in phoenixctl(hub, "guests").stdout
+    (guest,) = map(json.loads, phoenixctl(hub, "--json", "guests").stdout.splitlines())
+    assert guest["hub"] is None
+
+
+def test_watch_tells_of_clients_and_ports_as_they_come_and_go(hub: HubProcess) -> None:
+    with Running(hub, "--json", "hub", "watch") as watch:
+        events = [json.loads(watch.line())]
+        with LineClient.connect(hub.socket("web1")) as client:
+            client.call("ping")
+        events += [json.loads(watch.line()) for _ in range(4)]
+        assert watch.interrupt() == 130
+    assert [(event["event"], event.get("state")) for event in events] == [
+        ("guest", "closed"),
+        ("client-came", None),
+        ("port", "connecting"),
+        ("port", "connected"),
+        ("client-went", None),
+    ]
+    assert {event["guest"] for event in events} == {"web1"}
+    assert events[1]["client"]["pid"] == os.getpid()
+
+
+def test_watch_ends_with_the_hub(hub: HubProcess) -> None:
+    with Running(hub, "hub", "watch") as watch:
+        assert watch.line().endswith(" guest web1 closed\n")
+        hub.stop()
+        assert watch.process.wait(TIMEOUT) == 125
+        assert watch.process.stderr is not None
+        assert "the hub has ended" in watch.process.stderr.read()
+
+
+def test_status_goes_on_with_what_is_sent_and_received_in_a_second(hub: HubProcess) -> None:
+    with LineClient.connect(hub.socket("web1")) as client, Running(hub, "hub", "status", "--follow") as status:
+        wait_for(lambda: bool(client.call("ping")) and "B/s" in status.line())
+        while " 0 B/s" in (line := status.line()) or str(os.getpid()) not in line:
+            client.call("ping")
+        assert status.interrupt() == 130
+
+
+def test_status_is_shown_in_place_on_a_terminal(hub: HubProcess) -> None:
+    master, terminal = os.openpty()
+    with Running(hub, "hub", "status", "-f", stdout=terminal) as status:
+        shown = b""
+        while shown.count(b"\x1b[H") < 2:
+            shown += os.read(master, 65536)
+        assert status.interrupt() == 130
+    os.close(terminal)
+    os.close(master)
+    assert b"web1" in shown
 
 
 def test_release_frees_the_port(hub: HubProcess, agent: AgentProcess) -> None:

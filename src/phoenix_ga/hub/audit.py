@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import logging
 import logging.handlers
+import sys
 import time
 from collections.abc import Mapping
 from datetime import datetime
@@ -19,30 +20,36 @@ from pathlib import Path
 from typing import Any, Final
 
 from phoenix_ga.hub.catalogue import HIDDEN, changes_guest
+from phoenix_ga.hub.journal import Journal, is_journal
 from phoenix_ga.hub.messages import ClientRequest
 from phoenix_ga.hub.router import Call, Client
 from phoenix_ga.hub.rules import Rules
 from phoenix_ga.hub.users import User
 
 _VALUE_MAX: Final = 200
+_JOURNAL: Final = "/run/systemd/journal/socket"
 _FILE_MAX: Final = 16 * 1024 * 1024
 _FILES: Final = 8
 
 
 class Record:
-    """Where the lines go: a file that rotates, or standard error, which systemd passes to the journal.
+    """Where the lines go: a file that rotates; else the journal if standard error leads there; else standard error.
 
     Args:
-        path: of the file; None: standard error.
+        path: of the file; None: the journal or standard error.
+        journal: the socket of the journal.
 
     Raises:
         OSError: if the file cannot be written.
     """
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, journal: str = _JOURNAL) -> None:
         self._handler: logging.Handler
+        self._journal: Journal | None = None
         if path is None:
             self._handler = logging.StreamHandler()
+            if is_journal(sys.stderr.fileno()):
+                self._journal = Journal(journal)
         else:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch(mode=0o640, exist_ok=True)
@@ -52,11 +59,14 @@ class Record:
     def write(self, line: Mapping[str, Any]) -> None:
         """Write a line."""
         text = json.dumps(line, ensure_ascii=True)
-        self._handler.emit(logging.LogRecord("audit", logging.INFO, "", 0, text, None, None))
+        if self._journal is None or not self._journal.send(text, line):
+            self._handler.emit(logging.LogRecord("audit", logging.INFO, "", 0, text, None, None))
 
     def close(self) -> None:
         """Close the file."""
         self._handler.close()
+        if self._journal is not None:
+            self._journal.close()
 
 
 class Observer:

@@ -70,14 +70,14 @@ class ControlConnection(asyncio.Protocol):
         for task in self._tasks:
             task.cancel()
 
-    def send_event(self, event: str, **data: Any) -> None:
-        """Send an event to a client that watches."""
-        if self._transport is not None and self._user is not None:
-            guest = data.get("guest")
-            if guest is None or self._hub.config.rules.knows(self._user, guest):
-                self._transport.writelines(encode_return({"event": event, **data}))
-                if self._transport.get_write_buffer_size() > 16 * _LINE_MAX:
-                    self._transport.abort()
+    def send_event(self, event: str, guest: str, **data: Any) -> None:
+        """Send an event to a client that watches; those about clients only to an owner."""
+        if self._transport is None or self._user is None or not self._hub.config.rules.knows(self._user, guest):
+            return
+        if "client" not in data or self._hub.is_owner(self._user):
+            self._transport.writelines(encode_return({"event": event, "guest": guest, **data}))
+            if self._transport.get_write_buffer_size() > 16 * _LINE_MAX:
+                self._transport.abort()
 
     def _receive(self, line: bytes) -> None:
         if not line or self._transport is None:
@@ -108,7 +108,7 @@ async def _run(hub: Hub, connection: ControlConnection, user: User, request: Req
     commands: dict[str, tuple[Callable[..., Any], tuple[str, ...]]] = {
         "list": (lambda: hub.describe(user), ()),
         "status": (lambda: hub.describe(user), ()),
-        "watch": (lambda: _watch(hub, connection), ()),
+        "watch": (lambda: _watch(hub, connection, user), ()),
         "release": (lambda guest: _release(hub, user, guest), ("guest",)),
         "record": (lambda: _record(hub, user), ()),
         "reload": (lambda: _reload(hub, user), ()),
@@ -123,9 +123,9 @@ async def _run(hub: Hub, connection: ControlConnection, user: User, request: Req
     return await value if asyncio.iscoroutine(value) else value
 
 
-def _watch(hub: Hub, connection: ControlConnection) -> bool:
+def _watch(hub: Hub, connection: ControlConnection, user: User) -> list[dict[str, Any]]:
     hub.watchers.add(connection)
-    return True
+    return hub.describe(user)
 
 
 async def _release(hub: Hub, user: User, guest: str) -> list[str]:

@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -130,56 +131,42 @@ class Hub:
             if found.get(name) != server.guest:
                 del self.servers[name]
                 await server.stop()
-                self._tell("guest-went", name)
+                self._tell("guest-went", guest=name)
         for name, guest in found.items():
             if name not in self.servers:
                 await self._offer(guest)
 
     async def _offer(self, guest: KnownGuest) -> None:
         observer = Observer(guest.name, self.config.rules, self._record)
-        server = GuestServer(guest, observer, self._guests, self.config.linger)
+        tell = partial(self._tell, guest=guest.name)
+        server = GuestServer(guest, observer, self._guests, self.config.linger, tell)
         try:
             await server.start()
         except OSError as error:
             print(f"phoenix-hub: guest {guest.name}: {error}", file=sys.stderr)
             return
         self.servers[guest.name] = server
-        self._tell("guest-came", guest.name)
+        self._tell("guest-came", guest=guest.name)
 
-    def _tell(self, event: str, guest: str) -> None:
+    def _tell(self, event: str, guest: str, **data: Any) -> None:
         for watcher in list(self.watchers):
-            watcher.send_event(event, guest=guest)
+            watcher.send_event(event, guest, **data)
 
 
 def _describe(server: GuestServer, with_clients: bool) -> dict[str, Any]:
     link = server.link
-    state = "connected" if link.router.is_connected else "connecting" if link.is_open else "closed"
+    connections = sorted(server.connections, key=lambda each: each.since) if with_clients else []
     return {
         "name": server.guest.name,
         "endpoint": server.guest.endpoint,
         "source": server.guest.source,
         "socket": str(server.path),
-        "state": state,
+        "state": link.state,
         "error": link.error,
         "received": link.received,
         "sent": link.sent,
         "refused": server.observer.refused,
-        "client_count": len(server.connections),
-        "stream_count": sum(connection.stream_count for connection in server.connections),
-        "clients": [
-            {
-                "user": connection.user.name,
-                "pid": connection.user.pid,
-                "program": connection.user.program,
-                "since": connection.since,
-                "streams": connection.stream_count,
-                "received": connection.received,
-                "sent": connection.sent,
-            }
-            for connection in sorted(server.connections, key=lambda each: each.since)
-        ]
-        if with_clients
-        else [],
+        "clients": [connection.describe() for connection in connections],
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
 
@@ -34,18 +35,20 @@ class Link:
         guest: the guest.
         observer: decides about the requests of clients.
         linger: seconds that the port stays open without clients.
+        changed: is called when `state` has changed.
 
     Attributes:
         router: of the guest's clients.
         error: why the guest is not connected, or an empty string.
     """
 
-    def __init__(self, guest: KnownGuest, observer: Observer, linger: float) -> None:
+    def __init__(self, guest: KnownGuest, observer: Observer, linger: float, changed: Callable[[], None]) -> None:
         self.guest = guest
         self.router = Router(self, observer, self._want)
         self.error = ""
         self.received = self.sent = 0
         self._linger = linger
+        self._changed = changed
         self._transport: Transport | None = None
         # The transport's, if the guest's port is one.
         self._socket: DirectSocket | None = None
@@ -101,9 +104,9 @@ class Link:
             self._fail(reason)
 
     @property
-    def is_open(self) -> bool:
-        """Whether the hub holds the port, or tries to."""
-        return self._main is not None
+    def state(self) -> str:
+        """`connected`, `connecting`, or `closed` if no client needs the guest."""
+        return "connected" if self.router.is_connected else "closed" if self._main is None else "connecting"
 
     # The connection
 
@@ -111,6 +114,7 @@ class Link:
         if self._main is None:
             self._main = asyncio.get_running_loop().create_task(self._run())
             self._main.add_done_callback(_retrieve)
+            self._changed()
 
     def _let_go(self) -> None:
         self._timer = None
@@ -162,6 +166,7 @@ class Link:
         self.router.down(
             f"the link to guest {self.guest.name} was lost: {reason}" if reason else "the port is closed"
         )
+        self._changed()
 
     async def _serve(self, transport: Transport) -> None:
         handshake = BothHandshakes()
@@ -181,6 +186,7 @@ class Link:
         self._keepalive = keepalive
         self.error = ""
         self.router.up(handshake.native)
+        self._changed()
         tasks = [
             asyncio.ensure_future(self._read(transport, rest)),
             asyncio.ensure_future(self._write(transport, keepalive)),

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from errno import EADDRINUSE, EMFILE
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from phoenix_ga.client.hub_sockets import socket_name
 from phoenix_ga.client.inventory import KnownGuest
@@ -36,13 +36,18 @@ class GuestServer:
         observer: applies the rules.
         directory: of the socket.
         linger: seconds that the port stays open without clients.
+        tell: is called with the name of an event, and what belongs to it.
     """
 
-    def __init__(self, guest: KnownGuest, observer: Observer, directory: Path, linger: float) -> None:
+    def __init__(
+        self, guest: KnownGuest, observer: Observer, directory: Path, linger: float, tell: Callable[..., None]
+    ) -> None:
         self.guest = guest
         self.observer = observer
         self.path = directory / socket_name(guest.name)
-        self.link = Link(guest, observer, linger)
+        self.tell = tell
+        self._state = "closed"
+        self.link = Link(guest, observer, linger, self._tell_state)
         self.connections: set[Connection] = set()
         self._listener: Listener | None = None
 
@@ -57,6 +62,11 @@ class GuestServer:
         for connection in list(self.connections):
             connection.abort()
         await self.link.close("the hub is stopping")
+
+    def _tell_state(self) -> None:
+        state, self._state = self._state, self.link.state
+        if state != self._state:
+            self.tell("port", state=self._state)
 
     def has_room(self, user: User) -> bool:
         """Return whether a user may have one more connection."""
@@ -104,6 +114,7 @@ class Connection(asyncio.Protocol):
         self._client = self._server.link.router.attach(self, self.user, may_use)
         self._server.connections.add(self)
         self._server.link.client_came()
+        self._server.tell("client-came", client=self.describe())
 
     def data_received(self, data: bytes) -> None:
         if self._client is not None:
@@ -133,6 +144,7 @@ class Connection(asyncio.Protocol):
         if client is not None:
             self._server.link.router.detach(client)
             self._server.link.client_went()
+            self._server.tell("client-went", client=self.describe())
 
     # For the router
 
@@ -160,10 +172,17 @@ class Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    @property
-    def stream_count(self) -> int:
-        """Number of open streams."""
-        return 0 if self._client is None else self._server.link.router.stream_count(self._client)
+    def describe(self) -> dict[str, Any]:
+        """Return what the control socket tells of the client."""
+        return {
+            "user": self.user.name,
+            "pid": self.user.pid,
+            "program": self.user.program,
+            "since": self.since,
+            "streams": 0 if self._client is None else self._server.link.router.stream_count(self._client),
+            "received": self.received,
+            "sent": self.sent,
+        }
 
     def _receive(self, data: bytes) -> None:
         if self._client is not None:

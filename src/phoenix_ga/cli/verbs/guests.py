@@ -9,6 +9,7 @@ import click
 from phoenix_ga.cli.completion import complete_guest
 from phoenix_ga.cli.context import Options
 from phoenix_ga.cli.errors import REFUSED, complain
+from phoenix_ga.cli.hub_clients import clients_text
 from phoenix_ga.cli.output import duration, escape, titled_table
 from phoenix_ga.cli.running import run
 from phoenix_ga.cli.verb import verb
@@ -16,6 +17,9 @@ from phoenix_ga.cli.verb import verb
 if TYPE_CHECKING:
     from phoenix_ga.client.discovery import KnownGuest
     from phoenix_ga.client.probe import GuestState
+
+# Seconds that the hub has to tell who uses the guests.
+_HUB_TIMEOUT = 2.0
 
 
 @verb(
@@ -40,6 +44,8 @@ State of a guest:
   gone          nothing listens on the endpoint
   not-an-agent  the answer is not that of an agent
 
+If a hub is running, the last column tells which clients use the guest through it, and for how long.
+
 \b
 The exit status is 1 if one of the given guests does not answer or, without GUEST, if no guest
 is found.
@@ -62,12 +68,14 @@ def command(options: Options, words: tuple[str, ...], quiet: bool) -> int:
         for guest in known:
             options.show(_place(guest), escape(guest.name))
         return 0 if known else REFUSED
+    # Before this program is a client itself.
+    offers = _hub_offers()
     states = run(_ask(known, options.timeout))
     if options.json:
         for state in states:
-            options.show(_as_json(state), "")
+            options.show(_as_json(state, offers), "")
     elif states:
-        options.show(None, _as_text(states))
+        options.show(None, _as_text(states, offers))
     else:
         complain("no guests found; see phoenixctl guests --help")
     failed = any(state.state != ANSWERS for state in states) if words else not states
@@ -81,11 +89,23 @@ async def _ask(known: list[KnownGuest], timeout: float | None) -> list[GuestStat
     return sorted(states, key=lambda state: state.guest.name)
 
 
+def _hub_offers() -> dict[str, Any] | None:
+    """Return what the hub tells of each guest that it offers, by name; None if there is no hub, or it is silent."""
+    from phoenix_ga.client.errors import PhoenixError
+    from phoenix_ga.client.hub_control import ask_hub
+
+    try:
+        return {guest["name"]: guest for guest in ask_hub("status", timeout=_HUB_TIMEOUT)}
+    except PhoenixError:
+        return None
+
+
 def _place(guest: KnownGuest) -> dict[str, Any]:
     return {"name": guest.name, "aliases": list(guest.aliases), "endpoint": guest.endpoint, "source": guest.source}
 
 
-def _as_json(state: GuestState) -> dict[str, Any]:
+def _as_json(state: GuestState, offers: dict[str, Any] | None) -> dict[str, Any]:
+    offer = (offers or {}).get(state.guest.name)
     return {
         **_place(state.guest),
         "state": state.state,
@@ -95,15 +115,17 @@ def _as_json(state: GuestState) -> dict[str, Any]:
         "system": state.system or None,
         "uptime": state.uptime,
         "frozen": state.frozen,
+        "hub": None if offer is None else {name: offer[name] for name in ("state", "clients")},
     }
 
 
-def _as_text(states: list[GuestState]) -> str:
-    rows = [("name", "state", "agent", "system", "up for", "found by")]
+def _as_text(states: list[GuestState], offers: dict[str, Any] | None) -> str:
+    rows = [("name", "state", "agent", "system", "up for", "found by", *([] if offers is None else ["used by"]))]
     for state in states:
         agent = f"{state.dialect} {state.version}".strip() or "-"
         uptime = "-" if state.uptime is None else duration(state.uptime)
         guest = state.guest
         shown = "frozen" if state.frozen else state.state
-        rows.append((guest.name, shown, agent, state.system or "-", uptime, guest.source))
+        clients = [] if offers is None else [clients_text(offers.get(guest.name, {}).get("clients", ()))]
+        rows.append((guest.name, shown, agent, state.system or "-", uptime, guest.source, *clients))
     return titled_table(rows[0], rows[1:], "")

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from typing import Any
 
 import click
 
+from phoenix_ga.cli import terminal
 from phoenix_ga.cli.context import Options
-from phoenix_ga.cli.output import duration, escape, size, titled_table
+from phoenix_ga.cli.hub_clients import Rates, clients_table, event_text
+from phoenix_ga.cli.output import escape
 from phoenix_ga.cli.verb import verb
 
-_ACTIONS = {"status": 0, "release": 1, "reload": 0, "explain": 3, "audit": 0}
+_ACTIONS = {"status": 0, "watch": 0, "release": 1, "reload": 0, "explain": 3, "audit": 0}
+# Seconds between two tables of `status -f`.
+_INTERVAL = 1.0
+# Control sequences: the cursor to the upper left corner; delete to the end of the line; to the end of the screen.
+_HOME, _END_OF_LINE, _END_OF_SCREEN = "\x1b[H", "\x1b[K", "\x1b[J"
 _UNIT = "phoenix-hub.service"
 
 
@@ -23,16 +30,20 @@ _UNIT = "phoenix-hub.service"
     epilog="""\b
 ACTION is one of:
   status                      the guests that the hub offers, and their clients; the default
+  watch                       guests and clients that come and go, and ports that are opened and
+                              closed, as it happens
   release GUEST               free the port of a guest, for a program that must have it
   reload                      read the configuration and look for guests again
   explain USER GUEST COMMAND  say whether a user may use a command, and by which rule
   audit                       print the record of changes and refusals
 
 `release` takes a pattern. The hub takes the port again at the next request for the guest.
+`status -f` shows what each client sends and receives in a second, until Ctrl-C.
 
 \b
 Examples:
   $ phoenixctl hub status
+  $ phoenixctl hub status -f
   $ phoenixctl hub explain backup web1 fs-freeze
   $ phoenixctl hub audit --guest web1
 """,
@@ -41,7 +52,7 @@ Examples:
 @click.argument("words", nargs=-1, metavar="[WORD]...")
 @click.option("--guest", metavar="NAME", help="audit: only requests for this guest.")
 @click.option("--user", metavar="NAME", help="audit: only requests of this user.")
-@click.option("-f", "--follow", is_flag=True, help="audit: print new lines as they come.")
+@click.option("-f", "--follow", is_flag=True, help="status, audit: go on until Ctrl-C.")
 @click.pass_obj
 def command(
     options: Options, action: str, words: tuple[str, ...], guest: str | None, user: str | None, follow: bool
@@ -58,13 +69,12 @@ def command(
         options.show(released, "\n".join(f"released {escape(str(name))}" for name in released))
     elif action == "reload":
         _ask(options, "reload")
+    elif action == "watch":
+        _watch(options)
+    elif follow:
+        _follow(options)
     else:
-        guests = _ask(options, "status")
-        if options.json:
-            for each in guests:
-                options.show(each, "")
-        else:
-            options.show(None, _as_text(guests))
+        _show(options, _ask(options, "status"))
 
 
 def _ask(options: Options, execute: str, **arguments: str) -> Any:
@@ -79,22 +89,40 @@ def _explain(options: Options, user: str, guest: str, name: str) -> None:
     options.show(verdict, escape(f"{user} {may} use {name} on guest {guest}: {verdict['reason']}"))
 
 
-def _as_text(guests: list[dict[str, Any]]) -> str:
-    rows = [("guest", "port", "user", "program", "since", "streams", "received", "sent")]
-    for guest in guests:
-        first = (guest["name"], guest["state"])
-        for client in guest["clients"] or [None]:
-            rows.append((*first, *_client_row(client)))
-            first = ("", "")
-    return titled_table(rows[0], rows[1:], "no guests, or none that you may use")
+def _show(options: Options, guests: list[dict[str, Any]], rates: Rates | None = None) -> None:
+    if options.json:
+        for each in guests:
+            options.show(each, "")
+    else:
+        options.show(None, clients_table(guests, rates))
 
 
-def _client_row(client: dict[str, Any] | None) -> tuple[str, ...]:
-    if client is None:
-        return ("-",) * 6
-    since = duration(max(0, int(time.time() - client["since"])))
-    program = f"{client['program']}({client['pid']})"
-    return (client["user"], program, since, str(client["streams"]), *(size(client[n]) for n in ("received", "sent")))
+def _follow(options: Options) -> None:
+    """Show what the clients send and receive, again and again; on a terminal in the same place."""
+    rates = Rates()
+    in_place = sys.stdout.isatty() and not options.json
+    asked = 0.0
+    while True:
+        guests = _ask(options, "status")
+        before, asked = asked, time.monotonic()
+        rates.update(guests, asked - before)
+        if in_place:
+            rows, columns = terminal.size()
+            lines = click.unstyle(clients_table(guests, rates)).split("\n")[: rows - 1]
+            text = "".join(f"{line[: columns - 1]}{_END_OF_LINE}\n" for line in lines)
+            click.echo(f"{_HOME}{text}{_END_OF_SCREEN}", nl=False)
+        else:
+            _show(options, guests, rates)
+            sys.stdout.flush()
+        time.sleep(_INTERVAL)
+
+
+def _watch(options: Options) -> None:
+    from phoenix_ga.client.hub_control import TIMEOUT, watch_hub
+
+    for event in watch_hub(options.timeout or TIMEOUT):
+        options.show(event, escape(event_text(event)))
+        sys.stdout.flush()
 
 
 def _audit(options: Options, guest: str | None, user: str | None, follow: bool) -> None:
