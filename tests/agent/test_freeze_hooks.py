@@ -266,6 +266,15 @@ def test_a_thaw_ends_a_hook_that_a_freeze_waits_for(real_freezer: Freezer, point
     assert told(hooks) == ["hook freeze", "hook thaw"]
 
 
+def test_a_hook_whose_freeze_is_called_off_is_ended(real_freezer: Freezer, point: Path, hooks: Path) -> None:
+    write_hook(hooks, "slow", '[ "$1" = thaw ] || exec sleep 600')
+    with pytest.raises(OSError, match="called off") as caught:
+        real_freezer.freeze(revoked=lambda: bool(told(hooks)))
+    assert caught.value.errno == errno.ECANCELED
+    assert told(hooks) == ["slow freeze", "slow thaw"]
+    assert not is_frozen(real_freezer)
+
+
 def test_the_deadline_thaws_and_runs_the_hooks(
     bench: Bench, real_freezer: Freezer, point: Path, hooks: Path, log: list[str]
 ) -> None:

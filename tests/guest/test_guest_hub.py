@@ -122,7 +122,8 @@ def test_everybody_at_once(hub: HubProcess, tmp_path: Path) -> None:
 
 def test_a_freeze_whose_client_leaves_is_called_off(hub: HubProcess, guest: Machine) -> None:
     hook = "/etc/phoenix-ga/fsfreeze-hook.d/slow"
-    guest.run(f"printf '#!/bin/sh\n[ $1 = thaw ] || exec sleep 50\n' > {hook} && chmod 755 {hook}")
+    script = "#!/bin/sh\n[ $1 = thaw ] || exec sleep 600\n"
+    guest.run(f"mkdir -p $(dirname {hook}) && printf '{script}' > {hook} && chmod 755 {hook}")
 
     async def story() -> None:
         async with connect(str(hub.socket("web1"))) as other:

@@ -162,7 +162,7 @@ class FreezeOperations:
                 return
             try:
                 record.stage = "write-back"
-                self._note(self._write_back.run(pending, self._is_cancelled))
+                self._note(self._write_back.run(pending, self._is_unwanted))
                 self._raise_if_cancelled()
                 self._freeze(pending, time_limit, attempt)
             finally:
@@ -240,7 +240,7 @@ class FreezeOperations:
             self.record.stage = "hooks"
             self._watchdog = self._start_watchdog((), 0.0)
             try:
-                self.hooks.freeze(programs, self._is_cancelled)
+                self.hooks.freeze(programs, self._is_unwanted)
             except OSError:
                 self._raise_if_cancelled()
                 raise
@@ -336,6 +336,9 @@ class FreezeOperations:
 
     def _is_cancelled(self) -> bool:
         return self._cancelled == self._freeze_number
+
+    def _is_unwanted(self) -> bool:
+        return self._is_cancelled() or self._revoked()
 
     def _raise_if_cancelled(self) -> None:
         if self._is_cancelled():
