@@ -9,6 +9,7 @@ import pytest
 from phoenix_ga.cli.program import program
 from phoenix_ga.cli.topics import JOBS, NOTES
 from tests.cli.conftest import Run
+from tests.support import SOURCE
 
 VERBS = program.load_all()
 
@@ -48,3 +49,17 @@ def test_a_verb_is_explained_as_it_explains_itself(run: Run, name: str) -> None:
 def test_what_is_neither_is_told(run: Run) -> None:
     result = run("help", "nonsense")
     assert (result.returncode, "help topics" in result.stderr) == (2, True)
+
+
+def jobs() -> list[str]:
+    """Return the commands of phoenixctl in docs/jobs.md."""
+    text = (SOURCE.parent / "docs" / "jobs.md").read_text()
+    return re.findall(r"^\| [^`|]* \| `([^`]+)` \|", text, re.MULTILINE)
+
+
+def test_each_job_is_an_example_that_is_typed_in_a_guest() -> None:
+    examples = {
+        line for verb in VERBS.values() for line in re.findall(r"^  \$ (.*)$", verb.epilog or "", re.MULTILINE)
+    }
+    assert len(jobs()) >= 60
+    assert [line for line in jobs() if line not in examples] == []
