@@ -26,6 +26,7 @@ MAY_IMPORT = {
     "client": {"client", "trees", "wire"},
     "hub": {"hub", "client", "wire"},
     "cli": {"cli", "client", "wire"},
+    "integrations": {"integrations", "client"},
 }
 # The folders of the agent, from the kernel up to the ports, and what each may import of the others.
 AGENT_MAY_IMPORT = {
