@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+from click.testing import CliRunner
 
 from phoenix_ga.cli.program import program
 from phoenix_ga.cli.topics import JOBS, NOTES
@@ -30,15 +31,20 @@ def test_a_topic_is_no_verb_and_has_one_place() -> None:
     assert len(set(placed)) == len(placed)
 
 
+def explain(name: str) -> str:
+    return CliRunner().invoke(program, ["help", name]).output
+
+
 def test_the_topics_are_listed_and_explained(run: Run) -> None:
     text = run("help", "topics").stdout
     for job in JOBS:
         assert f"  {job.name}  " in text
-        explained = run("help", job.name).stdout
+        explained = explain(job.name)
         assert all(f"\n  {name}" in explained for name in job.verbs if name in VERBS), job.name
     for note in NOTES:
         assert f"  {note.name}  " in text
-        assert run("help", note.name).stdout.strip() in note.text
+        assert explain(note.name).strip()
+        assert explain(note.name).strip() in note.text
 
 
 @pytest.mark.parametrize("name", ["cp", "freeze-status"])

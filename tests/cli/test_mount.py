@@ -59,7 +59,7 @@ def test_a_directory_is_mounted_used_and_unmounted(
     # Both ways, and many.
     source = place / "source"
     source.mkdir()
-    for number in range(100):
+    for number in range(40):
         (source / f"{number}.txt").write_text("x" * number)
     (source / "link").symlink_to("1.txt")
     tools("cp", "-a", source, here / "copied", cwd=place)
@@ -134,7 +134,7 @@ def test_only_what_was_mounted_is_unmounted(run: Run, place: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "rounds", [pytest.param(300, marks=sshfs), pytest.param(60_000, marks=[*sshfs, pytest.mark.soak])]
+    "rounds", [pytest.param(200, marks=sshfs), pytest.param(60_000, marks=[*sshfs, pytest.mark.soak])]
 )
 @pytest.mark.timeout(1800)
 def test_random_operations_do_what_they_do_on_a_local_directory(

@@ -27,7 +27,7 @@ def test_a_process_is_a_line(run: Run, endpoint: str) -> None:
     lines = run("ps", endpoint).stdout.splitlines()
     assert lines[0].split() == ["user", "pid", "cpu", "mem", "rss", "state", "started", "time", "command"]
     (own,) = [line for line in lines if line.split()[1] == str(os.getpid())]
-    assert "pytest" in own
+    assert "python" in own
 
 
 def test_what_a_process_calls_itself_does_not_reach_the_terminal(run: Run, scripted: ScriptedAgent) -> None:
