@@ -68,6 +68,11 @@ _KEYS: Final = (
     "uname",
     "GNU.sparse.map",
     "SCHILY.xattr.user.x",
+    "SCHILY.xattr.",
+    "SCHILY.xattr.user.%3D%25",
+    "SCHILY.xattr.security.capability",
+    "SCHILY.xattr.trusted.x",
+    "SCHILY.xattr.system.posix_acl_access",
     "x",
 )
 _VALUES: Final[Sequence[str]] = (

@@ -15,6 +15,7 @@ from phoenix_ga.trees.headers import ArchiveError
 from phoenix_ga.trees.members import Source, StreamFailed
 from phoenix_ga.trees.report import Report
 from phoenix_ga.trees.unpack import Rules, Unpacker
+from phoenix_ga.trees.xattrs import is_known, is_unprivileged
 from tests.fuzz import rounds
 from tests.fuzz.archives import archive
 
@@ -58,7 +59,8 @@ def unpack(stream: bytes, size: int, work: Path, rules: Rules) -> None:
 def problem_of(parent: Path, stream: bytes, size: int, before: Snapshot, descriptors: int) -> str:
     """Unpack a stream by the rules of both sides; return what is wrong then, or an empty string."""
     work = parent / "work"
-    for rules in (Rules(True, True, devices=True), Rules(False, False, devices=False, judge=_judge(str(work)))):
+    host = Rules(False, False, devices=False, judge=_judge(str(work)), xattrs=is_unprivileged)
+    for rules in (Rules(True, True, devices=True, xattrs=is_known), host):
         work.mkdir()
         began = time.process_time()
         try:
@@ -71,10 +73,18 @@ def problem_of(parent: Path, stream: bytes, size: int, before: Snapshot, descrip
             return "something outside was changed"
         if parts := [path for path in work.rglob("*.phoenix-part*") if path.name != ".a.phoenix-part"]:
             return f"left behind: {parts}"
+        if rules is host and (names := privileged(work)):
+            return f"the sender chose {names}"
         if len(os.listdir("/proc/self/fd")) > descriptors:
             return "a descriptor is left"
         remove(work)
     return ""
+
+
+def privileged(directory: Path) -> set[str]:
+    """Return the names of extended attributes below a directory that only root can set, but for labels."""
+    names = {name for path in directory.rglob("*") for name in os.listxattr(path, follow_symlinks=False)}
+    return {name for name in names if name.startswith(("security.", "trusted."))} - {"security.selinux"}
 
 
 def remove(directory: Path) -> None:
@@ -115,7 +125,7 @@ def test_many_streams_are_unpacked(parent: Path) -> None:
         work = parent / "work"
         work.mkdir()
         stream = archive(rounds.chance(1, number))
-        unpack(stream, len(stream), work, Rules(True, True, True))
+        unpack(stream, len(stream), work, Rules(True, True, True, xattrs=is_known))
         whole += any(work.iterdir())
         remove(work)
     assert whole > 20
