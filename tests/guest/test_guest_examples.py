@@ -127,7 +127,9 @@ class Host:
     def run(self, line: str) -> str:
         """Run a line to its end, and return what it wrote; fail where it fails."""
         if "4711" in line:
-            line = line.replace("4711", self.run("phoenixctl exec -d /run/web1.sock -- true").strip())
+            # A signal needs a process that runs, and attach waits for its end.
+            program = "sleep 60" if line.startswith("phoenixctl kill") else "true"
+            line = line.replace("4711", self.run(f"phoenixctl exec -d /run/web1.sock -- {program}").strip())
         if line.startswith("phoenixctl shell") or " -it " in line:
             line = f"{ON_A_TERMINAL} {shlex.quote(line)}"
         if line.startswith("phoenixctl check"):
