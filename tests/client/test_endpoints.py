@@ -8,6 +8,7 @@ import os
 import pty
 import select
 import socket
+import sys
 import termios
 import threading
 import tty
@@ -17,7 +18,9 @@ from pathlib import Path
 import pytest
 
 from phoenix_ga import __version__
+from phoenix_ga.cli.paths import split_guest_path
 from phoenix_ga.client import ConnectError, EndpointError, KnownGuest, connect_sync
+from phoenix_ga.client.endpoints import LIBVIRT_KINDS, split_endpoint, split_libvirt
 from phoenix_ga.client.pty import open_pty
 from tests.support import AgentProcess
 
@@ -167,3 +170,30 @@ def test_a_tilde_is_the_home_directory(agent: AgentProcess, monkeypatch: pytest.
     monkeypatch.setenv("HOME", str(Path(agent.socket_path).parent))
     with connect_sync(endpoint) as guest:
         assert guest.ping() == __version__
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("qemu:///system/web1", ("qemu:///system", "web1")),
+        ("qemu+ssh://root@vh1:22/system/web 1", ("qemu+ssh://root@vh1:22/system", "web 1")),
+        ("qemu+unix:///system?socket=/run/x/sock/web1", ("qemu+unix:///system?socket=/run/x/sock", "web1")),
+    ],
+)
+def test_a_domain_follows_the_uri_of_its_libvirt(address: str, expected: tuple[str, str]) -> None:
+    assert split_libvirt(address) == expected
+    for kind in LIBVIRT_KINDS:
+        assert split_endpoint(f"{kind}:{address}") == (kind, address)
+        assert split_guest_path(f"{kind}:{address}:/etc/x") == (f"{kind}:{address}", "/etc/x")
+
+
+@pytest.mark.parametrize("address", ["web1", "/web1", "qemu:///system/", "system/web1"])
+def test_a_domain_without_a_uri_is_no_endpoint(address: str) -> None:
+    with pytest.raises(EndpointError, match="not of the form libvirt:URI/DOMAIN"):
+        split_endpoint(f"libvirt:{address}")
+
+
+def test_libvirt_python_is_asked_for_if_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "libvirt", None)
+    with pytest.raises(ConnectError, match="python3-libvirt"):
+        connect_sync("libvirt:qemu:///system/web1").__enter__()

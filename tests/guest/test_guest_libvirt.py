@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
+import os
 import re
 import subprocess
+import sysconfig
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from lab.libvirt import Domain, Libvirt
-from tests.support import wait_for
-from tools.guest import AGENT_RUNS, agent_files
+from tests.support import SOURCE, wait_for
+from tools.guest import AGENT_PORT, AGENT_RUNS, agent_files
 
 pytestmark = [pytest.mark.guest, pytest.mark.timeout(900)]
 
@@ -23,7 +26,7 @@ pytestmark = [pytest.mark.guest, pytest.mark.timeout(900)]
 def domain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Domain]:
     """A domain of libvirt whose agent is ours."""
     files = agent_files(tmp_path_factory.mktemp("dist") / "phoenix-ga.pyz")
-    with Libvirt() as libvirt, Domain(libvirt, "web1", files=files) as domain:
+    with Libvirt() as libvirt, Domain(libvirt, "web1", files=files, ports=(AGENT_PORT,)) as domain:
         domain.run(AGENT_RUNS, timeout=600)
         wait_for(lambda: "state='connected'" in domain.virsh("dumpxml"))
         yield domain
@@ -145,6 +148,80 @@ def test_processors_are_counted_and_set(domain: Domain) -> None:
     assert re.search(r"online\s*: 0-1", domain.virsh("guestvcpus"))
     domain.virsh("setvcpus", "--guest", 1)
     assert domain.run("nproc").text == "1"
+
+
+class Channel:
+    """phoenixctl on the agent's channel, run by Debian's Python, whose libvirt-python it uses."""
+
+    def __init__(self, domain: Domain) -> None:
+        self.endpoint = f"libvirt:{domain.libvirt.uri}/{domain.name}"
+        self._environment = {**os.environ, "PYTHONPATH": f"{SOURCE}:{sysconfig.get_path('purelib')}"}
+
+    def start(self, *words: str, force: bool = False) -> subprocess.Popen[str]:
+        endpoint = self.endpoint.replace("libvirt:", "libvirt-force:") if force else self.endpoint
+        return subprocess.Popen(
+            ["/usr/bin/python3", "-m", "phoenix_ga.cli", *(word.replace("GUEST", endpoint) for word in words)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=self._environment,
+        )
+
+    def run(self, *words: str, force: bool = False) -> tuple[int, str]:
+        """Return the exit status, and what was printed."""
+        process = self.start(*words, force=force)
+        output, error = process.communicate(timeout=300)
+        return process.returncode, output + error
+
+
+def test_the_agents_channel_is_used_over_libvirt(domain: Domain, tmp_path: Path) -> None:
+    channel = Channel(domain)
+    status, output = channel.run("ping", "-c", "3", "GUEST")
+    assert status == 0, output
+    assert channel.run("exec", "GUEST", "--", "sh", "-c", "echo hello; exit 7") == (7, "hello\n")
+    content = os.urandom(3_000_000)
+    (tmp_path / "there").write_bytes(content)
+    assert channel.run("cp", str(tmp_path / "there"), "GUEST:/run/copied")[0] == 0
+    assert channel.run("cp", "GUEST:/run/copied", str(tmp_path / "back"))[0] == 0
+    assert (tmp_path / "back").read_bytes() == content
+    # Its own channel is still libvirt's.
+    assert agent(domain, "guest-ping") == {}
+
+
+def test_a_channel_is_taken_from_another_client_only_if_that_is_wanted(domain: Domain) -> None:
+    channel = Channel(domain)
+    holder = channel.start("exec", "-i", "GUEST", "--", "sh", "-c", "echo ready; cat")
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "ready\n"
+    status, output = channel.run("ping", "-c", "1", "GUEST")
+    assert (status, "another client uses the channel; to take it: libvirt-force:" in output) == (125, True), output
+    assert channel.run("ping", "-c", "1", "GUEST", force=True)[0] == 0
+    assert holder.wait(60) != 0
+    holder.communicate()
+
+
+def test_what_libvirt_lacks_is_told(domain: Domain) -> None:
+    channel = Channel(domain)
+    channel.endpoint += "x"
+    assert "Domain not found" in channel.run("ping", "-c", "1", "GUEST")[1]
+    channel.endpoint = "libvirt:qemu+unix:///system?socket=/nonexistent/socket/web1"
+    assert "/nonexistent/socket" in channel.run("ping", "-c", "1", "GUEST")[1]
+
+
+@pytest.mark.soak
+def test_a_guest_that_stalls_for_a_minute_does_not_lose_the_link(domain: Domain, tmp_path: Path) -> None:
+    content = os.urandom(30_000_000)
+    (tmp_path / "there").write_bytes(content)
+    copying = Channel(domain).start("--timeout", "180", "cp", str(tmp_path / "there"), "GUEST:/run/stalled")
+    # It is in progress.
+    time.sleep(2)
+    domain.virsh("suspend")
+    time.sleep(60)
+    domain.virsh("resume")
+    assert copying.communicate(timeout=300)[1] == ""
+    assert copying.returncode == 0
+    assert domain.run("sha256sum /run/stalled").text.split()[0] == hashlib.sha256(content).hexdigest()
 
 
 PLAYBOOK = """

@@ -6,6 +6,8 @@ vsock:CID[:PORT]   an agent that listens on vsock; the default port is 8383
 pty:PATH           a terminal, such as that of QEMU's `-chardev pty`
 tcp:HOST:PORT      TCP, neither encrypted nor authenticated
 ssh:[USER@]HOST[:PORT]/GUEST   a guest of another host, through OpenSSH
+libvirt:URI/DOMAIN the agent's channel of a domain, over any URI of libvirt, such as qemu+ssh://HOST/system
+libvirt-force:...  the same; the channel is taken from another client that has it
 exec:COMMAND       a program whose stdin and stdout are the port; its words are split as in a shell
 NAME               a guest that `phoenix_ga.client.discovery` finds
 
@@ -19,7 +21,9 @@ from typing import Final
 
 from phoenix_ga.client.errors import EndpointError
 
-KINDS: Final = ("unix", "vsock", "tcp", "pty", "ssh", "exec")
+KINDS: Final = ("unix", "vsock", "tcp", "pty", "ssh", "exec", "libvirt", "libvirt-force")
+#: Their addresses contain a URI.
+LIBVIRT_KINDS: Final = ("libvirt", "libvirt-force")
 VSOCK_PORT: Final = 8383
 _PATTERN: Final = frozenset("*?[")
 _PORT_MAX: Final = 65535
@@ -38,6 +42,8 @@ def split_endpoint(endpoint: str) -> tuple[str, str]:
             split_tcp(address)
         elif kind == "ssh":
             split_ssh(address)
+        elif kind in LIBVIRT_KINDS:
+            split_libvirt(address)
         elif kind in ("unix", "pty"):
             address = os.path.expanduser(address)
         return kind, address
@@ -72,6 +78,14 @@ def split_ssh(address: str) -> tuple[str, int, str]:
     if not guest.strip("/"):
         raise EndpointError(f"endpoint 'ssh:{address}' is not of the form ssh:[USER@]HOST[:PORT]/GUEST")
     return (*parse_host(place), guest)
+
+
+def split_libvirt(address: str) -> tuple[str, str]:
+    """Return URI and domain of `URI/DOMAIN`. Raises EndpointError."""
+    uri, _, domain = address.rpartition("/")
+    if ":" not in uri or not domain:
+        raise EndpointError(f"endpoint 'libvirt:{address}' is not of the form libvirt:URI/DOMAIN")
+    return uri, domain
 
 
 def parse_host(text: str) -> tuple[str, int]:

@@ -56,6 +56,18 @@ async def _open_exec(command: str) -> Transport:
     return await open_program(argv, argv[0])
 
 
+async def _open_libvirt(address: str) -> Transport:
+    from phoenix_ga.client.libvirt_channel import open_libvirt
+
+    return await open_libvirt(address)
+
+
+async def _take_libvirt(address: str) -> Transport:
+    from phoenix_ga.client.libvirt_channel import open_libvirt
+
+    return await open_libvirt(address, force=True)
+
+
 _PERMISSION: Final = "permission denied; try as root or as the user that runs the guest"
 
 # How to open each kind of endpoint, what precedes its address in messages, and advice by errno.
@@ -83,6 +95,8 @@ _KINDS: Final[dict[str, tuple[Callable[[str], Awaitable[Transport]], str, dict[i
     ),
     "tcp": (_open_tcp, "tcp:", {}),
     "ssh": (_open_ssh, "ssh:", {errno.ENOENT: "ssh is not installed"}),
+    "libvirt": (_open_libvirt, "libvirt:", {}),
+    "libvirt-force": (_take_libvirt, "libvirt-force:", {}),
     "exec": (_open_exec, "exec:", {errno.ENOENT: "there is no such program"}),
     "pty": (
         _open_pty,
