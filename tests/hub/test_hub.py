@@ -182,6 +182,17 @@ def test_the_next_hub_takes_the_place_of_one_that_was_killed(hub: HubProcess) ->
         assert client.call("ping")
 
 
+def test_the_sockets_of_a_hub_that_was_killed_are_removed_with_their_guests(
+    hub: HubProcess, agent: AgentProcess
+) -> None:
+    hub.kill()
+    hub.write_guests({"db1": f"unix:{agent.socket_path}"})
+    assert hub.socket("web1").exists()
+    hub.restart()
+    assert not hub.socket("web1").exists()
+    assert hub.socket("db1").exists()
+
+
 def test_changes_are_recorded_without_secrets(hub: HubProcess) -> None:
     async def story(guest: Guest) -> None:
         await guest.run(["true"], env={"TOKEN": "sesame"})

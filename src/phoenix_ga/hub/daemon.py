@@ -19,7 +19,7 @@ from phoenix_ga.hub.changes import Changes
 from phoenix_ga.hub.config import Config, read_config
 from phoenix_ga.hub.control import ControlConnection
 from phoenix_ga.hub.rules import GROUP
-from phoenix_ga.hub.server import GuestServer, Listener
+from phoenix_ga.hub.server import GuestServer, Listener, remove_stale
 from phoenix_ga.hub.users import User
 
 # Several changes of the host in a row are looked at together.
@@ -69,6 +69,8 @@ class Hub:
         control = None
         try:
             await self._look()
+            for path in set(self._guests.glob("*.sock")) - {server.path for server in self.servers.values()}:
+                remove_stale(path)
             control = await self._open_control(activated)
             following = loop.create_task(self._follow(changes))
             await self._stopping.wait()

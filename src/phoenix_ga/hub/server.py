@@ -228,12 +228,8 @@ class Listener:
 
         A socket that nobody listens on is replaced; one that another hub listens on is an error.
         """
-        with socket.socket(socket.AF_UNIX) as probe:
-            try:
-                probe.connect(str(path))
-                raise OSError(EADDRINUSE, "another hub listens on this socket", str(path))
-            except (FileNotFoundError, ConnectionRefusedError):
-                path.unlink(missing_ok=True)
+        if not remove_stale(path):
+            raise OSError(EADDRINUSE, "another hub listens on this socket", str(path))
         listener = socket.socket(socket.AF_UNIX)
         try:
             listener.bind(str(path))
@@ -250,3 +246,14 @@ class Listener:
         with contextlib.suppress(FileNotFoundError):
             if self._path.stat().st_ino == self._inode:
                 self._path.unlink()
+
+
+def remove_stale(path: Path) -> bool:
+    """Remove a socket that nobody listens on, as a hub that was killed leaves it. Return false if somebody does."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(path))
+        except (FileNotFoundError, ConnectionRefusedError):
+            path.unlink(missing_ok=True)
+            return True
+    return False
