@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from phoenix_ga.cli.errors import GuestProblem
-from phoenix_ga.client.errors import CommandError, ConnectionLostError, GuestTimeoutError
 from phoenix_ga.client.stock_agent import StockAgent
 
 #: In memory: a guest that is reset meanwhile has nothing of it.
@@ -18,6 +17,9 @@ ARCHIVE: Final = f"{DIRECTORY}/phoenix-ga.pyz"
 _SCRIPT: Final = f"{DIRECTORY}/deploy"
 _REPORT: Final = f"{DIRECTORY}/report"
 CONFIRMED: Final = f"{DIRECTORY}/confirmed"
+# The last line of the report, if the installation has failed.
+_FAILED: Final = "status 1"
+_REPORT_TIME: Final = 10.0
 #: Seconds that the guest waits for the host, before it undoes everything.
 CONFIRMATION_TIME: Final = 180
 
@@ -46,7 +48,7 @@ undo() {{
 }}
 if ! python3 phoenix-ga.pyz --install {options}; then
     undo
-    echo "status 1" >>report.part
+    echo "{failed}" >>report.part
     mv report.part report
     exit 1
 fi
@@ -76,7 +78,7 @@ def script(options: Sequence[str], confirmed: bool) -> bytes:
         confirmed: the host will not confirm that it has reached the agent.
     """
     limit = 0 if confirmed else CONFIRMATION_TIME
-    return _TEXT.format(directory=DIRECTORY, options=shlex.join(options), limit=limit).encode()
+    return _TEXT.format(directory=DIRECTORY, failed=_FAILED, options=shlex.join(options), limit=limit).encode()
 
 
 async def deploy_by_qemu_ga(
@@ -86,7 +88,7 @@ async def deploy_by_qemu_ga(
     confirmed: bool,
     progress: Callable[[int, int | None], None] | None,
 ) -> None:
-    """Install the agent by the file and exec commands of qemu-ga, and return when qemu-ga is stopped, or reports.
+    """Begin to install the agent, by the file and exec commands of qemu-ga, which will be stopped.
 
     Args:
         options, confirmed: as for `script`.
@@ -99,21 +101,25 @@ async def deploy_by_qemu_ga(
     try:
         await agent.write_file(ARCHIVE, archive, progress)
         await agent.write_file(_SCRIPT, script(options, confirmed), None)
-        await _run(agent, f"echo '{hashlib.sha256(archive).hexdigest()}  {ARCHIVE}' | sha256sum -c --quiet")
-        await _run(agent, f"systemd-run --collect --quiet --unit=phoenix-deploy /bin/sh {_SCRIPT}")
+        check = f"echo '{hashlib.sha256(archive).hexdigest()}  {ARCHIVE}' | sha256sum -c --quiet"
+        start = f"systemd-run --collect --quiet --unit=phoenix-deploy /bin/sh {_SCRIPT}"
+        await _run(agent, f"{check} && {start}")
     except BaseException:
         await _run(agent, f"rm -rf {DIRECTORY}")
         raise
-    try:
-        while True:
-            result = await agent.run(["/bin/cat", _REPORT], 10.0)
-            if result.output.endswith("status 1"):
-                await _run(agent, f"rm -rf {DIRECTORY}")
-                raise DeploymentError(result.output.removesuffix("status 1").strip())
-            await asyncio.sleep(0.5)
-    except (ConnectionLostError, GuestTimeoutError, CommandError):
-        # The new agent has the port: it does not know the program that its predecessor started.
-        return
+
+
+async def check_not_failed(agent: StockAgent) -> None:
+    """Return if the installation goes on.
+
+    Raises:
+        DeploymentError: it has failed; the guest is as it was.
+    """
+    await agent.sync()
+    result = await agent.run(["/bin/cat", _REPORT], _REPORT_TIME)
+    if result.status == 0 and result.output.endswith(_FAILED):
+        await _run(agent, f"rm -rf {DIRECTORY}")
+        raise DeploymentError(result.output.removesuffix(_FAILED).strip())
 
 
 async def deploy_by_ssh(target: str, archive: bytes, options: Sequence[str]) -> None:
@@ -129,7 +135,7 @@ async def _ssh(target: str, command: str, data: bytes) -> None:
     )
     output, _ = await process.communicate(data)
     if process.returncode != 0:
-        text = output.decode("utf-8", "replace").strip().removesuffix("status 1").strip()
+        text = output.decode("utf-8", "replace").strip().removesuffix(_FAILED).strip()
         raise DeploymentError(f"ssh {target}: {text or f'exit status {process.returncode}'}")
 
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 # Seconds in which the new agent must answer; a guest without KVM is slow.
 _ARRIVAL_TIME = 150.0
 _TIMEOUT = 30.0
+# Seconds for an answer while qemu-ga is stopped, which takes some requests with it.
+_PATIENCE = 3.0
 
 
 @verb(
@@ -99,16 +101,38 @@ async def _confirm(options: Options, known: KnownGuest, restricted: bool) -> str
     deadline = loop.time() + (options.timeout or _ARRIVAL_TIME)
     while loop.time() < deadline:
         state = await probe(known)
-        if restricted and state.dialect:
-            return state.version if state.dialect == PHOENIX else ""
-        if state.dialect == PHOENIX:
-            try:
+        try:
+            if state.dialect != PHOENIX:
+                await _ask_predecessor(options, known, state.dialect)
+            elif restricted:
+                return state.version
+            else:
                 async with options.connect_to(known) as guest:
                     await guest.run(["touch", CONFIRMED], check=True)
                     return await guest.ping()
-            except CommandError:
+        except CommandError:
+            # qemu-ga could run programs: this is the new agent, and its profile does not allow that.
+            if restricted:
+                return ""
+            if state.dialect == PHOENIX:
                 raise
-            except PhoenixError:
-                pass
-        await asyncio.sleep(0.5)
+        except PhoenixError:
+            pass
+        await asyncio.sleep(0.2)
     raise DeploymentError("the new agent does not answer; the guest goes back to qemu-ga within three minutes")
+
+
+async def _ask_predecessor(options: Options, known: KnownGuest, dialect: str) -> None:
+    """If qemu-ga still answers, ask whether the installation has failed. Raises PhoenixError."""
+    from phoenix_ga.cli.deploying import check_not_failed
+    from phoenix_ga.client.resolve import open_endpoint
+    from phoenix_ga.client.stock_agent import StockAgent
+
+    if not dialect:
+        return
+    transport = await open_endpoint(known, options.allow_tcp, direct=True)
+    try:
+        # It may be stopped at any moment.
+        await check_not_failed(StockAgent(transport, _PATIENCE))
+    finally:
+        await transport.close()
