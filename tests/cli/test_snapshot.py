@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from lab.monitor import Monitor
-from phoenix_ga.client import CommandError
+from phoenix_ga.client import HANG_UP, SILENCE, CommandError
 from phoenix_ga.wire.messages import Request
 from tests.cli.test_frozen import FreezingAgent, FreezingHost
 from tests.support import wait_for
@@ -155,6 +155,36 @@ def test_a_snapshot_is_removed_if_the_freeze_did_not_hold(
     inserted = emulator.blocks()["qcow"]
     assert not inserted.get("dirty-bitmaps")
     assert not inserted["image"].get("snapshots")
+
+
+@pytest.mark.parametrize(
+    ("lie", "told"),
+    [
+        # It never answers.
+        ({"freeze": SILENCE}, "no answer"),
+        ({"thaw": SILENCE}, "nobody can tell whether the freeze held"),
+        ({"thaw": HANG_UP}, "nobody can tell whether the freeze held"),
+        # It says that it is frozen, and is not.
+        ({"freeze": {"generation": "", "filesystems": [], "skipped": []}}, "nothing can be frozen"),
+        ({"status": {"frozen": False}}, "now says that it is not"),
+        ({"status": {"generation": "other"}}, "now says that it is not"),
+        # It says that it thaws only now, and did before.
+        ({"thaw": True}, "now says that it did not"),
+    ],
+    ids=str,
+)
+def test_no_snapshot_is_left_of_a_guest_that_lies(
+    host: FreezingHost, emulator: Emulator, target: Path, lie: dict[str, Any], told: str
+) -> None:
+    agent = host.freezing("a")
+    vars(agent).update(lie)
+    before = emulator.files()
+    words = ("--timeout", 1, "snapshot", "--qmp", emulator.path, "--external", target, "--name", "n", "a")
+    result = host.run(*words)
+    assert result.returncode not in (0, 2)
+    assert told in result.stderr
+    assert emulator.files() == before
+    assert list(target.iterdir()) == []
 
 
 def test_a_snapshot_on_a_snapshot_is_removed_alone(host: FreezingHost, emulator: Emulator, target: Path) -> None:
