@@ -88,6 +88,9 @@ def test_without_them_the_first_is_told(root: Path, tmp_path: Path) -> None:
     assert len(told) == 1
     assert told[0].startswith("note: directory: extended attributes left out (system.posix_acl_default, user.of)")
     assert b"SCHILY" not in archive
+    os.setxattr(root, "user.of", b"root")
+    packed(root, told := [], None)
+    assert [line[: line.index(" (")] for line in told] == ["note: .: extended attributes left out"]
     unpack(archive, tmp_path / "copy", told, None)
     assert (len(told), attributes(tmp_path / "copy" / "plain")) == (1, {})
 

@@ -183,10 +183,10 @@ class Packer:
                 return read_attributes(fd, self._wanted)
             if not self._left_out_told and (names := list_names(fd)):
                 self._left_out_told = True
-                self._report.note(name, text_left_out(names))
+                self._report.note(name or b".", text_left_out(names))
         except OSError as error:
             if self._wanted is not None:
-                self._report.miss(name, error)
+                self._report.miss(name or b".", error)
         return None
 
     def _copy_pieces(

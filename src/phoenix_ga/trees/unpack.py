@@ -402,14 +402,14 @@ class Unpacker:
         refused = sorted(name for name in known if name not in allowed and is_usual(name))
         if refused and not self._refusal_told:
             self._refusal_told = True
-            self._report.note(member.name, text_refused(refused))
+            self._report.note(member.name or b".", text_refused(refused))
         try:
             check_size(allowed)
             drop_inherited(fd)
             set_attributes(fd, allowed)
         except OSError as error:
             # Not even ENOSPC is hopeless: some filesystems have little room for attributes.
-            self._report.miss(member.name, error)
+            self._report.miss(member.name or b".", error)
 
     def _mode(self, member: Member) -> int:
         return member.mode if self._rules.set_id else member.mode & ~(stat.S_ISUID | stat.S_ISGID)
