@@ -17,8 +17,10 @@ _LONG = "exec sleep 600"
 RUN = """
 import sys
 from phoenix_ga.client import PhoenixError, connect_sync
+patience = float(sys.argv[2])
+options = {"timeout": patience, "keepalive_timeout": patience} if patience else {}
 try:
-    with connect_sync(sys.argv[1], timeout=float(sys.argv[2]) or 30) as guest:
+    with connect_sync(sys.argv[1], **options) as guest:
         print(guest.run(["sh", "-c", sys.argv[3]]).returncode)
 except PhoenixError as error:
     print(error, file=sys.stderr)
