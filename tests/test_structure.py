@@ -193,6 +193,10 @@ def test_the_reference_is_what_the_declarations_say() -> None:
     assert reference.TARGET.read_text() == reference.render(), "docs/commands.md is out of date: run `make generate`"
 
 
+def test_the_page_of_events_is_what_the_declarations_say() -> None:
+    assert reference.EVENTS_TARGET.read_text() == reference.render_events(), "out of date: run `make generate`"
+
+
 def test_the_generated_methods_of_the_client_are_what_the_declarations_say() -> None:
     for path, text in client_methods.render():
         assert path.read_text() == text, f"{path} is out of date: run `make generate`"

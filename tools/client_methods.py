@@ -250,6 +250,7 @@ SYNC_CLASSES: Final = {
     "SyncDirectoryStream": ["file_streams:DirectoryStream"],
     "SyncDirectoryEntries": ["directory_entries:DirectoryEntries"],
     "SyncWaiting": ["waiting:Waiting"],
+    "SyncEvents": ["events:Events"],
     "SyncFile": ["files:GuestFile"],
     "SyncProcess": ["process:GuestProcess"],
     "SyncFrozen": ["frozen:Frozen"],
@@ -298,6 +299,7 @@ if TYPE_CHECKING:
     from phoenix_ga.client.attributes import Xattrs
     from phoenix_ga.client.digests import Verify
     from phoenix_ga.client.errors import CompletedProcess
+    from phoenix_ga.client.events import GuestEvent
     from phoenix_ga.client.frozen import FreezeProgress
     from phoenix_ga.client.generated.qga import QGA_TYPES
     from phoenix_ga.client.guest import ExecOptions
@@ -407,6 +409,8 @@ def _sync_property(name: str, kind: ast.expr, text: str) -> str:
 
 def _passed(arguments: ast.arguments) -> str:
     words = [each.arg for each in [*arguments.posonlyargs, *arguments.args] if each.arg != "self"]
+    if arguments.vararg is not None:
+        words.append(f"*{arguments.vararg.arg}")
     words += [f"{each.arg}={each.arg}" for each in arguments.kwonlyargs]
     return ", ".join([*words, *([f"**{arguments.kwarg.arg}"] if arguments.kwarg else [])])
 

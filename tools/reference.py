@@ -1,4 +1,4 @@
-"""Write docs/commands.md from the declarations of the commands: `python -m tools.reference [--check]`."""
+"""Write docs/commands.md and docs/events.md from the declarations: `python -m tools.reference [--check]`."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from typing import Final
 
 from phoenix_ga.wire.commands import COMMANDS
 from phoenix_ga.wire.declaration import TYPE_NAMES, Argument, Command, Example
+from phoenix_ga.wire.events import EVENTS
 from phoenix_ga.wire.json_text import encode_json
 from phoenix_ga.wire.messages import encode_request
 
 TARGET = Path(__file__).parent.parent / "docs" / "commands.md"
+EVENTS_TARGET = TARGET.with_name("events.md")
 
 HEAD = """\
 # Commands
@@ -37,6 +39,30 @@ $ echo '{"execute": "ping"}' | socat - UNIX-CONNECT:SOCKET,shut-none
 `make generate` writes this page from `src/phoenix_ga/wire/commands/`.
 """
 
+EVENTS_HEAD = """\
+# Events
+
+    $ phoenixctl events web1 --filter 'ADDRESS_*'
+    2026-01-01 12:00:00.250 ADDRESS_ADDED ifname=eth0 ip=192.0.2.10/24
+
+On the wire, [`events`](commands.md#events) opens a stream, on which each event is a line of JSON:
+
+```
+{"event": "ADDRESS_ADDED", "data": {"ifname": "eth0", "ip": "192.0.2.10/24"},
+ "timestamp": {"seconds": 1767268800, "microseconds": 250000}}
+```
+
+- `timestamp` is the time of the guest; of an event that the client makes, that of the host.
+- Nothing is told of what happened before the stream was opened.
+- The kernel wakes the agent. While nothing happens, a subscription takes no CPU time; without one, nothing is
+  watched.
+- The agent keeps the oldest 500 events for a client that does not read, and tells how many others it dropped. Changes
+  of the same interface or device that were not sent yet become one event.
+- Names and texts come from the guest: escape them before you show them.
+
+`make generate` writes this page from `src/phoenix_ga/wire/events.py`.
+"""
+
 # The methods that are not generated from the declarations.
 METHODS: Final = {
     "get-digests": "digests",
@@ -57,7 +83,8 @@ METHODS: Final = {
     "connect": "connect",
     "fs-freeze": "filesystems.freeze",
     "get-freeze-status": "filesystems.status",
-    "wait-for": "wait_for",
+    "wait-for": "waiting",
+    "events": "events",
 }
 
 
@@ -72,6 +99,19 @@ def render() -> str:
         lines.append(f"| [`{command.name}`](#{command.name}) | {summary} | {_changes(command)} | {frozen} |")
     for command in COMMANDS:
         lines += ["", *_section(command)]
+    return "\n".join(lines) + "\n"
+
+
+def render_events() -> str:
+    """Return the page about events."""
+    lines = [EVENTS_HEAD, "| event | when |", "|---|---|"]
+    for event in EVENTS:
+        lines.append(f"| [`{event.name}`](#{event.name.lower()}) | {event.help.partition('. ')[0].rstrip('.')} |")
+    for event in EVENTS:
+        made = " The client makes this event." if event.by_client else ""
+        lines += ["", f"## {event.name}", "", event.help + made, "", "| member | type | meaning |", "|---|---|---|"]
+        lines += [f"| `{each.name}` | {TYPE_NAMES[each.kind]} | {each.help} |" for each in event.members]
+        lines += ["", "```", encode_json(event.example).decode(), "```"]
     return "\n".join(lines) + "\n"
 
 
@@ -131,9 +171,11 @@ def _example(command: Command, example: Example) -> Iterator[str]:
 def main() -> int:
     parser = argparse.ArgumentParser(description="Write docs/commands.md from the declarations of the commands.")
     parser.add_argument("--check", action="store_true", help="Only check that the page is up to date.")
+    pages = {TARGET: render(), EVENTS_TARGET: render_events()}
     if parser.parse_args().check:
-        return 0 if TARGET.read_text() == render() else 1
-    TARGET.write_text(render())
+        return 0 if all(path.exists() and path.read_text() == text for path, text in pages.items()) else 1
+    for path, text in pages.items():
+        path.write_text(text)
     return 0
 
 

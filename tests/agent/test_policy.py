@@ -105,6 +105,7 @@ def test_every_command_that_changes_the_guest_says_so() -> None:
         "get-freeze-status",
         "get-netifaces",
         "get-route-list",
+        "events",
         "wait-for",
         "directory-find",
         "directory-usage",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import socket
 import struct
@@ -14,7 +13,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -23,7 +21,8 @@ from phoenix_ga.agent.linux.rtnetlink import Link
 from phoenix_ga.agent.operations.network import container_links
 from phoenix_ga.agent.operations.waiting.condition import Facts
 from phoenix_ga.agent.operations.waiting.waiting import Waiting, parse_condition
-from tests.ends.client import DATA, END, RESET, LineClient, RefusedError
+from tests.ends.client import LineClient, RefusedError
+from tests.ends.told import Wait
 from tests.network import ip, new_namespace
 from tests.support import AgentProcess, wait_for
 
@@ -34,31 +33,6 @@ libc = ctypes.CDLL(None, use_errno=True)
 assert libc.unshare(0x20000) == libc.mount(None, b"/", None, 0x44000, None) == 0, ctypes.get_errno()
 os.execv(sys.argv[1], sys.argv[1:])
 """
-
-
-class Wait:
-    """A wait of a client, and what it has found so far."""
-
-    def __init__(self, client: LineClient, *conditions: str, **arguments: Any) -> None:
-        self._client = client
-        self.stream = client.call("wait-for", conditions=list(conditions), **arguments)["stream"]
-        self._text = b""
-
-    def next(self) -> tuple[int, str] | None:
-        """Return the next condition and what was found; None at the end."""
-        while b"\n" not in self._text:
-            frame = self._client.frame()
-            assert frame.stream == self.stream
-            if frame.type == END:
-                return None
-            assert frame.type == DATA, frame
-            self._text += frame.payload
-        line, _, self._text = self._text.partition(b"\n")
-        found = json.loads(line)
-        return found["condition"], found["found"]
-
-    def cancel(self) -> None:
-        self._client.send_frame(RESET, self.stream, b'{"bufb64": "", "code": 0}')
 
 
 def found(client: LineClient, condition: str) -> str:

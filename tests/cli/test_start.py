@@ -20,6 +20,7 @@ PING = {
     "phoenix_ga.cli.output",
     "phoenix_ga.cli.program",
     "phoenix_ga.cli.selection",
+    "phoenix_ga.cli.topics",
     "phoenix_ga.cli.verb",
     "phoenix_ga.cli.verbs",
     "phoenix_ga.cli.verbs.ping",

@@ -58,6 +58,9 @@ def method_of(command: Command) -> str:
 
 def python_arguments(command: Command, arguments: dict[str, Any]) -> dict[str, Any]:
     """Return arguments by the names that the client's method has for them."""
+    if command.name in ("wait-for", "events"):
+        # Their methods take words, of which there may be none.
+        return {}
     names = {argument.name: argument.python for argument in command.arguments} | {"perm": "permissions"}
     given = {names[name]: value for name, value in arguments.items() if name != "details"}
     return {**given, "data": b"data"} if "data" in given else given

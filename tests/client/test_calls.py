@@ -40,7 +40,7 @@ from phoenix_ga.client import (
 from phoenix_ga.client.generated.commands import NetworkCommands
 from phoenix_ga.client.generated.qga import QemuCommands
 from phoenix_ga.client.generated.sync import SyncFiles, SyncFilesystems, SyncNetwork, SyncProcesses, SyncQemu
-from phoenix_ga.wire.commands import BY_NAME, COMMANDS
+from phoenix_ga.wire.commands import BY_NAME, COMMANDS, WINDOW_DEFAULT
 from phoenix_ga.wire.messages import Request, encode_return
 from tests.client.conftest import Talk, method_of, python_arguments
 from tools import qapi_results
@@ -107,6 +107,8 @@ def test_the_example_of_every_command_is_understood(talk: Talk, command: Any) ->
         talk(transport, method_of(command), **python_arguments(command, arguments))
     if command.name == "file-write":
         arguments["bufb64"] = "ZGF0YQ=="
+    if command.name in ("wait-for", "events"):
+        arguments = {"conditions" if command.name == "wait-for" else "names": [], "window": WINDOW_DEFAULT}
     asked = transport.requests[-1]
     assert asked.execute == command.name
     assert command.bind(asked.arguments) == command.bind(arguments)

@@ -37,6 +37,9 @@ MAY_BE_MISSING = {
     ("get-digests", "xxh64"),
     ("exec-attach", "stderr"),
     ("fs-freeze-plan", "skipped", 0, "type"),
+    # Agents before these members are asked as well.
+    ("get-netifaces", 0, "kind"),
+    ("get-netifaces", 0, "container"),
 }
 COUNTED = {"os", "activity", "memory", "vmstat", "pressure", "cpus"}
 NEEDED = {

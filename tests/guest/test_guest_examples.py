@@ -172,6 +172,9 @@ def host(machine: Machine, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 def test_an_example_works_when_it_is_typed(host: Host, name: str, line: str) -> None:
     if line.startswith(("phoenixctl forward", "phoenixctl exporter")):
         host.interrupt(line)
+    elif name == "events":
+        # It watches until it is interrupted.
+        host.run(f"timeout -s INT 10 {line} || [ $? -eq 124 ]")
     elif name == "hub":
         host.run_with_hub(line)
     else:

@@ -40,6 +40,8 @@ class Context:
         stop: Asks the agent to end.
         prepare_to_freeze: Imports what must not be imported while filesystems are frozen.
         last_stream: The number of the last stream.
+        subscribers: What wants to know of events of the agent itself: they get an event's name and data.
+        freezing_for: The port of the client that froze or thawed last.
     """
 
     __slots__ = (
@@ -48,6 +50,7 @@ class Context:
         "_parts",
         "_parts_lock",
         "config",
+        "freezing_for",
         "handles",
         "last_stream",
         "log",
@@ -55,6 +58,7 @@ class Context:
         "policy",
         "prepare_to_freeze",
         "stop",
+        "subscribers",
         "throttle",
     )
 
@@ -69,6 +73,8 @@ class Context:
         self.loop = loop
         self.stop = stop
         self.prepare_to_freeze: Callable[[], object] = lambda: None
+        self.subscribers: list[Callable[[str, dict[str, Any]], None]] = []
+        self.freezing_for = ""
         self._freezer: Freezer | None = None
         # Not the lock of the parts: making a part may wait for a disk, and thawing must not.
         self._freezer_lock = allocate_lock()
@@ -90,6 +96,22 @@ class Context:
     def existing_part(self, make: Callable[[Context], Part]) -> Part | None:
         """Return the part that `make` has made, or None. Never waits."""
         return self._parts.get(make)
+
+    def publish(self, name: str, data: dict[str, Any]) -> None:
+        """Tell an event to those who want it. From any thread."""
+        if self.subscribers:
+            self.loop.call_from_thread(self._publish, name, data)
+
+    def _publish(self, name: str, data: dict[str, Any]) -> None:
+        for tell in [*self.subscribers]:
+            tell(name, data)
+
+    def _freeze_changed(self, record: FreezeRecord, expired: bool) -> None:
+        data = {"generation": record.generation, "by": "deadline" if expired else self.freezing_for}
+        if record.ended:
+            self.publish("THAWED", {**data, "ended": record.ended})
+        else:
+            self.publish("FROZEN", {**data, "mountpoints": [*record.points]})
 
     def next_stream(self) -> int:
         """Return a stream number that was not used lately, so that a late frame never meets a new stream."""
@@ -117,6 +139,7 @@ class Context:
                     child_log=lambda text: self.log.write_alone(NOTICE, text),
                     marker=self.config.frozen_marker,
                 )
+                self._freezer.changed = self._freeze_changed
             # The configuration may have been reloaded.
             self._freezer.time_limit = self.config.freeze_timeout
             self._freezer.hooks.paths = self.config.freeze_hook

@@ -91,6 +91,13 @@ def complete_condition(context: click.Context, parameter: click.Parameter, text:
     return _offer((word for word in WORDS if not word.endswith("<")), text)
 
 
+def complete_event(context: click.Context, parameter: click.Parameter, text: str) -> list[CompletionItem]:
+    """Return the names of events."""
+    from phoenix_ga.wire.events import BY_NAME
+
+    return _offer(BY_NAME, text.upper())
+
+
 def _offer(words: Iterable[str], begin: str) -> list[CompletionItem]:
     from click.shell_completion import CompletionItem
 

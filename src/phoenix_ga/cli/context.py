@@ -54,7 +54,7 @@ class Options:
         return connect_sync(guest, **self._settings())
 
     def connect_among(
-        self, guest: KnownGuest, connect_timeout: float = _CONNECT_TIMEOUT
+        self, guest: KnownGuest, connect_timeout: float = _CONNECT_TIMEOUT, reconnect: float | None = None
     ) -> AbstractAsyncContextManager[Guest]:
         """Return a context manager that connects to one of several guests, with bounded time and memory."""
         from phoenix_ga.client import connect
@@ -62,6 +62,7 @@ class Options:
         settings: dict[str, Any] = {
             "connect_timeout": connect_timeout,
             "line_limit": max(_ANSWERS_MAX // self.parallel, _ANSWER_MIN),
+            "reconnect": reconnect,
             **self._settings(),
         }
         return connect(guest, **settings)

@@ -23,12 +23,14 @@ if TYPE_CHECKING:
         TransferDamagedError,
         TransferIncompleteError,
     )
+    from phoenix_ga.client.events import Events, GuestEvent
     from phoenix_ga.client.file_streams import DirectoryStream, FileStream
     from phoenix_ga.client.files import GuestFile
     from phoenix_ga.client.frozen import FreezeProgress, Frozen, freeze_group
     from phoenix_ga.client.generated.sync import (
         SyncDirectoryEntries,
         SyncDirectoryStream,
+        SyncEvents,
         SyncFile,
         SyncFileStream,
         SyncFrozen,
@@ -103,6 +105,7 @@ __all__ = [
     "DirectoryStream",
     "Disk",
     "EndpointError",
+    "Events",
     "ExecOptions",
     "FilePiece",
     "FileStatus",
@@ -118,6 +121,7 @@ __all__ = [
     "Frozen",
     "Fulfilled",
     "Guest",
+    "GuestEvent",
     "GuestFile",
     "GuestListener",
     "GuestProcess",
@@ -151,6 +155,7 @@ __all__ = [
     "Swap",
     "SyncDirectoryEntries",
     "SyncDirectoryStream",
+    "SyncEvents",
     "SyncFile",
     "SyncFileStream",
     "SyncFrozen",
@@ -197,6 +202,10 @@ _HOMES: Final = {
         "StreamError",
         "TransferDamagedError",
         "TransferIncompleteError",
+    ),
+    "events": (
+        "Events",
+        "GuestEvent",
     ),
     "file_streams": (
         "DirectoryStream",
@@ -277,6 +286,7 @@ _HOMES: Final = {
     "generated.sync": (
         "SyncDirectoryEntries",
         "SyncDirectoryStream",
+        "SyncEvents",
         "SyncFile",
         "SyncFileStream",
         "SyncFrozen",

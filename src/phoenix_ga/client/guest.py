@@ -16,6 +16,7 @@ from phoenix_ga.client.commands import Commands
 from phoenix_ga.client.connection import Connection, ExpectedStream, Trace
 from phoenix_ga.client.digests import Verify
 from phoenix_ga.client.errors import CompletedProcess, GuestTimeoutError, PhoenixError
+from phoenix_ga.client.events import Events, Subscription, read_subscription
 from phoenix_ga.client.files import GuestFile
 from phoenix_ga.client.frozen import FreezeProgress, Frozen
 from phoenix_ga.client.host_sockets import rivals
@@ -34,6 +35,7 @@ from phoenix_ga.client.transport import Transport, UnixTransport
 from phoenix_ga.client.trees import TransferredTree, copy_tree, get_tree, put_tree
 from phoenix_ga.client.waiting import Waiting
 from phoenix_ga.wire.commands import WINDOW_DEFAULT
+from phoenix_ga.wire.events import BY_NAME
 from phoenix_ga.wire.messages import Request
 from phoenix_ga.wire.units import LINE_LIMIT
 
@@ -396,6 +398,33 @@ class Guest(Commands):
             window: bytes of its answers that may be in flight.
         """
         return await start_sftp(self._caller, user, read_only, window)
+
+    @opens
+    async def events(self, *names: str) -> Events:
+        """Tell what happens in the guest, as it happens.
+
+            async with guest.events("ADDRESS_ADDED") as events:
+                async for event in events: ...
+
+        If the guest was connected with `reconnect`, this goes on when the agent or the guest was restarted; the
+        events CONNECTION_LOST and CONNECTION_RESTORED enclose what may have been missed.
+
+        Args:
+            names: of events, see docs/events.md; none: all.
+
+        Raises:
+            CommandError: there is no event of that name (EINVAL).
+        """
+        wanted = [name for name in names if name not in BY_NAME or not BY_NAME[name].by_client]
+        # If only the client's own events are wanted, the agent is asked for one that is rare.
+        wanted = wanted or (["EVENTS_LOST"] if names else [])
+
+        async def subscribe() -> Subscription:
+            expected = ExpectedStream("stream", WINDOW_DEFAULT, sends=False)
+            value, streams = await self._caller.open((expected,), "events", names=wanted)
+            return await read_opened(lambda reader: read_subscription(reader, streams["stream"]), value, streams)
+
+        return Events(subscribe, await subscribe(), self._caller.reconnector.patience)
 
     # Sockets
 

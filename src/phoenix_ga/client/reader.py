@@ -67,6 +67,10 @@ class Reader:
         values = self._expect(dict, "an object")
         return {name: read(Reader(value, f"{self._where}.{name}")) for name, value in values.items()}
 
+    def object(self) -> dict[str, Any]:
+        """Return an object, whose members are unchecked."""
+        return self._expect(dict, "an object")
+
     def texts(self) -> tuple[str, ...]:
         """Return an array of strings."""
         return self.items(Reader.text)

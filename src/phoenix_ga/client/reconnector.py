@@ -74,6 +74,11 @@ class Reconnector:
                     self._connection = connection
         return self._connection
 
+    @property
+    def patience(self) -> float | None:
+        """Seconds for which it reconnects; None if it does not."""
+        return self._patience
+
     def insist(self, patience: float) -> None:
         """Reconnect from now on if the connection is lost, for up to `patience` seconds; not if it was closed."""
         if self._patience is None or self._patience < patience:

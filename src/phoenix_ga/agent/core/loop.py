@@ -74,9 +74,9 @@ class Loop:
         self._running = False
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self.watch(self._wake_read, self._woken)
-        # An epoll descriptor is readable while it has events to report.
-        self._events = select.poll()
-        self._events.register(self._epoll.fileno(), select.POLLIN)
+        # Events that `has_pending` has fetched. It must not only ask for them by poll(2) of the epoll descriptor:
+        # some files, such as /proc/self/mountinfo, report an event to the first who asks.
+        self._fetched: list[tuple[int, int]] = []
 
     def watch(self, fd: int, callback: Callable[[int], None], events: int = READABLE) -> None:
         """Call `callback` with the epoll events of `fd` whenever one of `events` begins, or is pending already."""
@@ -91,12 +91,15 @@ class Loop:
         """Stop watching `fd`. Call this before closing it."""
         del self._watched[fd]
         self._stale.add(fd)
+        self._fetched = [event for event in self._fetched if event[0] != fd]
         self._epoll.unregister(fd)
 
     @property
     def has_pending(self) -> bool:
         """Whether events or calls wait for the current callback to return. Timers do not count."""
-        return bool(self._soon or self._events.poll(0))
+        if not (self._soon or self._fetched):
+            self._fetched = self._epoll.poll(0, _EVENTS_MAX)
+        return bool(self._soon or self._fetched)
 
     def call_soon(self, callback: Callable[..., None], *arguments: Any) -> None:
         """Call back after the current events. For the loop's own thread."""
@@ -147,13 +150,17 @@ class Loop:
         """Whether something is due, or a signal or a thread has something for this thread."""
         poll = select.poll()
         poll.register(self._wake_read, select.POLLIN)
-        return bool(self._soon or self._from_threads or self._timers or poll.poll(0))
+        return bool(self._soon or self._fetched or self._from_threads or self._timers or poll.poll(0))
 
     def stop(self) -> None:
         """End `run` after the current events."""
         self._running = False
 
     def _wait(self) -> list[tuple[int, int]]:
+        if self._fetched:
+            events, self._fetched = self._fetched, []
+            self._idle_reported = False
+            return events
         timeout = -1.0
         may_idle = False
         if self._soon:

@@ -140,6 +140,7 @@ class Process:
             self.outcome = {"signal": os.WTERMSIG(status)}
         else:
             self.outcome = {"status": os.WEXITSTATUS(status)}
+        self.table.tell_end(self)
         for endpoint in self.endpoints.values():
             endpoint.process_ended()
         if not self.attached:

@@ -10,7 +10,8 @@ from phoenix_ga.agent.linux.threads import start_thread
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Final
+    from collections.abc import Callable
+    from typing import Any, Final
 
     from phoenix_ga.agent.context import Context
     from phoenix_ga.agent.core.loop import Loop
@@ -22,10 +23,14 @@ _KEPT_TIME: Final = 3600.0
 
 
 class ProcessTable:
-    """The processes that run, and detached ones that ended before a client learned their exit status."""
+    """The processes that run, and detached ones that ended before a client learned their exit status.
 
-    def __init__(self, loop: Loop) -> None:
+    publish: takes the name and the data of an event.
+    """
+
+    def __init__(self, loop: Loop, publish: Callable[[str, dict[str, Any]], None] = lambda name, data: None) -> None:
         self.loop = loop
+        self._publish = publish
         self._running: dict[int, Process] = {}
         # In the order of their ends. Process IDs are reused, so they do not identify them.
         self._ended: dict[Process, None] = {}
@@ -111,6 +116,12 @@ class ProcessTable:
                 # The group stays until the agent ends.
                 pass
 
+    def tell_end(self, process: Process) -> None:
+        """Publish the end of a detached process."""
+        if process.detached and process.outcome is not None:
+            outcome = {"status": -1, "signal": 0, **process.outcome}
+            self._publish("PROGRAM_ENDED", {"pid": process.pid, "argv": [*process.argv], **outcome})
+
     def expire_later(self, process: Process) -> None:
         """Forget a detached process after a while, unless a client is attached then. For the loop's thread."""
         self.loop.call_later(_KEPT_TIME, lambda: None if process.attached else self.forget(process))
@@ -130,4 +141,4 @@ def process_table(context: Context) -> ProcessTable:
 
 
 def _make(context: Context) -> ProcessTable:
-    return ProcessTable(context.loop)
+    return ProcessTable(context.loop, context.publish)

@@ -47,6 +47,7 @@ class Call:
         "dialect",
         "error",
         "error_text",
+        "peer",
         "request",
         "revoked",
         "run_at_head",
@@ -62,6 +63,8 @@ class Call:
         self.error = error
         # The text of the error answer, for the audit log.
         self.error_text = ""
+        # The name of the port that it came from.
+        self.peer = ""
         self.command: Command | None = None
         self.bound: dict[str, Any] = {}
         # Its client has left, or a thaw revoked it; see `Command.revocable`.

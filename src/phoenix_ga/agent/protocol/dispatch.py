@@ -76,6 +76,8 @@ class Dispatcher:
             command = call.command
             assert command is not None
             handler = self._handlers.get(command) or self.load(call.dialect, command)
+            if command.revocable or command.revokes:
+                self.context.freezing_for = call.peer
             if command.revocable:
                 value = handler(self.context, revoked=lambda: call.revoked, **call.bound)
             else:

@@ -95,6 +95,7 @@ class Session:
         dispatcher, queue, channel = self._dispatcher, self.queue, self._channel
         if self._log.debug:
             log_request(self._log, self._peer, call)
+        call.peer = self._peer
         dispatcher.bind(call)
         is_ahead = channel is not None and channel.output_size >= OUTPUT_HIGH
         self._ahead = self._ahead + call.cost if is_ahead else 0

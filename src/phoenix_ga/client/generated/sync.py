@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from phoenix_ga.client.connection import Trace
     from phoenix_ga.client.digests import Verify
     from phoenix_ga.client.errors import CompletedProcess
+    from phoenix_ga.client.events import GuestEvent
     from phoenix_ga.client.frozen import FreezeProgress
     from phoenix_ga.client.generated.qga import (
         GuestAgentInfo,
@@ -332,6 +333,39 @@ class SyncWaiting(SyncObject):
     def __next__(self) -> Fulfilled:
         try:
             value: Fulfilled = self._thread.run(self._inner.__anext__())
+            return value
+        except StopAsyncIteration:
+            raise StopIteration from None
+
+
+class SyncEvents(SyncObject):
+    """The events of a guest. `for event in events` yields each as it happens.
+
+    If the guest was connected with `reconnect`, the loss of the connection is an event, CONNECTION_LOST, and so is
+    its return, CONNECTION_RESTORED: between them, events may have been missed.
+
+    Attributes:
+        unavailable: The events that the guest cannot tell, with the reasons.
+        stream: The stream on which they arrive. As a context manager, the object resets it at the end of the body.
+    """
+
+    @property
+    def unavailable(self) -> dict[str, str]:
+        """See the class."""
+        value: dict[str, str] = self._inner.unavailable
+        return value
+
+    @property
+    def stream(self) -> SyncStream:
+        """See the class."""
+        return SyncStream(self._thread, self._inner.stream)
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> GuestEvent:
+        try:
+            value: GuestEvent = self._thread.run(self._inner.__anext__())
             return value
         except StopAsyncIteration:
             raise StopIteration from None
@@ -1878,7 +1912,7 @@ class SyncGuest(SyncObject):
         Raises:
             CommandError: a condition is malformed (EINVAL), or the guest has no systemd (ENOTSUP).
         """
-        return SyncWaiting(self._thread, self._thread.run(self._inner.waiting(any=any)))
+        return SyncWaiting(self._thread, self._thread.run(self._inner.waiting(*conditions, any=any)))
 
     def wait_for(self, *conditions: str, any: bool = False, timeout: float | None = None) -> dict[str, str]:
         """Wait until conditions are fulfilled, such as `address`, `port=22` or `path=/run/ready`.
@@ -1896,7 +1930,7 @@ class SyncGuest(SyncObject):
             GuestTimeoutError: they were not fulfilled in time.
             ConnectionLostError: the agent ended; wait again after it was started.
         """
-        value: dict[str, str] = self._thread.run(self._inner.wait_for(any=any, timeout=timeout))
+        value: dict[str, str] = self._thread.run(self._inner.wait_for(*conditions, any=any, timeout=timeout))
         return value
 
     def sftp(self, *, user: str = "", read_only: bool = False, window: int = WINDOW_DEFAULT) -> SyncProcess:
@@ -1910,6 +1944,23 @@ class SyncGuest(SyncObject):
         return SyncProcess(
             self._thread, self._thread.run(self._inner.sftp(user=user, read_only=read_only, window=window))
         )
+
+    def events(self, *names: str) -> SyncEvents:
+        """Tell what happens in the guest, as it happens.
+
+            with guest.events("ADDRESS_ADDED") as events:
+                for event in events: ...
+
+        If the guest was connected with `reconnect`, this goes on when the agent or the guest was restarted; the
+        events CONNECTION_LOST and CONNECTION_RESTORED enclose what may have been missed.
+
+        Args:
+            names: of events, see docs/events.md; none: all.
+
+        Raises:
+            CommandError: there is no event of that name (EINVAL).
+        """
+        return SyncEvents(self._thread, self._thread.run(self._inner.events(*names)))
 
     def connect(
         self, host: str = "", port: int = 0, path: str = "", *, timeout: int = 10, window: int = WINDOW_DEFAULT

@@ -1,4 +1,4 @@
-"""Waiting for conditions in the guest."""
+"""Waiting for conditions in the guest, and hearing of its events."""
 
 from __future__ import annotations
 
@@ -46,6 +46,36 @@ COMMANDS = (
             TOO_MANY_STREAMS,
         ),
         examples=(Example({"conditions": ["path=/tmp/phoenix"], "window": 0}, {"stream": 70019}, exact=False),),
+        streams=(StreamMember("stream"),),
+    ),
+    Command(
+        "events",
+        "Tell what happens in the guest, as it happens. [events.md](events.md) lists the events.\n\n"
+        "The kernel wakes the agent for them. What nobody has asked for costs nothing.",
+        handler="events:events",
+        arguments=(
+            Argument("names", list, "Names of events; empty: all.", default=[]),
+            WINDOW,
+        ),
+        returns="`stream`: its number; `agent`: identifies the running agent, the same until it is started again; "
+        "`boot`: identifies the boot of the guest; `unavailable`: array of objects with the `name` of an event that "
+        "the guest cannot tell, and the `reason`. Each line of the stream is a JSON object with the form of an event "
+        "of QMP: `event`, its name; `data`; `timestamp`, with `seconds` since the epoch and `microseconds`. If the "
+        "client does not read, the oldest 500 events are kept, and EVENTS_LOST tells how many others there were. The "
+        "stream ends when the client resets it. The client sends no data.",
+        errors=(("EINVAL", "there is no event of that name"), TOO_MANY_STREAMS),
+        examples=(
+            Example(
+                {"names": ["MOUNTED"], "window": 0},
+                {
+                    "agent": "4711-1203",
+                    "boot": "0f8fad5b-d9cb-469f-a165-70867728950e",
+                    "unavailable": [],
+                    "stream": 70020,
+                },
+                exact=False,
+            ),
+        ),
         streams=(StreamMember("stream"),),
     ),
 )

@@ -55,6 +55,7 @@ class FreezeOperations:
         time_limit: default deadline of a freeze in seconds; 0 for none.
         hooks: what runs before and after.
         record: what is known of the last freeze.
+        changed: called with the record when everything is frozen or thawed, and whether the deadline did that.
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class FreezeOperations:
         self.time_limit = 0.0
         self.hooks = Hooks(lambda text: self._log(text), self._save_hooks)
         self.record = FreezeRecord()
+        self.changed: Callable[[FreezeRecord, bool], None] = lambda record, expired: None
         self._deadline: Deadline | None = None
         self._watchdog: Watchdog | None = None
         self._frozen = False
@@ -206,6 +208,7 @@ class FreezeOperations:
                 if was_frozen:
                     record.broken, self._thaw_list.broken = self._thaw_list.broken, []
                     record.end(ended)
+                    self.changed(record, bool(expired))
                     if expired:
                         self._note(f"{expired}: the deadline thawed {thawed} filesystems")
         finally:
@@ -283,6 +286,8 @@ class FreezeOperations:
             if not record.points:
                 self._finish_thaw()
             record.hold()
+            if record.points:
+                self.changed(record, False)
         except OSError as error:
             self._thaw_list.thaw()
             try:
