@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import signal
 import subprocess
 import sys
 import zipfile
@@ -153,6 +154,36 @@ def test_an_agent_that_does_not_stay_up_is_no_success(
     system.state = state
     with pytest.raises(ConfigError, match=r"does not stay up; `journalctl -u phoenix-ga.service` shows why"):
         install.install(replace_qemu_ga=False)
+
+
+def test_an_earlier_agent_that_systemd_has_forgotten_is_ended(
+    system: System, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That is so if the unit that runs becomes another name of qemu-ga's, which is loaded."""
+    with subprocess.Popen(["sleep", "60"]) as old, subprocess.Popen(["sleep", "60"]) as other:
+        states = iter([old.pid, 4711, 4711, other.pid, *[4711] * 5])
+        monkeypatch.setattr(
+            install, "_state", lambda: {"ActiveState": "active", "NRestarts": "0", "MainPID": str(next(states))}
+        )
+        program = tmp_path / "program"
+        program.touch(0o755)
+        commands = {
+            str(old.pid): f"python3 {program}",
+            str(other.pid): "another program",
+            "4711": f"python3 {program}",
+        }
+        monkeypatch.setattr(install, "_command_line", commands.get)
+        monkeypatch.setattr(install, "_install_program", lambda: str(program))
+        try:
+            install.install(replace_qemu_ga=True)
+            assert old.wait(30) == -signal.SIGTERM
+            # Its number was given to another program meanwhile.
+            install.install(replace_qemu_ga=True)
+            install.install(replace_qemu_ga=True)
+            assert other.poll() is None
+        finally:
+            old.kill()
+            other.kill()
 
 
 def test_a_service_that_runs_something_else_is_no_success(

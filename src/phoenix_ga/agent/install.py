@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pkgutil
+import signal
 import subprocess
 import sys
 import time
@@ -77,11 +78,13 @@ def install(replace_qemu_ga: bool, profile: str = "") -> str:
         _write(f"{_DROP_INS}/{PROFILE_NAME}", sandbox.replace(PROGRAM.encode(), program.encode()), 0o644)
     else:
         _remove_profile()
+    old = _state().get("MainPID", "0")
     if replace_qemu_ga:
         _systemctl("stop", QEMU_GA_UNIT, check=False)
     _systemctl("daemon-reload")
     _systemctl("enable", UNIT_NAME)
     _systemctl("restart", UNIT_NAME)
+    _end_forgotten(old, program)
     ports = _check_ports(_check_running(program), load_config(parse_command_line([])).port)
     return (
         f"{UNIT_NAME} runs {program}"
@@ -179,6 +182,21 @@ def _install_waiter() -> None:
         _write(WAITER, data, 0o755)
 
 
+def _state() -> dict[str, str]:
+    """Return what systemd knows of the service."""
+    output = _systemctl("show", "--property=ActiveState,NRestarts,MainPID", UNIT_NAME)[1]
+    return dict(line.split("=", 1) for line in output.splitlines() if "=" in line)
+
+
+def _end_forgotten(pid: str, program: str) -> None:
+    """End the earlier agent if systemd has started another one beside it.
+
+    When a unit that runs gets the name of one that is loaded, as an alias, systemd forgets its process.
+    """
+    if pid not in ("0", _state().get("MainPID")) and program in _command_line(pid):
+        os.kill(int(pid), signal.SIGTERM)
+
+
 def _check_running(program: str) -> str:
     """Return the process ID of the service.
 
@@ -186,8 +204,7 @@ def _check_running(program: str) -> str:
         ConfigError: it has failed, restarts again and again, or runs something else.
     """
     time.sleep(_START_TIME)
-    output = _systemctl("show", "--property=ActiveState,NRestarts,MainPID", UNIT_NAME)[1]
-    state = dict(line.split("=", 1) for line in output.splitlines() if "=" in line)
+    state = _state()
     if state.get("ActiveState") != "active" or state.get("NRestarts") != "0":
         raise ConfigError(f"{UNIT_NAME} does not stay up; `journalctl -u {UNIT_NAME}` shows why")
     command = _command_line(state.get("MainPID", "0"))
