@@ -29,8 +29,11 @@ VERBS = sorted(path.stem.replace("_", "-") for path in Path(verbs.__file__).pare
 def test_help_tells_of_every_verb_and_every_exit_status(run: Run) -> None:
     result = run("--help")
     assert result.returncode == 0
-    for word in (*VERBS, "124", "125", "130", "GUEST"):
+    for word in (*VERBS, "help topics", "GUEST"):
         assert word in result.stdout
+    statuses = run("help", "exit-status").stdout
+    for word in ("124", "125", "130"):
+        assert word in statuses
     assert sorted(program.load_all()) == VERBS
 
 
@@ -38,11 +41,9 @@ def test_help_tells_of_every_verb_and_every_exit_status(run: Run) -> None:
 def test_the_help_of_each_verb_ends_in_a_worked_example(run: Run, verb: str) -> None:
     text = run(verb, "--help").stdout
     assert "Example" in text
-    assert (
-        text.splitlines()[-1]
-        .strip()
-        .startswith(("$ phoenixctl " + verb, "$ echo", "$ ssh", "$ generate-config | phoenixctl"))
-    )
+    example = text.splitlines()[-1].strip()
+    assert example.startswith("$ ")
+    assert f"phoenixctl {verb}" in example or example.startswith("$ ssh")
 
 
 def test_help_loads_no_library_that_it_does_not_need() -> None:

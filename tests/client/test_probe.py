@@ -140,8 +140,8 @@ def test_a_port_that_another_client_has_is_busy_and_else_it_is_silent(paused_qem
         state = state_of(paused_qemu, 0.5)
         assert state.state == BUSY
         assert f"(process {os.getpid()})" in state.detail
-    wait_for(lambda: str(paused_qemu) not in held_paths())
-    assert state_of(paused_qemu, 0.5).state == SILENT
+    # The server has room for one client that it has not accepted yet.
+    wait_for(lambda: state_of(paused_qemu, 0.5).state == SILENT)
 
 
 def test_many_are_asked_at_once(agent: AgentProcess, tmp_path: Path) -> None:

@@ -166,6 +166,11 @@ def host(machine: Machine, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         yield Host(tmp_path_factory.mktemp("home"), machine)
 
 
+def until_interrupted(line: str) -> str:
+    """Return what runs a line that has no end of its own for a while."""
+    return f"timeout -s INT 10 {line} || [ $? -eq 124 ]"
+
+
 @pytest.mark.parametrize(
     ("name", "line"), [*EXAMPLES, *README_EXAMPLES], ids=[line[:60] for _, line in [*EXAMPLES, *README_EXAMPLES]]
 )
@@ -173,10 +178,9 @@ def test_an_example_works_when_it_is_typed(host: Host, name: str, line: str) -> 
     if line.startswith(("phoenixctl forward", "phoenixctl exporter")):
         host.interrupt(line)
     elif name == "events":
-        # It watches until it is interrupted.
-        host.run(f"timeout -s INT 10 {line} || [ $? -eq 124 ]")
+        host.run(until_interrupted(line))
     elif name == "hub":
-        host.run_with_hub(line)
+        host.run_with_hub(until_interrupted(line) if line.endswith(" -f") else line)
     else:
         host.run(line)
 

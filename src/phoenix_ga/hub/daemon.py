@@ -168,6 +168,8 @@ def _describe(server: GuestServer, with_clients: bool) -> dict[str, Any]:
         "received": link.received,
         "sent": link.sent,
         "refused": server.observer.refused,
+        "client_count": len(server.connections),
+        "stream_count": sum(connection.stream_count for connection in server.connections),
         "clients": [connection.describe() for connection in connections],
     }
 

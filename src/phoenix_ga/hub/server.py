@@ -172,6 +172,11 @@ class Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
+    @property
+    def stream_count(self) -> int:
+        """The number of open streams."""
+        return 0 if self._client is None else self._server.link.router.stream_count(self._client)
+
     def describe(self) -> dict[str, Any]:
         """Return what the control socket tells of the client."""
         return {
@@ -179,7 +184,7 @@ class Connection(asyncio.Protocol):
             "pid": self.user.pid,
             "program": self.user.program,
             "since": self.since,
-            "streams": 0 if self._client is None else self._server.link.router.stream_count(self._client),
+            "streams": self.stream_count,
             "received": self.received,
             "sent": self.sent,
         }
