@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import threading
 from pathlib import Path
 
@@ -57,9 +58,13 @@ class QemuPort:
 
     async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Join a client and an agent until the agent ends. Raises EOFError if the client leaves."""
+        # Not a stream of asyncio: if a write to it failed, that would forget what the agent has said before it ended.
+        agent = socket.socket(socket.AF_UNIX)
+        agent.setblocking(False)
         try:
-            agent_reader, agent_writer = await asyncio.open_unix_connection(self._agent_socket)
+            agent.connect(str(self._agent_socket))
         except OSError:
+            agent.close()
             await asyncio.sleep(0.01)
             return
 
@@ -70,7 +75,7 @@ class QemuPort:
 
         async def from_agent() -> None:
             with contextlib.suppress(OSError):
-                while data := await agent_reader.read(_PIECE):
+                while data := await self._loop.sock_recv(agent, _PIECE):
                     writer.write(data)
                     await writer.drain()
                     await passes(data)
@@ -78,9 +83,8 @@ class QemuPort:
         async def from_client() -> None:
             while data := await reader.read(_PIECE):
                 # An agent that has ended meanwhile is noticed by the other task.
-                agent_writer.write(data)
                 with contextlib.suppress(OSError):
-                    await agent_writer.drain()
+                    await self._loop.sock_sendall(agent, data)
                 await passes(data)
             raise EOFError
 
@@ -93,7 +97,7 @@ class QemuPort:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            agent_writer.close()
+            agent.close()
 
     def __enter__(self) -> QemuPort:
         return self
