@@ -128,6 +128,19 @@ class AgentProcess:
                         total += int(line.split()[1])
         return total
 
+    def comes_to_rest(self, seconds: float) -> bool:
+        """Return whether it sleeps for so long, now or soon.
+
+        Whatever wakes it at least that often is found. What was begun before, or what others do to this machine
+        once, such as a step of its clock, is not.
+        """
+        for _ in range(5):
+            before = self.wake_ups()
+            time.sleep(seconds)
+            if self.wake_ups() == before:
+                return True
+        return False
+
     def stop(self) -> int:
         """End the agent with SIGTERM and return its exit status."""
         self.process.send_signal(signal.SIGTERM)

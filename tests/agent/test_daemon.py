@@ -31,12 +31,8 @@ def test_an_idle_agent_never_wakes_up(tmp_path: Path, seconds: int) -> None:
     # Awake: it wakes up once to park.
     with AgentProcess(tmp_path, "-p", str(missing), "--park-after", "0") as agent, agent.connect() as client:
         client.call("file-stat", path="/")
-        # What was to be done is done when a while passes without a wake-up.
-        before = -1
-        while before != (before := agent.wake_ups()):
-            time.sleep(0.5)
-        time.sleep(seconds)
-        assert agent.wake_ups() == before
+        assert agent.comes_to_rest(seconds)
+        before = agent.wake_ups()
         client.call("ping")
         # It is counted when the agent goes to sleep again.
         wait_for(lambda: agent.wake_ups() > before)
@@ -239,11 +235,7 @@ def test_a_port_that_appears_later_is_picked_up(tmp_path: Path) -> None:
     path = tmp_path / "virtio-ports" / "deep" / "org.guest-agent.0"
     with AgentProcess(tmp_path, port=f"tty:{path}") as agent:
         agent.wait_for_log("waiting for it: No such file or directory")
-        # It was logged before all was set up.
-        time.sleep(1)
-        before = agent.wake_ups()
-        time.sleep(1)
-        assert agent.wake_ups() == before
+        assert agent.comes_to_rest(1)
         path.parent.mkdir(parents=True)
         path.symlink_to(terminal.path)
         agent.wait_for_log(": open")
@@ -263,10 +255,7 @@ def test_a_port_that_goes_away_and_comes_back_is_picked_up_again(tmp_path: Path)
             assert __version__.encode() in os.read(terminal.master, 1000)
             terminal.close()
             path.unlink()
-        time.sleep(1.5)
-        before = agent.wake_ups()
-        time.sleep(1)
-        assert agent.wake_ups() == before
+        assert agent.comes_to_rest(1)
 
 
 @pytest.mark.parametrize("path", ["/etc/hostname", "/etc", "/dev/null", "tty:/dev/null"])

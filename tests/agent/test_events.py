@@ -21,7 +21,7 @@ from phoenix_ga.agent.operations.events.mounts import MountProducer
 from phoenix_ga.agent.operations.events.producers import make_producers
 from phoenix_ga.wire.events import EVENTS
 from tests.agent.loop_devices import Bench
-from tests.agent.test_wait_for import OWN_MOUNTS, settled
+from tests.agent.test_wait_for import OWN_MOUNTS
 from tests.ends.client import RESET, WINDOW, RefusedError
 from tests.ends.told import Subscription, check_form
 from tests.network import ip, ip_batch, new_namespace
@@ -134,9 +134,7 @@ class TestNetwork:
             before = descriptors()
             subscriptions = [Subscription(client, *names) for _ in range(3)]
             assert descriptors() > before
-            resting = settled(own)
-            time.sleep(4)
-            assert own.wake_ups() == resting
+            assert own.comes_to_rest(4)
             for each in subscriptions[:2]:
                 client.send_frame(RESET, each.stream, b'{"bufb64": "", "code": 0}')
         wait_for(lambda: descriptors() == before - 1)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
@@ -81,9 +80,7 @@ def test_a_quiet_file_wakes_nobody_and_nothing_is_left_when_the_client_leaves(
         client.call("file-tail", path=str(tmp_path / "logs" / "log"), follow=True)
         assert client.frame().payload == b"1\n"
         assert agent.open_files(tmp_path / "logs")
-        wakes = -1
-        while wakes != (wakes := agent.wake_ups()):
-            time.sleep(0.5)
+        assert agent.comes_to_rest(0.5)
     wait_for(lambda: len(os.listdir(f"/proc/{agent.process.pid}/fd")) <= before)
     assert agent.open_files(tmp_path / "logs") == []
 

@@ -683,6 +683,22 @@ def test_recovers_what_a_dead_agent_left(
     assert any("thawed 2" in line for line in log)
 
 
+def test_a_watchdog_that_reports_during_the_recovery_leaves_nothing_behind(
+    freezer: Freezer, kernel: FakeBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    write_state(run, dead_process(), "generation 0123abcd 1764280000000", "filesystem 8:1 /1")
+
+    def thaw_after_the_watchdog(descriptor: int) -> None:
+        (run / "frozen").rename(run / "thawed")
+        raise OSError(errno.EINVAL, "not frozen")
+
+    monkeypatch.setattr(kernel, "thaw", thaw_after_the_watchdog)
+    assert freezer.recover() == 0
+    assert (freezer.record.generation, freezer.record.ended) == ("0123abcd", "died")
+    assert list(run.iterdir()) == []
+
+
 def test_recovers_after_executing_itself_anew(log: list[str], kernel: FakeBackend, tmp_path: Path) -> None:
     first = Freezer(log.append, str(tmp_path / "run"), kernel)
     first.freeze()

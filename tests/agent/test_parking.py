@@ -73,12 +73,7 @@ def test_an_idle_agent_parks_and_a_client_wakes_it(agent: AgentProcess) -> None:
         assert resident(pid) < 100
         wait_for(lambda: Path(f"/proc/{pid}/comm").read_text() == "phoenix-ga\n")
         assert os.listdir(f"/proc/{pid}/task") == [str(pid)]
-        # It may not have gone to sleep yet.
-        before = -1
-        while before != (before := agent.wake_ups()):
-            time.sleep(0.5)
-        time.sleep(0.5)
-        assert agent.wake_ups() == before
+        assert agent.comes_to_rest(0.5)
         with agent.connect() as client:
             assert client.call("ping") == __version__
             # A connection keeps it awake.

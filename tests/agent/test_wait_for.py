@@ -44,14 +44,6 @@ def found(client: LineClient, condition: str) -> str:
     return first[1]
 
 
-def settled(agent: AgentProcess) -> int:
-    """Wait until the agent sleeps; return its wake-ups so far."""
-    before = -1
-    while before != (before := agent.wake_ups()):
-        time.sleep(0.3)
-    return before
-
-
 @pytest.fixture
 def network(tmp_path: Path) -> Iterator[AgentProcess]:
     """An agent in a network namespace, with links of a kind that no container has, whose cable is a veth."""
@@ -143,9 +135,7 @@ class TestNetwork:
             for _ in range(2):
                 Wait(client, *addresses, *routes)
                 Wait(client, *(f"path={tmp_path}/missing/{n}/file" for n in range(100)))
-            before = settled(network)
-            time.sleep(5)
-            assert network.wake_ups() == before
+            assert network.comes_to_rest(5)
 
     def test_a_client_that_leaves_or_waits_no_longer_leaves_nothing_behind(
         self, network: AgentProcess, tmp_path: Path
@@ -162,9 +152,7 @@ class TestNetwork:
             wait_for(lambda: descriptors() == before)
             Wait(client, "address", f"path={tmp_path}/never", "port=1", "load<0.0")
         wait_for(lambda: descriptors() == before - 1)
-        resting = settled(network)
-        time.sleep(1)
-        assert network.wake_ups() == resting
+        assert network.comes_to_rest(1)
 
 
 class TestPaths:

@@ -68,7 +68,6 @@ class Freezer(FreezeOperations):
             devices = self._state.left_behind()
             rescued = self._state.was_rescued()
             generation = self._state.generation_left_behind()
-            self._state.forget_rescue()
             if devices or rescued:
                 self._hold()
                 self.record.recover(*generation)

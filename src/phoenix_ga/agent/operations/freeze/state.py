@@ -87,8 +87,10 @@ class FreezeState:
             self._unlink(HOOKS_NAME)
 
     def remove(self) -> None:
-        """Remove the file `frozen`, if it exists. Raises OSError."""
+        """Remove the file `frozen`, or what the watchdog of a dead agent made of it. Raises OSError."""
+        # In this order: the watchdog may rename it meanwhile.
         self._unlink(FILE_NAME)
+        self._unlink(THAWED_NAME)
 
     def note_rescue(self) -> None:
         """In the watchdog of a dead agent: record for the next agent that everything was thawed. Raises OSError."""
@@ -100,10 +102,6 @@ class FreezeState:
     def was_rescued(self) -> bool:
         """Return whether the watchdog of a dead agent thawed. Raises OSError."""
         return bool(self._read(THAWED_NAME, b"filesystem"))
-
-    def forget_rescue(self) -> None:
-        """Forget that a watchdog thawed. Raises OSError."""
-        self._unlink(THAWED_NAME)
 
     def generation_left_behind(self) -> tuple[str, int, int]:
         """Return the generation of the freeze that a dead agent left, when it began, and when its watchdog thawed it.
