@@ -28,8 +28,20 @@ MINOR_VERSIONS: Final = range(9, 15)
 AGENT_TESTS: Final = ("tests/agent", "tests/wire", "tests/trees")
 HOST_TESTS: Final = ("tests/client", "tests/cli")
 #: What these tests import beside pytest.
-TEST_PACKAGES: Final = ("hypothesis", "pyroute2", "pytest", "pytest-timeout", "pytest-xdist", "qemu.qmp")
-PYTEST: Final = ("-m", "pytest", "-q", "-n", "3", "--dist", "worksteal", "-m", "not soak and not guest")
+TEST_PACKAGES: Final = (
+    "hypothesis",
+    "pyroute2",
+    "pytest",
+    "pytest-rerunfailures",
+    "pytest-timeout",
+    "pytest-xdist",
+    "qemu.qmp",
+)
+PYTEST: Final = (
+    *("-m", "pytest", "-q", "-n", "3", "--dist", "worksteal", "-m", "not soak and not guest"),
+    # See SECOND_TRY in the Makefile; these options are known to the oldest Python's release of the plugin.
+    *("--reruns", "1", "-rRfE"),
+)
 
 _LOWEST: Final = re.compile(r">=([0-9.]+)")
 
