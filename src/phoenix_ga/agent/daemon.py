@@ -108,9 +108,8 @@ class Daemon:
         """Take no more requests, end the streams, finish the running requests, thaw, and end."""
         if self._stopping:
             return
-        # No more frames will be read. Behind QEMU nothing else tells the clients: the host's socket stays open.
-        for port in self._ports.values():
-            port.end_streams()
+        # No more frames will be read.
+        self._end_streams()
         self._stopping = True
         self._scheduler.stopping = True
         self._log.write(INFO, "stopping")
@@ -171,8 +170,16 @@ class Daemon:
         self._loop.call_soon(self.stop)
 
     def _settled(self) -> None:
-        if self._stopping and not self._scheduler.running and not any(p.busy for p in self._ports.values()):
-            self._end()
+        if self._stopping and not self._scheduler.running:
+            # Requests that were running may have opened some since.
+            self._end_streams()
+            if not any(port.busy for port in self._ports.values()):
+                self._end()
+
+    def _end_streams(self) -> None:
+        # Behind QEMU nothing else tells the clients: the host's socket stays open.
+        for port in self._ports.values():
+            port.end_streams()
 
     def _end(self) -> None:
         if self._ending:
