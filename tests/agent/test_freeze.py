@@ -540,7 +540,56 @@ def test_what_another_program_thawed_did_not_hold(freezer: Freezer, kernel: Fake
             freezer.thaw(generation)
         assert freezer.record.ended == "broken"
         assert kernel.frozen == []
+        # It changes nothing.
+        assert freezer.thaw() == 0
     assert not is_frozen(freezer)
+
+
+def test_what_was_thawed_beside_a_freeze_that_failed_is_not_charged_to_the_next(
+    freezer: Freezer, kernel: FakeBackend
+) -> None:
+    kernel.hold["/2"] = threading.Event()
+    kernel.fail_freeze["/2"] = errno.EIO
+    thread, errors = in_thread(freezer)
+    wait_until(lambda: kernel.at_work == "/2")
+    kernel.frozen.remove("/1")
+    kernel.hold.pop("/2").set()
+    thread.join()
+    assert [error.errno for error in errors] == [errno.EIO]
+    kernel.fail_freeze.clear()
+    assert freezer.thaw(freezer.freeze_recorded().generation) == 3
+
+
+@pytest.mark.parametrize(
+    ("thaw", "ended"),
+    [
+        (lambda freezer: freezer.thaw(), "thawed"),
+        (lambda freezer: freezer._expire(freezer._freeze_number, 1.0), "deadline"),
+    ],
+)
+def test_a_thaw_that_failed_had_ended_the_freeze(
+    freezer: Freezer, kernel: FakeBackend, thaw: Callable[[Freezer], object], ended: str
+) -> None:
+    """The others are thawed, so a second thaw proves nothing."""
+    generation = freezer.freeze_recorded().generation
+    kernel.fail_thaw["/2"] = errno.EIO
+    with contextlib.suppress(OSError):
+        thaw(freezer)
+    assert kernel.frozen == ["/2"]
+    kernel.fail_thaw.clear()
+    with pytest.raises(OSError, match="the freeze did not hold"):
+        freezer.thaw(generation)
+    assert (kernel.frozen, freezer.record.ended) == ([], ended)
+
+
+def test_a_release_that_failed_can_be_repeated(freezer: Freezer, kernel: FakeBackend) -> None:
+    generation = freezer.freeze_recorded().generation
+    kernel.fail_thaw["/2"] = errno.EIO
+    with pytest.raises(OSError, match="still frozen, try again"):
+        freezer.thaw(generation)
+    kernel.fail_thaw.clear()
+    assert freezer.thaw(generation) == 1
+    assert freezer.record.ended == "released"
 
 
 def test_the_record_has_what_was_skipped_and_nothing_of_a_freeze_that_failed(
@@ -711,11 +760,14 @@ def test_recovers_after_executing_itself_anew(log: list[str], kernel: FakeBacken
 def test_recovery_that_fails_can_be_retried(freezer: Freezer, kernel: FakeBackend, tmp_path: Path) -> None:
     kernel.frozen = ["/1"]
     kernel.fail_thaw["/1"] = errno.EIO
-    write_state(tmp_path / "run", dead_process(), "filesystem 8:1 /1")
+    write_state(tmp_path / "run", dead_process(), "generation 0123abcd 1764280000000", "filesystem 8:1 /1")
     assert freezer.recover() == 0
     assert is_frozen(freezer)
     kernel.fail_thaw.clear()
-    assert freezer.thaw() == 1
+    # It did not hold, though somebody asks for its release now.
+    with pytest.raises(OSError, match="the freeze did not hold: the agent was killed"):
+        freezer.thaw("0123abcd")
+    assert kernel.frozen == []
     assert not is_frozen(freezer)
     assert not (tmp_path / "run/frozen").exists()
 
@@ -1193,3 +1245,17 @@ def test_the_watchdog_thaws_after_a_kill(bench: Bench, real_freezer: Freezer, lo
     assert real_freezer.record.ended == "died"
     assert real_freezer.recover() == 0
     assert len(log) == 1
+
+
+@pytest.mark.root
+@needs_root
+def test_what_a_watchdog_thawed_before_it_was_killed_is_not_charged_to_the_next_freeze(
+    bench: Bench, real_freezer: Freezer, log: list[str], tmp_path: Path
+) -> None:
+    points = [bench.make(tmp_path / f"image{number}", f"fs{number}") for number in range(2)]
+    kill_frozen(tmp_path, "both")
+    run("fsfreeze", "--unfreeze", points[0])
+    assert real_freezer.recover() == 1
+    assert log == ["an agent that died left filesystems frozen: thawed 1"]
+    assert real_freezer.thaw(real_freezer.freeze_recorded().generation) == 2
+    assert real_freezer.record.ended == "released"

@@ -401,6 +401,49 @@ def test_the_watchdog_thaws_where_the_agent_does_not_at_the_deadline(
     end(agent, watchdog)
 
 
+class Slow(OnlyBelow):
+    """The real kernel, of a process that gets no time to thaw until its watchdog has thawed."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        self.process = os.getpid()
+        self.late = threading.Event()
+
+    def thaw(self, descriptor: int) -> None:
+        if os.getpid() == self.process:
+            assert self.late.wait(60)
+        super().thaw(descriptor)
+
+
+def test_a_deadline_that_comes_after_the_watchdog_is_not_another_program(
+    bench: Bench, log: list[str], point: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(freeze_watchdog, "PATIENCE", 0.5)
+    slow = Slow(tmp_path)
+    freezer = Freezer(log.append, str(tmp_path / "run"), slow)
+    freezer.freeze(time_limit=0.2)
+    assert bench.write(point).ended()
+    assert is_frozen(freezer)
+    slow.late.set()
+    wait_for(lambda: not is_frozen(freezer) and bool(log))
+    assert freezer.record.ended == "deadline"
+    assert log[0] == f"the agent was late: its watchdog thawed {point}"
+
+
+def test_a_release_that_comes_after_the_watchdog_tells_of_the_deadline(
+    bench: Bench, real_freezer: Freezer, point: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(freeze_watchdog, "PATIENCE", 0.5)
+    # Its thread gets no time.
+    monkeypatch.setattr(Freezer, "_start_deadline", lambda freezer, time_limit: None)
+    generation = real_freezer.freeze_recorded(time_limit=0.2).generation
+    assert bench.write(point).ended()
+    with pytest.raises(OSError, match="the freeze did not hold: its time limit was reached"):
+        real_freezer.thaw(generation)
+    assert real_freezer.record.ended == "deadline"
+    assert real_freezer.thaw(real_freezer.freeze_recorded().generation) == 1
+
+
 def test_the_watchdog_thaws_if_a_killed_agent_is_stuck_in_the_kernel(
     bench: Bench, point: Path, hooks: Path, tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
 ) -> None:

@@ -472,8 +472,8 @@ def test_what_is_known_of_a_freeze_outlives_parking() -> None:
     record.points = ["/"]
     record.skipped = [("/mnt", "not supported")]
     record.hold()
-    record.begin_thaw()
-    record.end(RELEASED)
+    record.begin_thaw(RELEASED)
+    record.end()
     later = FreezeRecord()
     later.restore(decode_json(encode_json(record.park())))
     later.check_held(record.generation)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from phoenix_ga.agent.linux.threads import start_thread
 from phoenix_ga.agent.operations.freeze.operation import FreezeOperations
-from phoenix_ga.agent.operations.freeze.record import DIED
 from phoenix_ga.agent.operations.freeze.targets import EVERYTHING, Selection, open_frozen, open_targets
 
 TYPE_CHECKING = False
@@ -77,7 +76,7 @@ class Freezer(FreezeOperations):
                 who = f"thawed {thawed}" if devices else "its watchdog thawed them"
                 self._note(f"an agent that died left filesystems frozen: {who}")
                 self._finish_thaw()
-                self.record.end(DIED)
+                self.record.end()
             elif self._marker.exists:
                 self._adopt()
         except OSError as error:
@@ -107,7 +106,7 @@ class Freezer(FreezeOperations):
         """Treat all filesystems as frozen, as another program left them, until a thaw or the deadline."""
         self._hold()
         self._thaw_list.adopt(open_targets(self._backend, self._state, EVERYTHING))
-        self._thaw_list.adopted = self._frozen = True
+        self._frozen = True
         self._freeze_number += 1
         self._note(f"{self._marker.path} says that filesystems were left frozen: most commands wait for a thaw")
         self._start_deadline(self.time_limit)

@@ -91,7 +91,7 @@ class FreezeOperations:
         self._abandoned = False
         # Log lines for after the thaw.
         self._notes: list[str] = []
-        self._thaw_list = ThawList(self._backend, self._note)
+        self._thaw_list = ThawList(self._backend)
         self._operation = allocate_lock()
 
     def freeze_recorded(
@@ -202,12 +202,12 @@ class FreezeOperations:
             if generation and not (was_frozen and record.generation == generation):
                 record.check_held(generation)
             elif not expired or self._freeze_number == freeze_number:
-                record.begin_thaw()
+                if was_frozen:
+                    record.begin_thaw(ended)
                 thawed += self._thaw_list.thaw()
                 self._finish_thaw()
                 if was_frozen:
-                    record.broken, self._thaw_list.broken = self._thaw_list.broken, []
-                    record.end(ended)
+                    record.end()
                     self.changed(record, bool(expired))
                     if expired:
                         self._note(f"{expired}: the deadline thawed {thawed} filesystems")
@@ -289,6 +289,7 @@ class FreezeOperations:
             if record.points:
                 self.changed(record, False)
         except OSError as error:
+            record.begin_thaw(THAWED)
             self._thaw_list.thaw()
             try:
                 self._finish_thaw()
@@ -296,6 +297,7 @@ class FreezeOperations:
                 raise OSError(error.errno, f"{error.strerror}; {failure.strerror}") from error
             raise OSError(error.errno, f"{error.strerror}; what was frozen has been thawed") from error
         except BaseException:
+            record.begin_thaw(THAWED)
             self._thaw_list.thaw()
             self._finish_thaw()
             raise
@@ -353,7 +355,14 @@ class FreezeOperations:
 
     def _finish_thaw(self) -> None:
         """End the frozen state. Raises OSError if something is still frozen, and keeps that on the list."""
-        self._thaw_list.raise_failures()
+        broken = self._thaw_list.finish()
+        if broken and self._watchdog is not None and self._watchdog.has_thawed:
+            self.record.expire()
+            self._note(f"the agent was late: its watchdog thawed {', '.join(broken)}")
+        else:
+            self.record.broken += broken
+            for point in broken:
+                self._note(f"{point} was no longer frozen: somebody else thawed it")
         if self._frozen:
             try:
                 self._state.remove()
@@ -363,7 +372,7 @@ class FreezeOperations:
             deadline, self._deadline = self._deadline, None
             if deadline is not None:
                 deadline.cancel()
-            self._frozen = self._thaw_list.adopted = False
+            self._frozen = False
 
     def _end_operation(self) -> HookError | None:
         """Release the lock; if nothing is frozen, run the pending hooks first. Returns the hooks' failure."""

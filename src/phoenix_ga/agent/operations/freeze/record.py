@@ -44,6 +44,7 @@ class FreezeRecord:
     __slots__ = (
         "_blocked",
         "_blocked_since",
+        "_ending",
         "broken",
         "ended",
         "generation",
@@ -65,6 +66,8 @@ class FreezeRecord:
         self.stage = ""
         self._blocked = 0.0
         self._blocked_since = 0.0
+        # Why the thaw began: it may have to be repeated for another reason, which changes nothing.
+        self._ending = ""
 
     @property
     def blocked(self) -> int:
@@ -83,22 +86,28 @@ class FreezeRecord:
         self.since = _now()
         self.stage = ""
 
-    def begin_thaw(self) -> None:
-        """Note that the first filesystem is about to be thawed."""
+    def begin_thaw(self, ending: str) -> None:
+        """Note that the first filesystem is about to be thawed, and how the freeze ends by that."""
         self.until = self.until or _now()
+        self._ending = self._ending or ending
 
-    def end(self, ended: str) -> None:
+    def end(self) -> None:
         """Note that everything is thawed."""
         if self._blocked_since:
             self._blocked = monotonic() - self._blocked_since
             self._blocked_since = 0.0
-        self.ended = BROKEN if self.broken and ended != DIED else ended
+        self.ended = BROKEN if self.broken else self._ending
+
+    def expire(self) -> None:
+        """Note that the watchdog thawed at the deadline, whoever else began to."""
+        self._ending = EXPIRED
 
     def recover(self, generation: str, since: int, until: int = 0) -> None:
         """Take over the freeze of an agent that died."""
         self.generation = generation
         self.since = since
         self.until = until or _now()
+        self._ending = DIED
 
     def park(self) -> dict[str, Any]:
         """Return what `restore` needs after the agent was parked. Only while nothing is frozen."""
@@ -107,7 +116,8 @@ class FreezeRecord:
     def restore(self, parked: dict[str, Any]) -> None:
         """Take over what was known before the agent was parked."""
         for name in self.__slots__:
-            setattr(self, name, parked[name])
+            # An earlier version may have been parked.
+            setattr(self, name, parked.get(name, getattr(self, name)))
 
     def check_held(self, generation: str) -> None:
         """Raise OSError (ESTALE) unless this is the freeze of a generation, and it held until it was released."""

@@ -11,6 +11,7 @@ which the next agent needs, and no socket. It reads no file but one in /proc, an
 from __future__ import annotations
 
 import gc
+import mmap
 import os
 import select
 from time import monotonic
@@ -58,7 +59,7 @@ class Watchdog:
         OSError: EAGAIN if no process is left.
     """
 
-    __slots__ = ("_process", "_report")
+    __slots__ = ("_process", "_report", "_shared")
 
     def __init__(
         self,
@@ -68,6 +69,8 @@ class Watchdog:
         finish: Callable[[int | None], None],
         time_limit: float = 0.0,
     ) -> None:
+        # A byte that both processes see: whether the watchdog has begun to thaw.
+        shared = self._shared = mmap.mmap(-1, 1)
         reading, self._report = os.pipe2(os.O_CLOEXEC)
         agent = os.getpid()
         try:
@@ -77,7 +80,7 @@ class Watchdog:
             try:
                 self._process = os.fork()
                 if self._process == 0:
-                    _watch(agent, reading, list(descriptors), thaw, kept, finish, time_limit)
+                    _watch(agent, reading, list(descriptors), thaw, kept, finish, time_limit, shared)
             finally:
                 signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         except OSError as error:
@@ -88,6 +91,11 @@ class Watchdog:
             raise
         finally:
             os.close(reading)
+
+    @property
+    def has_thawed(self) -> bool:
+        """Whether it has thawed at the deadline, or is about to, because the agent did not."""
+        return self._shared[0] != 0
 
     def note(self, frozen: bool) -> None:
         """Report that the next filesystem was frozen, or skipped."""
@@ -129,6 +137,7 @@ def _watch(
     kept: Sequence[int],
     finish: Callable[[int | None], None],
     time_limit: float,
+    shared: mmap.mmap,
 ) -> None:
     """Be the watchdog. Never returns."""
     status = 1
@@ -138,7 +147,7 @@ def _watch(
         os.setsid()
         close_all_but({0, 1, 2, reading, *descriptors, *kept})
         _set_name()
-        reports = _listen(agent, reading, descriptors, thaw, time_limit)
+        reports = _listen(agent, reading, descriptors, thaw, time_limit, shared)
         thawed = None if reports.endswith(_THAWED) or not descriptors else _thaw(reports, descriptors, thaw)
         # Hooks may want to unmount them.
         for descriptor in descriptors:
@@ -151,7 +160,12 @@ def _watch(
 
 
 def _listen(
-    agent: int, reading: int, descriptors: Sequence[int], thaw: Callable[[int], None], time_limit: float
+    agent: int,
+    reading: int,
+    descriptors: Sequence[int],
+    thaw: Callable[[int], None],
+    time_limit: float,
+    shared: mmap.mmap,
 ) -> bytes:
     """Return what the agent has reported, after its death. At the deadline, thaw."""
     reports = b""
@@ -173,6 +187,7 @@ def _listen(
             return reports
         elif deadline and monotonic() >= deadline:
             if frozen:
+                shared[0] = 1
                 _thaw(reports, descriptors, thaw)
             deadline = 0.0
 
