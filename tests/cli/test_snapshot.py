@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import select
 import signal
+import socket
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -300,6 +304,91 @@ def test_qemu_refuses_and_the_guest_is_thawed(host: FreezingHost, emulator: Emul
     assert agent.thaws == ["0a"]
     assert emulator.files() == before
     assert not (target / "n.json").exists()
+
+
+class LosingMonitor:
+    """A monitor between phoenixctl and that of QEMU, which ends when QEMU has got a transaction."""
+
+    def __init__(self, path: Path, real: Path) -> None:
+        self._real = real
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(path))
+        self._listener.listen()
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            with client, socket.socket(socket.AF_UNIX) as qemu:
+                qemu.connect(str(self._real))
+                self._relay(client, qemu)
+
+    @staticmethod
+    def _relay(client: socket.socket, qemu: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                for each in select.select([client, qemu], [], [])[0]:
+                    data = each.recv(65536)
+                    if not data:
+                        return
+                    (qemu if each is client else client).sendall(data)
+                    if each is client and b'"transaction"' in data:
+                        # QEMU answers, and nobody reads it.
+                        qemu.recv(65536)
+                        return
+
+    def close(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._thread.join(10)
+
+
+@pytest.mark.parametrize("how", ["external", "backup"])
+def test_a_snapshot_whose_answer_is_lost_is_told(
+    host: FreezingHost, emulator: Emulator, target: Path, tmp_path: Path, how: str
+) -> None:
+    agent = host.freezing("a")
+    before = emulator.files()
+    monitor = LosingMonitor(tmp_path / "losing", emulator.path)
+    try:
+        result = host.run("snapshot", "--qmp", tmp_path / "losing", f"--{how}", target, "--name", "n", "a")
+    finally:
+        monitor.close()
+    assert result.returncode == 1
+    assert agent.thaws == ["0a"]
+    if how == "external":
+        assert emulator.files() != before
+    # It may have been made, so the manifest stays, with a line about what is to be removed.
+    assert json.loads((target / "n.json").read_text())["verdict"] == "unfinished"
+    assert f"cannot remove the snapshot n {target}/n-a-raw.qcow2" in result.stderr
+
+
+@pytest.mark.parametrize("how", ["external", "internal", "backup"])
+def test_nothing_is_left_of_a_transaction_that_qemu_refuses(
+    host: FreezingHost, emulator: Emulator, target: Path, how: str
+) -> None:
+    agent = host.freezing("a")
+    before = emulator.files()
+    words = {"external": ("--external", target), "internal": ("--internal",), "backup": ("--backup", target)}[how]
+
+    def freeze(request: Request) -> Any:
+        # Something else is going on with the last disk.
+        job = {"job-id": "busy", "device": "qcow", "target": "busy", "sync": "full", "speed": 1}
+        emulator.monitor.execute("blockdev-add", {"driver": "null-co", "node-name": "busy", "size": 16 << 20})
+        emulator.monitor.execute("blockdev-backup", job)
+        return FreezingAgent.fs_freeze(agent, request)
+
+    host.scripts["a"].answers["fs-freeze"] = freeze
+    result = host.run("snapshot", "--qmp", emulator.path, *words, "--name", "n", "a")
+    if result.returncode == 0:
+        pytest.skip("this QEMU does it nevertheless")
+    assert "QEMU: transaction" in result.stderr
+    assert "cannot remove" not in result.stderr
+    assert (emulator.files(), list(target.iterdir()), emulator.nodes()) == (before, [], set())
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -86,3 +88,24 @@ def test_what_libvirt_refuses_is_told(libvirt: Libvirt, tmp_path: Path) -> None:
         asyncio.run(Snapshots(kind, [GuestSnapshot("web1", None, control)]).take())
     assert files(libvirt) == before
     assert not (tmp_path / "one.json").exists()
+
+
+def test_a_snapshot_is_removed_though_virsh_did_not_tell_that_it_was_made(
+    libvirt: Libvirt, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if libvirtd had ended meanwhile."""
+    before = files(libvirt)
+    programs, target = tmp_path / "bin", tmp_path / "target"
+    programs.mkdir()
+    target.mkdir()
+    script = '#!/bin/sh\n{0} "$@" || exit\ncase "$*" in *snapshot-create-as*) echo "lost" >&2; exit 1; esac\n'
+    (programs / "virsh").write_text(script.format(shutil.which("virsh")))
+    (programs / "virsh").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    kind = Kind(EXTERNAL, "one", target)
+    control = LibvirtDisks("web1", "web1", kind, libvirt.uri)
+    with pytest.raises(SnapshotError, match="virsh snapshot-create-as: lost"):
+        asyncio.run(Snapshots(kind, [GuestSnapshot("web1", None, control)]).take())
+    assert files(libvirt) == before
+    assert libvirt.virsh("snapshot-list", "--name", "web1") == ""
+    assert list(target.iterdir()) == []

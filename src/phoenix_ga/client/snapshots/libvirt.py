@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from pathlib import Path
 from typing import Final
 from xml.etree import ElementTree
 
 from phoenix_ga.client.errors import SnapshotError
-from phoenix_ga.client.snapshots.model import EXTERNAL, DiskPlan, DiskSnapshot, Kind, SkippedDisk
+from phoenix_ga.client.snapshots.model import EXTERNAL, DiskPlan, DiskSnapshot, Kind, SkippedDisk, remove_file
 
 _URI: Final = "qemu:///system"
 
@@ -27,24 +26,19 @@ class LibvirtDisks:
         self._kind = kind
         self._plan = DiskPlan()
         self._uri = uri
-        self._made = False
+        # If libvirtd ends meanwhile, virsh cannot tell whether it was made.
+        self._begun = False
 
     async def prepare(self) -> DiskPlan:
         """Find the disks."""
-        try:
-            top = ElementTree.fromstring(await self._virsh("dumpxml"))
-        except ElementTree.ParseError as error:
-            raise SnapshotError(f"virsh dumpxml: {error}") from None
-        for disk in top.iterfind("devices/disk"):
-            target, source = disk.find("target"), disk.find("source")
-            name = target.get("dev", "?") if target is not None else "?"
+        for name, disk in await self._disks():
+            source = disk.find("source")
             if disk.get("device", "disk") != "disk" or source is None:
                 self._plan.skipped.append(SkippedDisk(name, f"a {disk.get('device')}, or no medium"))
             elif disk.find("readonly") is not None:
                 self._plan.skipped.append(SkippedDisk(name, "read-only"))
             else:
-                place = source.get("file") or source.get("dev") or source.get("name") or ""
-                self._plan.snapshots.append(DiskSnapshot(name, place, -1))
+                self._plan.snapshots.append(DiskSnapshot(name, _place(source), -1))
         self._plan.select(self._kind)
         for snapshot in self._plan.snapshots:
             path = self._kind.file(self._guest, snapshot.disk)
@@ -52,6 +46,18 @@ class LibvirtDisks:
                 raise SnapshotError(f"{path} exists already; choose another --name")
             snapshot.file = str(path)
         return self._plan
+
+    async def _disks(self) -> list[tuple[str, ElementTree.Element]]:
+        """Return the name and the description of each disk."""
+        try:
+            top = ElementTree.fromstring(await self._virsh("dumpxml"))
+        except ElementTree.ParseError as error:
+            raise SnapshotError(f"virsh dumpxml: {error}") from None
+        disks = []
+        for disk in top.iterfind("devices/disk"):
+            target = disk.find("target")
+            disks.append((target.get("dev", "?") if target is not None else "?", disk))
+        return disks
 
     async def snapshot(self) -> None:
         """Make all snapshots at once."""
@@ -62,20 +68,24 @@ class LibvirtDisks:
             words += ["--diskspec", f"{snapshot.disk},snapshot=external,file={file}"]
         for skipped in self._plan.skipped:
             words += ["--diskspec", f"{skipped.disk},snapshot=no"]
+        self._begun = True
         await self._virsh("snapshot-create-as", *words)
-        self._made = True
 
     async def complete(self) -> None:
         """Return: there is nothing to wait for."""
 
     async def undo(self) -> None:
         """Commit the overlays into their bases again, and remove them."""
-        if self._made:
-            for snapshot in self._plan.snapshots:
+        if self._begun:
+            sources = ((name, disk.find("source")) for name, disk in await self._disks())
+            places = {name: _place(source) for name, source in sources if source is not None}
+            in_use = [each for each in self._plan.snapshots if places.get(each.disk) == each.file]
+            for snapshot in in_use:
                 await self._virsh("blockcommit", snapshot.disk, "--shallow", "--active", "--pivot", "--wait")
-                Path(snapshot.file).unlink(missing_ok=True)
-            await self._virsh("snapshot-delete", self._kind.name, "--metadata")
-            self._made = False
+                remove_file(snapshot.file)
+            if in_use:
+                await self._virsh("snapshot-delete", self._kind.name, "--metadata")
+            self._begun = False
 
     async def close(self) -> None:
         """Return: each call of virsh connects for itself."""
@@ -91,3 +101,7 @@ class LibvirtDisks:
         if process.returncode != 0:
             raise SnapshotError(f"virsh {verb}: {' '.join(errors.decode(errors='replace').split())}")
         return output.decode(errors="replace")
+
+
+def _place(source: ElementTree.Element) -> str:
+    return source.get("file") or source.get("dev") or source.get("name") or ""

@@ -90,6 +90,15 @@ class DiskPlan:
             raise SnapshotError("the guest has no writable disk")
 
 
+def remove_file(path: str) -> None:
+    """Remove the new file of a disk, if it was made. Raises SnapshotError."""
+    try:
+        if Path(path).is_file():
+            Path(path).unlink()
+    except OSError as error:
+        raise SnapshotError(f"{path}: {error.strerror}") from None
+
+
 class DiskControl(Protocol):
     """Makes snapshots of the disks of one guest. All methods raise SnapshotError."""
 

@@ -17,6 +17,7 @@ from phoenix_ga.client.snapshots.model import (
     DiskSnapshot,
     Kind,
     SkippedDisk,
+    remove_file,
 )
 from phoenix_ga.client.snapshots.qmp import Qmp
 
@@ -39,16 +40,15 @@ class QemuDisks:
         self._nodes_before: dict[str, str] = {}
         self._nodes: list[str] = []
         self._files: list[Path] = []
-        self._made = False
+        # Without an answer, nobody knows whether it was made.
+        self._begun = False
 
     async def prepare(self) -> DiskPlan:
         """Find the disks; make the files of backups."""
         kind = self._kind
         bitmaps: set[str] = set()
-        for block in await self._qmp.execute("query-block"):
-            inserted = block.get("inserted")
-            qdev = str(block.get("qdev") or "").removesuffix("/virtio-backend").rpartition("/")[2]
-            name = block.get("device") or qdev or "?"
+        for name, block in (await self._blocks()).items():
+            inserted = block.get("inserted") or {}
             reason = self._unfit(block, inserted)
             if reason:
                 self._plan.skipped.append(SkippedDisk(name, reason))
@@ -72,8 +72,16 @@ class QemuDisks:
                 await self._make_target(number, path, snapshot)
         return self._plan
 
-    def _unfit(self, block: dict[str, Any], inserted: dict[str, Any] | None) -> str:
-        if inserted is None:
+    async def _blocks(self) -> dict[str, dict[str, Any]]:
+        """Return the description of each disk, by its name."""
+        blocks = {}
+        for block in await self._qmp.execute("query-block"):
+            qdev = str(block.get("qdev") or "").removesuffix("/virtio-backend").rpartition("/")[2]
+            blocks[block.get("device") or qdev or "?"] = block
+        return blocks
+
+    def _unfit(self, block: dict[str, Any], inserted: dict[str, Any]) -> str:
+        if not inserted:
             return "no medium"
         if inserted.get("ro"):
             return "read-only"
@@ -110,8 +118,8 @@ class QemuDisks:
         # One that fails ends all, so that their bitmaps stay together. Actions that make a bitmap cannot be grouped.
         grouped = all(snapshot.incremental for snapshot in self._plan.snapshots)
         properties = {"completion-mode": "grouped"} if grouped else {}
+        self._begun = True
         await self._qmp.execute("transaction", {"actions": actions, "properties": properties})
-        self._made = True
 
     def _actions(self, number: int, snapshot: DiskSnapshot) -> list[dict[str, Any]]:
         device, node = self._devices[snapshot.disk], self._node(number)
@@ -139,25 +147,45 @@ class QemuDisks:
 
     async def undo(self) -> None:
         """Commit overlays into their bases again, delete internal snapshots, or cancel backups; remove the files."""
-        for number, snapshot in enumerate(self._plan.snapshots if self._made else ()):
-            if self._kind.kind == EXTERNAL:
-                await self._commit(number, snapshot)
-                Path(snapshot.file).unlink(missing_ok=True)
-            elif self._kind.kind == INTERNAL:
-                data = {"device": self._devices[snapshot.disk], "name": self._kind.name}
-                await self._qmp.execute("blockdev-snapshot-delete-internal-sync", data)
-            else:
-                await self._cancel(self._node(number))
+        if self._begun:
+            inserted = await self._inserted()
+            for number, snapshot in enumerate(self._plan.snapshots):
+                await self._undo_one(number, snapshot, inserted[snapshot.disk])
         await self._remove_nodes()
-        if self._made and self._kind.kind == BACKUP and self._kind.bitmap:
-            for snapshot in self._plan.snapshots:
-                # Of an incremental backup that was cancelled, QEMU keeps the bitmap as it was.
-                if not snapshot.incremental:
-                    data = {"node": self._devices[snapshot.disk], "name": self._kind.bitmap}
-                    await self._qmp.execute("block-dirty-bitmap-remove", data)
-        self._made = False
+        if self._begun and self._kind.kind == BACKUP and self._kind.bitmap:
+            await self._remove_bitmaps()
+        self._begun = False
         for path in self._files:
             path.unlink(missing_ok=True)
+
+    async def _inserted(self) -> dict[str, dict[str, Any]]:
+        """Return the description of the medium of each disk of the plan."""
+        blocks = await self._blocks()
+        return {each.disk: blocks.get(each.disk, {}).get("inserted") or {} for each in self._plan.snapshots}
+
+    async def _undo_one(self, number: int, snapshot: DiskSnapshot, inserted: dict[str, Any]) -> None:
+        if self._kind.kind == EXTERNAL:
+            # Not by the name of the node: a job of somebody else may have put a filter on top.
+            if inserted.get("file") != snapshot.source:
+                await self._commit(number, snapshot)
+            # QEMU leaves it if another disk cannot be snapshotted.
+            remove_file(snapshot.file)
+        elif self._kind.kind == INTERNAL:
+            if any(each["name"] == self._kind.name for each in inserted.get("image", {}).get("snapshots", ())):
+                data = {"device": self._devices[snapshot.disk], "name": self._kind.name}
+                await self._qmp.execute("blockdev-snapshot-delete-internal-sync", data)
+        else:
+            await self._cancel(self._node(number))
+
+    async def _remove_bitmaps(self) -> None:
+        # After the jobs have ended: their filters have no bitmaps.
+        inserted = await self._inserted()
+        for snapshot in self._plan.snapshots:
+            bitmaps = inserted[snapshot.disk].get("dirty-bitmaps", ())
+            # Of an incremental backup that was cancelled, QEMU keeps the bitmap as it was.
+            if not snapshot.incremental and any(each.get("name") == self._kind.bitmap for each in bitmaps):
+                data = {"node": self._devices[snapshot.disk], "name": self._kind.bitmap}
+                await self._qmp.execute("block-dirty-bitmap-remove", data)
 
     async def close(self) -> None:
         """Disconnect."""
