@@ -80,6 +80,11 @@ class Pouring(MockTransport):
         """Drop what the client sends."""
 
 
+# As our agent does, because a hub asks in both dialects.
+QEMU_SYNC: Script = {
+    "guest-sync-delimited": lambda request: b"\xff" + json.dumps({"return": request.arguments["id"]}).encode() + b"\n"
+}
+
 # Those that never end: how the summary is to call them, the bytes, and the pause after each, in seconds.
 POURING: dict[str, tuple[str, bytes, float]] = {
     "endless-line": ("broke the protocol", b"x" * 65536, 0),
@@ -94,7 +99,7 @@ def _transport(kind: str) -> Transport:
         return Pouring(piece, pause)
     if kind == "silent":
         return MockTransport({"sync": SILENCE})
-    return MockTransport(HOSTILE[kind][1] if kind in HOSTILE else ping(VERSION))
+    return MockTransport(HOSTILE[kind][1] if kind in HOSTILE else {**ping(VERSION), **QEMU_SYNC})
 
 
 async def _listen(kind: str, path: str) -> None:

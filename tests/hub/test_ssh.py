@@ -4,119 +4,40 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import getpass
 import json
 import os
-import shutil
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from phoenix_ga.client import ConnectionLostError, connect
+from phoenix_ga.client import ConnectionLostError, GuestTimeoutError, connect
 from phoenix_ga.client.endpoints import is_pattern, parse_host
 from phoenix_ga.client.errors import ConnectError, EndpointError
 from phoenix_ga.client.ssh import COMMAND_VARIABLE
 from tests.hub.conftest import HubProcess
+from tests.hub.hosts import OtherHost, phoenixctl, ssh_client, write_hosts
 from tests.support import SOURCE, AgentProcess, wait_for
 
 pytestmark = pytest.mark.programs("sshd", "ssh", "ssh-keygen")
 
 
-class OtherHost:
-    """An sshd on a port of its own, in whose sessions `phoenixctl` finds the given guests."""
-
-    def __init__(self, directory: Path, name: str, guests: dict[str, str]) -> None:
-        self.name = name
-        self.directory = directory / name
-        self.directory.mkdir()
-        key = self.directory / "host_key"
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
-        configuration = self.directory / "xdg" / "phoenix" / "config.toml"
-        configuration.parent.mkdir(parents=True)
-        lines = [f'{guest} = "{endpoint}"' for guest, endpoint in guests.items()]
-        configuration.write_text("\n".join(["sources = []", "[guests]", *lines, ""]))
-        programs = self.directory / "bin"
-        programs.mkdir()
-        (programs / "phoenixctl").write_text(
-            f'#!/bin/sh\nPYTHONPATH={SOURCE} exec {sys.executable} -m phoenix_ga.cli "$@"\n'
-        )
-        (programs / "phoenixctl").chmod(0o755)
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        (self.directory / "sshd_config").write_text(
-            f"Port {self.port}\nListenAddress 127.0.0.1\nHostKey {key}\nPidFile none\nStrictModes no\n"
-            f"AuthorizedKeysFile {directory}/client_key.pub\nUsePAM no\n"
-            f"SetEnv PATH={programs}:/usr/bin:/bin XDG_CONFIG_HOME={self.directory}/xdg "
-            f"PHOENIX_HUB_DIRECTORY={self.directory}/hub\n"
-        )
-        program = shutil.which("sshd", path="/usr/sbin:/sbin:/usr/bin")
-        assert program is not None
-        Path("/run/sshd").mkdir(exist_ok=True)
-        self.process = subprocess.Popen(
-            [program, "-D", "-e", "-f", str(self.directory / "sshd_config")], stderr=subprocess.DEVNULL
-        )
-        wait_for(self._listens)
-
-    def _listens(self) -> bool:
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", self.port)) == 0
-
-    @property
-    def destination(self) -> str:
-        return f"{getpass.getuser()}@127.0.0.1:{self.port}"
-
-
 @pytest.fixture
 def hosts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, OtherHost]]:
     """Two hosts, each with a guest, and this user's configuration, which names them."""
-    # ssh's own limit of a socket's path is about 100 characters.
-    runtime = Path("/tmp", f"phoenix-test-{os.getpid()}-{time.monotonic_ns() % 1000000}")
-    runtime.mkdir(mode=0o700)
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(tmp_path / "client_key")], check=True)
-    (tmp_path / "ssh_config").write_text(
-        f"IdentityFile {tmp_path}/client_key\nIdentitiesOnly yes\nBatchMode yes\n"
-        f"StrictHostKeyChecking accept-new\nUserKnownHostsFile {tmp_path}/known_hosts\n"
-    )
-    monkeypatch.setenv(COMMAND_VARIABLE, f"ssh -F {tmp_path}/ssh_config")
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "xdg"))
-    with contextlib.ExitStack() as stack:
+    with ssh_client(tmp_path, monkeypatch), contextlib.ExitStack() as stack:
         found = {}
         for name in ("vh1", "vh2"):
             (tmp_path / f"{name}-agent").mkdir()
             agent = stack.enter_context(AgentProcess(tmp_path / f"{name}-agent"))
             host = OtherHost(tmp_path, name, {"web1": f"unix:{agent.socket_path}", "gone1": "unix:/nonexistent/x"})
-            stack.callback(host.process.wait)
-            stack.callback(host.process.terminate)
+            stack.callback(host.stop)
+            host.wait_until_it_listens()
             found[name] = host
         write_hosts(tmp_path, {name: host.destination for name, host in found.items()})
         yield found
-        subprocess.run(["pkill", "-f", str(runtime)])
-        # ssh removes its socket at the same time.
-        shutil.rmtree(runtime, ignore_errors=True)
-
-
-def write_hosts(tmp_path: Path, hosts: dict[str, str]) -> None:
-    configuration = tmp_path / "xdg" / "phoenix" / "config.toml"
-    configuration.parent.mkdir(parents=True, exist_ok=True)
-    lines = [f'{name} = "{destination}"' for name, destination in hosts.items()]
-    configuration.write_text("\n".join(["sources = []", "[hosts]", *lines, ""]))
-
-
-def phoenixctl(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "phoenix_ga.cli", *words],
-        capture_output=True,
-        text=True,
-        timeout=55,
-        env={**os.environ, "PYTHONPATH": str(SOURCE)},
-    )
 
 
 def test_a_guest_of_another_host_is_used_like_one_of_this(hosts: dict[str, OtherHost], tmp_path: Path) -> None:
@@ -189,6 +110,21 @@ def test_a_host_whose_key_has_changed_is_refused(hosts: dict[str, OtherHost], tm
 
     with pytest.raises((ConnectError, ConnectionLostError), match="Host key verification failed"):
         asyncio.run(story())
+
+
+def test_a_host_that_hangs_is_waited_for_no_longer_than_is_wanted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.setenv(COMMAND_VARIABLE, f"sh -c 'echo $$ > {tmp_path}/pid; exec sleep 600'")
+
+    async def story() -> None:
+        async with connect("ssh:vh1/web1", connect_timeout=0.5):
+            pass
+
+    with pytest.raises(GuestTimeoutError, match="ssh:vh1/web1: no connection within 0"):
+        asyncio.run(story())
+    assert not Path("/proc", (tmp_path / "pid").read_text().strip()).exists()
 
 
 def test_a_guest_that_the_host_does_not_have_is_named(hosts: dict[str, OtherHost]) -> None:

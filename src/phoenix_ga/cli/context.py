@@ -57,10 +57,12 @@ class Options:
         self, guest: KnownGuest, connect_timeout: float = _CONNECT_TIMEOUT, reconnect: float | None = None
     ) -> AbstractAsyncContextManager[Guest]:
         """Return a context manager that connects to one of several guests, with bounded time and memory."""
-        from phoenix_ga.client import connect
+        from phoenix_ga.client import CONNECT_TIMEOUT, connect
+        from phoenix_ga.client.endpoints import SLOW_KINDS
 
+        is_slow = guest.endpoint.partition(":")[0] in SLOW_KINDS
         settings: dict[str, Any] = {
-            "connect_timeout": connect_timeout,
+            "connect_timeout": max(connect_timeout, CONNECT_TIMEOUT) if is_slow else connect_timeout,
             "line_limit": max(_ANSWERS_MAX // self.parallel, _ANSWER_MIN),
             "reconnect": reconnect,
             **self._settings(),

@@ -138,6 +138,7 @@ class Connection:
         name: str,
         *,
         timeout: float | None,
+        began: float | None = None,
         line_limit: int = LINE_LIMIT,
         trace: Trace | None = None,
         keepalive_interval: float | None = KEEPALIVE_INTERVAL,
@@ -150,6 +151,7 @@ class Connection:
         Args:
             name: of the endpoint, for messages.
             timeout: of the handshake, in seconds; None: no limit.
+            began: when the time began to run, on the event loop's clock; None: now.
             line_limit: the longest answer accepted, in bytes.
             trace: is called with "sent" or "received" and the bytes.
             keepalive_interval, keepalive_timeout: as in `Keepalive`.
@@ -174,8 +176,9 @@ class Connection:
                 busy = found
 
         looking = None if rivals is None else asyncio.ensure_future(look_for(rivals))
+        spent = 0.0 if began is None else asyncio.get_running_loop().time() - began
         try:
-            async with timeouts.timeout(timeout):
+            async with timeouts.timeout(None if timeout is None else timeout - spent):
                 rest = await connection._shake_hands()
         except asyncio.TimeoutError:
             await transport.close()

@@ -22,6 +22,8 @@ from typing import Final
 from phoenix_ga.client.errors import EndpointError
 
 KINDS: Final = ("unix", "vsock", "tcp", "pty", "ssh", "exec", "libvirt", "libvirt-force")
+#: These run a program, or connect to another host, which takes longer than a socket of this one.
+SLOW_KINDS: Final = ("ssh", "exec", "libvirt", "libvirt-force")
 #: Their addresses contain a URI.
 LIBVIRT_KINDS: Final = ("libvirt", "libvirt-force")
 VSOCK_PORT: Final = 8383

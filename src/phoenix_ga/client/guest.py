@@ -563,9 +563,14 @@ async def connect(
         raise ValueError("a transport cannot be reconnected; give an endpoint")
 
     async def open_one() -> Connection:
+        began = asyncio.get_running_loop().time()
         if isinstance(endpoint, (str, KnownGuest)):
             name = endpoint if isinstance(endpoint, str) else endpoint.name
-            transport = await open_endpoint(endpoint, allow_tcp, direct)
+            try:
+                async with timeouts.timeout(connect_timeout):
+                    transport = await open_endpoint(endpoint, allow_tcp, direct)
+            except asyncio.TimeoutError:
+                raise GuestTimeoutError(f"{name}: no connection within {connect_timeout:g} s") from None
         else:
             name, transport = type(endpoint).__name__, endpoint
         return await Connection.open(
@@ -576,6 +581,7 @@ async def connect(
             else None,
             on_busy=on_busy,
             timeout=connect_timeout,
+            began=began,
             line_limit=line_limit,
             trace=trace,
             keepalive_interval=keepalive_interval,

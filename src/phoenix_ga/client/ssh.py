@@ -31,7 +31,8 @@ from phoenix_ga.client.transport import Transport, open_unix_socket
 #: The environment variable with the command to use instead of `ssh`, such as `ssh -F /etc/phoenix/ssh_config`.
 COMMAND_VARIABLE: Final = "PHOENIX_SSH_COMMAND"
 _PERSIST: Final = 60
-_CONNECT_TIMEOUT: Final = 10
+# Less than the client's own time limit: ssh knows more of the reason.
+_CONNECT_TIMEOUT: Final = 8
 #: Seconds that a host has to list its guests.
 LISTING_TIMEOUT: Final = 10.0
 _LISTING_MAX: Final = 16 * 1024 * 1024
