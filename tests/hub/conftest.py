@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import pwd
 import signal
 import socket
 import subprocess
@@ -114,3 +116,18 @@ def hub(tmp_path: Path, agent: AgentProcess) -> Iterator[HubProcess]:
 
 def wait_for_state(hub: HubProcess, guest: str, state: str) -> None:
     wait_for(lambda: hub.state(guest)["state"] == state)
+
+
+@contextlib.contextmanager
+def acting_as(user: str) -> Iterator[None]:
+    """Let the kernel take this process for one of a user without further groups."""
+    groups, entry = os.getgroups(), pwd.getpwnam(user)
+    os.setgroups([])
+    os.setegid(entry.pw_gid)
+    os.seteuid(entry.pw_uid)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
+        os.setgroups(groups)

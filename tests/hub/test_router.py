@@ -210,7 +210,7 @@ def test_whoever_may_not_use_a_command_any_more_is_refused_it() -> None:
         world.answer(world.guest.take(), **{"return": 1})
     at_one.answers()
     world.observer.refused = {"ping"}
-    world.router.forget_verdicts()
+    world.router.decide_again(lambda user: True)
     world.ask(one, "ping", 2)
     assert not world.guest.lines
     assert "error" in at_one.answers()[0]

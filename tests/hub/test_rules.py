@@ -6,7 +6,6 @@ import base64
 import contextlib
 import json
 import os
-import pwd
 import socket
 import tempfile
 import time
@@ -19,7 +18,7 @@ from phoenix_ga.hub.catalogue import command_names, find_command
 from phoenix_ga.hub.config import ConfigError, read_config
 from phoenix_ga.hub.rules import Rules, read_rules
 from phoenix_ga.hub.users import User
-from tests.hub.conftest import HubProcess
+from tests.hub.conftest import HubProcess, acting_as
 from tests.support import AgentProcess
 
 ROOT = User(0, "root", frozenset({"root"}))
@@ -153,21 +152,6 @@ allow = ["admin"]
 """
 
 
-@contextlib.contextmanager
-def acting_as(user: str) -> Iterator[None]:
-    """Let the kernel take this process for one of a user without further groups."""
-    groups, entry = os.getgroups(), pwd.getpwnam(user)
-    os.setgroups([])
-    os.setegid(entry.pw_gid)
-    os.seteuid(entry.pw_uid)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
-        os.setegid(0)
-        os.setgroups(groups)
-
-
 def ask(path: Path, user: str, request: str) -> dict[str, object]:
     """Send a line as a user, and return the answer."""
     with socket.socket(socket.AF_UNIX) as connection:
@@ -242,6 +226,23 @@ def test_a_refusal_names_the_rule_and_is_recorded(public: HubProcess) -> None:
     last = public.audit()[-1]
     assert (last["user"], last["command"]) == ("nobody", "exec")
     assert str(last["result"]).startswith("refused: ")
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_refusals_do_not_push_the_record_away(public: HubProcess) -> None:
+    count = 5000
+    before = public.state("web1")["refused"]
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(20)
+        with acting_as("mail"):
+            connection.connect(str(public.socket("web1")))
+        connection.sendall(b'{"execute": "exec"}\n' * count)
+        answers = connection.makefile("rb")
+        assert all(b"error" in answers.readline() for _ in range(count))
+    assert public.state("web1")["refused"] - before == count
+    recorded = [line for line in public.audit() if line["user"] == "mail"]
+    assert 0 < len(recorded) <= 100
 
 
 @pytest.mark.root

@@ -5,6 +5,9 @@
      "duration": 0.012}
 
 `result` is `done`, `refused: REASON` or `failed: ERROR`. Values that are secret or long are left out.
+
+Anybody can be refused as often as they like: of one user, 100 refusals in a minute are written. `unwritten` in the
+next one tells how many there were besides.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ import time
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 from phoenix_ga.hub.catalogue import HIDDEN, changes_guest
@@ -30,6 +34,8 @@ _VALUE_MAX: Final = 200
 _JOURNAL: Final = "/run/systemd/journal/socket"
 _FILE_MAX: Final = 16 * 1024 * 1024
 _FILES: Final = 8
+_REFUSALS_MAX: Final = 100
+_REFUSALS_TIME: Final = 60.0
 
 
 class Record:
@@ -55,6 +61,18 @@ class Record:
             path.touch(mode=0o640, exist_ok=True)
             self._handler = logging.handlers.RotatingFileHandler(path, maxBytes=_FILE_MAX, backupCount=_FILES)
         self._handler.setFormatter(logging.Formatter("%(message)s"))
+        # By user: when the minute began, and how many refusals there were in it.
+        self._refusals: dict[int, tuple[float, int]] = {}
+
+    def note_refusal(self, uid: int) -> int:
+        """Return how many refusals of a user were not written before this one, or -1 if this one is not either."""
+        now = time.monotonic()
+        began, count = self._refusals.get(uid, (now, 0))
+        unwritten = 0
+        if now - began >= _REFUSALS_TIME:
+            unwritten, began, count = max(0, count - _REFUSALS_MAX), now, 0
+        self._refusals[uid] = began, count + 1
+        return unwritten if count < _REFUSALS_MAX else -1
 
     def write(self, line: Mapping[str, Any]) -> None:
         """Write a line."""
@@ -92,7 +110,10 @@ class Observer:
         if verdict.allowed:
             return ""
         self.refused += 1
-        self._write(user, command, arguments, f"refused: {verdict.reason}", 0.0)
+        unwritten = self._record.note_refusal(user.uid)
+        if unwritten >= 0:
+            more = {"unwritten": unwritten} if unwritten else {}
+            self._write(user, command, arguments, f"refused: {verdict.reason}", 0.0, more)
         return f"{user.name} may not use {command} on guest {self._guest}: {verdict.reason}"
 
     def begun(self, call: Call) -> None:
@@ -109,7 +130,15 @@ class Observer:
             result = f"failed: {error}" if error else "done"
             self._write(call.client.user, request.execute, request.arguments, result, time.monotonic() - begun)
 
-    def _write(self, user: User, command: str, arguments: Mapping[str, Any], result: str, duration: float) -> None:
+    def _write(
+        self,
+        user: User,
+        command: str,
+        arguments: Mapping[str, Any],
+        result: str,
+        duration: float,
+        more: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
         self._record.write(
             {
                 "time": datetime.now().astimezone().isoformat(),
@@ -122,6 +151,7 @@ class Observer:
                 "arguments": {name[:_VALUE_MAX]: _shown(name, value) for name, value in list(arguments.items())[:50]},
                 "result": result,
                 "duration": round(duration, 6),
+                **more,
             }
         )
 

@@ -10,7 +10,7 @@ import asyncio
 import fnmatch
 import socket
 from collections.abc import Callable
-from errno import EINVAL, ENOENT, EPERM
+from errno import EINVAL, EMFILE, ENOENT, EPERM
 from typing import TYPE_CHECKING, Any, Final
 
 from phoenix_ga.hub.users import User, peer_of, user_named
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from phoenix_ga.hub.daemon import Hub
 
 _LINE_MAX: Final = 64 * 1024
+# An answer that was not read; beyond, no other request is answered.
+_UNREAD_MAX: Final = 64 * 1024
 
 
 class ControlError(Exception):
@@ -38,8 +40,10 @@ class ControlConnection(asyncio.Protocol):
         self._buffer = bytearray()
         self._transport: asyncio.Transport | None = None
         self._user: User | None = None
-        self._ended = False
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._leave: Callable[[], None] | None = None
+        self._ended = self._unread = False
+        # Answers one request; the next one waits.
+        self._task: asyncio.Task[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -49,26 +53,42 @@ class ControlConnection(asyncio.Protocol):
             self._user = peer_of(connection)
         except OSError:
             transport.abort()
+            return
+        self._leave = self._hub.quotas.admit(self._user.uid, self)
+        if self._leave is None:
+            transport.write(encode_error(f"too many connections of user {self._user.name}", EMFILE))
+            transport.close()
+        transport.set_write_buffer_limits(_UNREAD_MAX)
 
     def data_received(self, data: bytes) -> None:
-        self._buffer += data
-        while (end := self._buffer.find(b"\n")) >= 0:
-            line = bytes(self._buffer[:end])
-            del self._buffer[: end + 1]
-            self._receive(line.strip(b"\xff\r "))
-        if len(self._buffer) > _LINE_MAX and self._transport is not None:
-            self._transport.abort()
+        if self._leave is not None:
+            self._buffer += data
+            self._pump()
+
+    def pause_writing(self) -> None:
+        self._unread = True
+
+    def resume_writing(self) -> None:
+        self._unread = False
+        self._pump()
 
     def eof_received(self) -> bool:
         # The answers may still be on their way.
         self._ended = True
-        return bool(self._tasks)
+        return self._task is not None or b"\n" in self._buffer
 
     def connection_lost(self, error: Exception | None) -> None:
         self._transport = None
         self._hub.watchers.discard(self)
-        for task in self._tasks:
-            task.cancel()
+        if self._leave is not None:
+            self._leave()
+        if self._task is not None:
+            self._task.cancel()
+
+    @property
+    def held(self) -> int:
+        """The number of bytes of requests that are kept."""
+        return len(self._buffer)
 
     def send_event(self, event: str, guest: str, **data: Any) -> None:
         """Send an event to a client that watches; those about clients only to an owner."""
@@ -79,17 +99,40 @@ class ControlConnection(asyncio.Protocol):
             if self._transport.get_write_buffer_size() > 16 * _LINE_MAX:
                 self._transport.abort()
 
-    def _receive(self, line: bytes) -> None:
-        if not line or self._transport is None:
+    def _pump(self) -> None:
+        """Answer what has arrived, one request after the other, if the client reads the answers."""
+        if self._transport is None:
+            return
+        while self._task is None and not self._unread and (end := self._buffer.find(b"\n")) >= 0:
+            line = bytes(self._buffer[:end])
+            del self._buffer[: end + 1]
+            self._receive(self._transport, line.strip(b"\xff\r "))
+        is_waiting = self._task is not None or self._unread
+        if is_waiting:
+            self._transport.pause_reading()
+        elif len(self._buffer) > _LINE_MAX:
+            self._transport.abort()
+        elif self._ended:
+            self._transport.close()
+        else:
+            self._transport.resume_reading()
+
+    def _receive(self, transport: asyncio.Transport, line: bytes) -> None:
+        if not line:
             return
         try:
             request = decode_request(line)
         except MessageError as error:
-            self._transport.write(encode_error(str(error), NO_CODE, error.tag))
+            transport.write(encode_error(str(error), NO_CODE, error.tag))
             return
-        task = asyncio.get_running_loop().create_task(self._answer(request))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._task = asyncio.get_running_loop().create_task(self._answer(request))
+        self._task.add_done_callback(self._answered)
+
+    def _answered(self, task: asyncio.Task[None]) -> None:
+        self._task = None
+        if not task.cancelled():
+            task.result()
+        self._pump()
 
     async def _answer(self, request: Request) -> None:
         assert self._user is not None
@@ -100,8 +143,6 @@ class ControlConnection(asyncio.Protocol):
             answer = encode_error(str(error), error.code, request.tag)
         if self._transport is not None:
             self._transport.write(answer)
-            if self._ended and len(self._tasks) == 1:
-                self._transport.close()
 
 
 async def _run(hub: Hub, connection: ControlConnection, user: User, request: Request) -> Any:

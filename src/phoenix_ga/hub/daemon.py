@@ -18,6 +18,7 @@ from phoenix_ga.hub.audit import Observer, Record
 from phoenix_ga.hub.changes import Changes
 from phoenix_ga.hub.config import Config, read_config
 from phoenix_ga.hub.control import ControlConnection
+from phoenix_ga.hub.quotas import Quotas
 from phoenix_ga.hub.rules import GROUP
 from phoenix_ga.hub.server import GuestServer, Listener, remove_stale
 from phoenix_ga.hub.users import User
@@ -37,6 +38,7 @@ class Hub:
         config: the configuration of now.
         servers: by the name of the guest.
         watchers: the connections of clients that watch for events.
+        quotas: what each user takes of the hub.
 
     Raises:
         ConfigError: the configuration is invalid.
@@ -48,6 +50,7 @@ class Hub:
         self.config: Config = read_config(path, directory)
         self.servers: dict[str, GuestServer] = {}
         self.watchers: set[ControlConnection] = set()
+        self.quotas = Quotas()
         self._record = Record(self.config.audit)
         self._guests = self.config.directory / "guests"
         self._stopping = asyncio.Event()
@@ -93,8 +96,7 @@ class Hub:
         config = read_config(self._path, self._directory)
         self.config = config
         for server in self.servers.values():
-            server.observer.rules = config.rules
-            server.link.router.forget_verdicts()
+            server.apply(config.rules)
         await self._look()
 
     def describe(self, user: User) -> list[dict[str, Any]]:
@@ -141,7 +143,7 @@ class Hub:
     async def _offer(self, guest: KnownGuest) -> None:
         observer = Observer(guest.name, self.config.rules, self._record)
         tell = partial(self._tell, guest=guest.name)
-        server = GuestServer(guest, observer, self._guests, self.config.linger, tell)
+        server = GuestServer(guest, observer, self.quotas, self._guests, self.config.linger, tell)
         try:
             await server.start()
         except OSError as error:

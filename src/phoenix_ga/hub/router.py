@@ -22,7 +22,7 @@ from phoenix_ga.wire.frames import RESET
 from phoenix_ga.wire.json_text import JsonError, decode_json
 from phoenix_ga.wire.messages import ANSWER_ELEMENTS_MAX, NO_CODE, MessageError, Request, encode_error
 from phoenix_ga.wire.streams import LINK_LOST, UNKNOWN_STREAM, Stream, StreamViolation
-from phoenix_ga.wire.units import Frame, Line, Parser
+from phoenix_ga.wire.units import LINE_LIMIT, Frame, Line, Parser
 
 # Requests of one client that the guest works on at a time; freezing, thawing and what cannot block does not count.
 # The guest runs 16 for all clients together.
@@ -35,6 +35,8 @@ _REQUEST_OVERHEAD: Final = 1024
 # Number of requests that a client may repeat without another look at them, and the most bytes of them.
 _FAMILIAR_COUNT: Final = 64
 _FAMILIAR_MAX: Final = 512
+# The longest line of a client that may not send any request to the guest.
+_STRANGERS_LINE_MAX: Final = 64 * 1024
 # Characters of an error's text for the record.
 _ERROR_MAX: Final = 200
 _RETURN: Final = b'{"return": '
@@ -102,7 +104,6 @@ class Client:
     def __init__(self, port: ClientPort, user: Any, may_use: bool) -> None:
         self.port = port
         self.user = user
-        self.may_use = may_use
         self.parser = Parser(splits_data=True)
         # The parser is between two units.
         self.parser_idle = True
@@ -123,6 +124,18 @@ class Client:
         self.ordered_in_flight = 0
         self.ending = False
         self.left = False
+        self.decide(may_use)
+
+    def decide(self, may_use: bool) -> None:
+        """Note whether it may send at least some requests, and that the rules must be asked about each again."""
+        self.may_use = may_use
+        self.parser.line_limit = LINE_LIMIT if may_use else _STRANGERS_LINE_MAX
+        self.familiar.clear()
+
+    @property
+    def held(self) -> int:
+        """The number of bytes of requests that have not arrived completely, or were not answered."""
+        return self.parser.pending + self.unanswered
 
     @property
     def is_full(self) -> bool:
@@ -372,10 +385,10 @@ class Router:
                 self._turn = tag
         self._guest.send(request.forward(tag), first)
 
-    def forget_verdicts(self) -> None:
-        """Note that the rules have changed."""
+    def decide_again(self, may_use: Callable[[Any], bool]) -> None:
+        """Note that the rules have changed. may_use: tells whether a user may use the guest at all."""
         for client in self.clients:
-            client.familiar.clear()
+            client.decide(may_use(client.user))
 
     def _answer_local(self, call: Call) -> None:
         client, request = call.client, call.request

@@ -8,7 +8,7 @@ import select
 import socket
 import time
 from collections.abc import Callable
-from errno import EADDRINUSE, EMFILE
+from errno import EADDRINUSE, EMFILE, ENOMEM
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,7 +17,9 @@ from phoenix_ga.client.inventory import KnownGuest
 from phoenix_ga.hub.audit import Observer
 from phoenix_ga.hub.direct_loop import DirectSocket
 from phoenix_ga.hub.link import Link
+from phoenix_ga.hub.quotas import Quotas
 from phoenix_ga.hub.router import Client
+from phoenix_ga.hub.rules import Rules
 from phoenix_ga.hub.users import User, peer_of
 from phoenix_ga.wire.messages import encode_error
 
@@ -34,16 +36,24 @@ class GuestServer:
     Args:
         guest: the guest.
         observer: applies the rules.
+        quotas: bound what a user takes of the hub.
         directory: of the socket.
         linger: seconds that the port stays open without clients.
         tell: is called with the name of an event, and what belongs to it.
     """
 
     def __init__(
-        self, guest: KnownGuest, observer: Observer, directory: Path, linger: float, tell: Callable[..., None]
+        self,
+        guest: KnownGuest,
+        observer: Observer,
+        quotas: Quotas,
+        directory: Path,
+        linger: float,
+        tell: Callable[..., None],
     ) -> None:
         self.guest = guest
         self.observer = observer
+        self.quotas = quotas
         self.path = directory / socket_name(guest.name)
         self.tell = tell
         self._state = "closed"
@@ -69,9 +79,14 @@ class GuestServer:
             self.tell("port", state=self._state)
 
     def has_room(self, user: User) -> bool:
-        """Return whether a user may have one more connection."""
+        """Return whether a user may have one more connection to this guest."""
         of_user = sum(connection.user.uid == user.uid for connection in self.connections)
         return of_user < _CLIENTS_OF_USER_MAX and len(self.connections) < _CLIENTS_MAX
+
+    def apply(self, rules: Rules) -> None:
+        """Apply new rules to all further requests."""
+        self.observer.rules = rules
+        self.link.router.decide_again(lambda user: rules.knows(user, self.guest.name))
 
 
 class Connection(asyncio.Protocol):
@@ -88,6 +103,7 @@ class Connection(asyncio.Protocol):
         self._client: Client | None = None
         self._transport: asyncio.Transport | None = None
         self._unread = False
+        self._leave: Callable[[], None] | None = None
         self._socket: DirectSocket | None = None
         self.user = User(-1, "unknown", frozenset())
         self.since = time.time()
@@ -106,8 +122,11 @@ class Connection(asyncio.Protocol):
             return
         guest = self._server.guest.name
         if not self._server.has_room(self.user):
-            transport.write(encode_error(f"too many clients of guest {guest}", EMFILE))
-            transport.close()
+            self._turn_away(transport, f"too many clients of guest {guest}")
+            return
+        self._leave = self._server.quotas.admit(self.user.uid, self)
+        if self._leave is None:
+            self._turn_away(transport, f"too many connections of user {self.user.name}")
             return
         transport.set_write_buffer_limits(_UNREAD_HIGH)
         may_use = self._server.observer.rules.knows(self.user, guest)
@@ -115,6 +134,10 @@ class Connection(asyncio.Protocol):
         self._server.connections.add(self)
         self._server.link.client_came()
         self._server.tell("client-came", client=self.describe())
+
+    def _turn_away(self, transport: asyncio.Transport, reason: str) -> None:
+        transport.write(encode_error(reason, EMFILE))
+        transport.close()
 
     def data_received(self, data: bytes) -> None:
         if self._client is not None:
@@ -139,6 +162,8 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         client, self._client = self._client, None
         self._server.connections.discard(self)
+        if self._leave is not None:
+            self._leave()
         if self._socket is not None:
             self._socket.stop()
         if client is not None:
@@ -173,6 +198,11 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
 
     @property
+    def held(self) -> int:
+        """The number of bytes of requests that are kept."""
+        return 0 if self._client is None else self._client.held
+
+    @property
     def stream_count(self) -> int:
         """The number of open streams."""
         return 0 if self._client is None else self._server.link.router.stream_count(self._client)
@@ -193,7 +223,11 @@ class Connection(asyncio.Protocol):
         if self._client is not None:
             self.received += len(data)
             if self._server.link.router.receive(self._client, data):
-                self._throttle()
+                if self._server.quotas.allows(self.user.uid, self):
+                    self._throttle()
+                else:
+                    self.send(encode_error(f"too many bytes of unanswered requests of {self.user.name}", ENOMEM))
+                    self.abort()
 
     def _read_end(self) -> None:
         """Let asyncio see the end of the socket, or its error."""
