@@ -85,6 +85,7 @@ def test_figures_are_those_of_the_kernel(root: Path) -> None:
     assert [each["name"] for each in found["interfaces"]] == ["lo", "eth0:1"]
     assert (found["interfaces"][0]["rx_multicast"], found["interfaces"][0]["tx_compressed"]) == (8, 16)
     assert (found["interfaces"][0]["state"], found["interfaces"][0]["mtu"]) == ("unknown", 65536)
+    assert found["interfaces"][0]["hardware"] == 0
     assert (found["interfaces"][1]["state"], found["interfaces"][1]["tx_bytes"]) == ("unknown", 2)
     assert found["os"] == {"id": "debian", "pretty_name": "Debian"}
     assert found["uname"]["domain"] == "example"

@@ -7,6 +7,7 @@ listen, and serves until stdin ends.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import resource
 import socket
@@ -14,11 +15,13 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from phoenix_ga.agent.operations.metrics import read_metrics
 from phoenix_ga.client import HANG_UP, SILENCE, MockTransport, Transport
 from phoenix_ga.wire.messages import Request
 from tests.ends.agent import play
 
 VERSION = "1.2.3"
+_loads = itertools.count()
 
 # By command; see MockTransport.
 Script = dict[str, Any]
@@ -93,7 +96,25 @@ POURING: dict[str, tuple[str, bytes, float]] = {
 }
 
 
+def busy(load: float) -> Script:
+    """Answer `metrics` as this machine would, with more at each request."""
+    values = read_metrics(False)
+    asked = 0
+
+    def metrics(_: Request) -> dict[str, Any]:
+        nonlocal asked
+        asked += 1
+        cpus = [{**cpu, "user": cpu["user"] + 30 * asked, "idle": cpu["idle"] + 70 * asked} for cpu in values["cpus"]]
+        return {**values, "cpus": cpus, "loadavg": {"1m": load, "5m": load, "15m": load}}
+
+    return {"metrics": metrics}
+
+
 def _transport(kind: str) -> Transport:
+    if kind == "busy":
+        return MockTransport(busy(next(_loads)))
+    if kind == "hung":
+        return MockTransport({"metrics": SILENCE})
     if kind in POURING:
         _, piece, pause = POURING[kind]
         return Pouring(piece, pause)

@@ -13,6 +13,8 @@ from phoenix_ga.cli.errors import complain, current_guest
 from phoenix_ga.cli.output import escape, to_json
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from phoenix_ga.client import Guest, SyncGuest
     from phoenix_ga.client.discovery import KnownGuest
 
@@ -54,10 +56,20 @@ class Options:
         return connect_sync(guest, **self._settings())
 
     def connect_among(
-        self, guest: KnownGuest, connect_timeout: float = _CONNECT_TIMEOUT, reconnect: float | None = None
+        self,
+        guest: KnownGuest,
+        connect_timeout: float = _CONNECT_TIMEOUT,
+        reconnect: float | None = None,
+        timeout: float | None = None,
+        on_busy: Callable[[str], None] = complain,
     ) -> AbstractAsyncContextManager[Guest]:
-        """Return a context manager that connects to one of several guests, with bounded time and memory."""
-        from phoenix_ga.client import CONNECT_TIMEOUT, connect
+        """Return a context manager that connects to one of several guests, with bounded time and memory.
+
+        Args:
+            timeout: of each answer, in seconds, unless the user has set one.
+            on_busy: is told who else uses the port.
+        """
+        from phoenix_ga.client import CALL_TIMEOUT, CONNECT_TIMEOUT, connect
         from phoenix_ga.client.endpoints import SLOW_KINDS
 
         is_slow = guest.endpoint.partition(":")[0] in SLOW_KINDS
@@ -65,7 +77,9 @@ class Options:
             "connect_timeout": max(connect_timeout, CONNECT_TIMEOUT) if is_slow else connect_timeout,
             "line_limit": max(_ANSWERS_MAX // self.parallel, _ANSWER_MIN),
             "reconnect": reconnect,
+            "timeout": timeout or CALL_TIMEOUT,
             **self._settings(),
+            "on_busy": on_busy,
         }
         return connect(guest, **settings)
 

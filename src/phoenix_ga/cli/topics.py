@@ -38,7 +38,7 @@ JOBS: Final = (
         "Find and watch guests",
         "List the guests of this host, ask how they are, and wait until they are ready. Most of these take several "
         "guests.",
-        ("guests", "info", "ping", "doctor", "check", "wait", "events", "metrics", "exporter"),
+        ("guests", "info", "ping", "doctor", "check", "wait", "events", "metrics", "top", "exporter"),
     ),
     Job(
         "programs",

@@ -226,6 +226,8 @@ def _interfaces(root: str) -> list[dict[str, Any]]:
             directory = f"{root}/sys/class/net/{interface['name']}/"
             interface["state"] = _text(_optional(directory + "operstate").strip()) or "unknown"
             interface["mtu"] = int(_optional(directory + "mtu") or 0)
+            # Others pass on what is counted for these.
+            interface["hardware"] = int(os.path.exists(directory + "device"))
         found.append(interface)
     return found
 

@@ -62,10 +62,10 @@ COMMANDS = (
         "`avg10`, `avg60`, `avg300` in percent, `total` in microseconds; empty without PSI); `cpus` (the "
         "online ones, times in ticks); `disks` (sectors have 512 bytes); `filesystems` (sizes in bytes, "
         "`files` are inodes; `error` instead if statfs(2) failed); `interfaces` (`state` is the operational "
-        "one); `omitted`, the number of entries that are left out because a list has more than 1024. A figure "
-        "that the kernel does not have is missing. Network and FUSE filesystems are left out, because they "
-        "could hang. While filesystems are frozen, `filesystems` and `os` are empty, so that no frozen one is "
-        "touched.",
+        "one, `hardware` is 1 unless the kernel made it up, such as a bridge); `omitted`, the number of entries that "
+        "are left out because a list has more than 1024. A figure that the kernel does not have is missing. "
+        "Network and FUSE filesystems are left out, because they could hang. While filesystems are frozen, "
+        "`filesystems` and `os` are empty, so that no frozen one is touched.",
         examples=(
             Example(
                 {},
@@ -149,6 +149,7 @@ COMMANDS = (
                             "name": "eth0",
                             "state": "up",
                             "mtu": 1500,
+                            "hardware": 1,
                             "rx_bytes": 10000000,
                             "rx_packets": 9000,
                             "rx_errors": 0,

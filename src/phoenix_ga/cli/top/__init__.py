@@ -1,0 +1,1 @@
+"""`phoenixctl top`: a live table of guests."""
