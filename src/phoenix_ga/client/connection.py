@@ -25,7 +25,7 @@ from phoenix_ga.client.handshake import Handshake
 from phoenix_ga.client.keepalive import KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, Keepalive
 from phoenix_ga.client.reader import Reader, ReadError
 from phoenix_ga.client.streams import GuestStream
-from phoenix_ga.client.transport import Transport
+from phoenix_ga.client.transport import SocketTransport, Transport
 from phoenix_ga.wire.commands import WINDOW_DEFAULT, WINDOW_MAX
 from phoenix_ga.wire.json_text import JsonError, decode_json
 from phoenix_ga.wire.messages import ANSWER_ELEMENTS_MAX, NO_TAG, Answer, MessageError, Request
@@ -98,6 +98,7 @@ class Connection:
     ) -> None:
         self.name = name
         self._transport = transport
+        self._take = transport.read_view if isinstance(transport, SocketTransport) else transport.read
         self._trace = trace
         self._parser = Parser(line_limit, lines_only=True)
         # Values take more memory than their text, so the limit is proportional to that of the line.
@@ -350,17 +351,17 @@ class Connection:
         finally:
             self._posting = False
 
-    async def _receive(self) -> bytes:
-        """Return received bytes. Raises ConnectionLostError at the end."""
+    async def _receive(self) -> bytes | memoryview:
+        """Return received bytes, valid until the next call. Raises ConnectionLostError at the end."""
         try:
-            data = await self._transport.read()
+            data = await self._take()
         except OSError as error:
             raise _connection_broke(error) from error
         if not data:
             raise ConnectionLostError("the guest's side closed the connection")
         self._keepalive.heard()
         if self._trace is not None:
-            self._trace("received", data)
+            self._trace("received", bytes(data))
         return data
 
     async def _shake_hands(self) -> bytes:

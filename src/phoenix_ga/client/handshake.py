@@ -29,7 +29,7 @@ class Handshake:
         """Return the bytes to send: the end of an unfinished line, and the request."""
         return RESET_BYTE + encode_request("sync", {"id": self.number}, self.tag)
 
-    def receive(self, data: bytes) -> bytes | None:
+    def receive(self, data: bytes | memoryview) -> bytes | None:
         """Process received bytes; return those after the answer, or None if it has not arrived.
 
         Keeps at most the length of the longest answer, besides `data`.

@@ -12,15 +12,15 @@ from collections.abc import Callable
 from errno import EBUSY
 from typing import Final
 
-from phoenix_ga.client.transport import StreamTransport, Transport
+from phoenix_ga.client.transport import Transport
 
 _READ_SIZE: Final = 256 * 1024
 # From <asm-generic/ioctls.h>; missing in Python's termios.
 _TIOCGEXCL: Final = 0x80045440
 
 
-class _PtyTransport(StreamTransport):
-    """Restores the settings of the terminal when it is closed."""
+class _PtyTransport:
+    """A transport over a terminal, whose settings it restores when it is closed."""
 
     def __init__(
         self,
@@ -29,9 +29,17 @@ class _PtyTransport(StreamTransport):
         reading: asyncio.ReadTransport,
         restore: Callable[[], None],
     ) -> None:
-        super().__init__(reader, writer)
+        self._reader = reader
+        self._writer = writer
         self._reading = reading
         self._restore: Callable[[], None] | None = restore
+
+    async def read(self) -> bytes:
+        return await self._reader.read(_READ_SIZE)
+
+    async def write(self, data: bytes) -> None:
+        self._writer.write(data)
+        await self._writer.drain()
 
     async def close(self) -> None:
         # Only once: afterwards, the file descriptor may be that of another file.
@@ -39,7 +47,8 @@ class _PtyTransport(StreamTransport):
         if restore is not None:
             restore()
             self._reading.close()
-            await super().close()
+            self._writer.transport.abort()
+            await asyncio.sleep(0)
 
 
 async def open_pty(path: str) -> Transport:

@@ -13,7 +13,7 @@ from phoenix_ga.client.errors import ConnectionLostError, EndpointError, Phoenix
 from phoenix_ga.client.inventory import KnownGuest
 from phoenix_ga.client.keepalive import KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, Keepalive
 from phoenix_ga.client.resolve import open_endpoint
-from phoenix_ga.client.transport import StreamTransport, Transport
+from phoenix_ga.client.transport import SocketTransport, Transport
 from phoenix_ga.hub.direct_loop import DirectSocket
 from phoenix_ga.hub.handshake import BothHandshakes
 from phoenix_ga.hub.router import Client, Observer, Router
@@ -238,13 +238,13 @@ class Link:
 
     async def _read(self, transport: Transport, rest: bytes) -> None:
         self._receive(rest)
-        if isinstance(transport, StreamTransport) and transport.socket_transport is not None:
-            await self._read_directly(transport, transport.socket_transport)
+        if isinstance(transport, SocketTransport):
+            await self._read_directly(transport)
         while data := await transport.read():
             self._receive(data)
         raise ConnectionLostError(_CLOSED)
 
-    async def _read_directly(self, transport: StreamTransport, connection: asyncio.Transport) -> None:
+    async def _read_directly(self, transport: SocketTransport) -> None:
         lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         def receive(data: bytes) -> None:
@@ -258,10 +258,12 @@ class Link:
             if not lost.done():
                 lost.set_exception(error)
 
-        self._socket = direct = DirectSocket(connection, receive, lambda: end(ConnectionLostError(_CLOSED)))
+        self._socket = direct = DirectSocket(
+            transport.socket_transport, receive, lambda: end(ConnectionLostError(_CLOSED))
+        )
         try:
             # What asyncio has read before.
-            receive(await transport.stop_reading())
+            receive(transport.stop_reading())
             await lost
         finally:
             self._socket = None
