@@ -43,7 +43,7 @@ run: ## Boot a guest with the agent, and watch it work (LOOPBACK=1: without a gu
 	@$(PYTHON) -m tools.demonstrate $(if $(LOOPBACK),--loopback) $(if $(RELEASE),--release $(RELEASE))
 
 test: setup ## Run all tests, including those in real guests.
-	@tools/apt-install e2fsprogs xfsprogs btrfs-progs iproute2 mount socat man-db groff openssh-client openssh-server sshfs rsync git curl \
+	@tools/apt-install fdisk e2fsprogs xfsprogs btrfs-progs iproute2 mount socat man-db groff openssh-client openssh-server sshfs rsync git curl \
 		libvirt-daemon-system libvirt-clients ansible python3-libvirt qemu-guest-agent postgresql redis-server mariadb-server \
 		prometheus prometheus-node-exporter openssl \
 		gcc gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user \

@@ -36,6 +36,7 @@ PROGRAMS: Final = {
     "prometheus": "prometheus",
     "prometheus-node-exporter": "prometheus-node-exporter",
     "promtool": "prometheus",
+    "sfdisk": "fdisk",
     "psql": "postgresql",
     "qemu-img": "qemu-utils",
     "qemu-system-x86_64": "qemu-system-x86",

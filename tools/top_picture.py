@@ -7,7 +7,7 @@ import re
 import sys
 import time
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from rich.console import Console, Group
 
@@ -73,7 +73,7 @@ def main() -> None:
     directory = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "docs"
     names = [guest[0] for guest in _GUESTS]
     guests = [KnownGuest(name, f"unix:/run/{name}.sock", "") for name in (*names, "old")]
-    board = Board(cast(Options, None), guests, 2.0)
+    board = Board(Options(), guests, 2.0)
     rows: dict[str, Row] = {row.name: row for row in board.rows}
     for guest in _GUESTS:
         rows[guest[0]].figures = _figures(guest)

@@ -34,9 +34,15 @@ _ANSWER_MIN = 1024 * 1024
 
 @dataclass(frozen=True)
 class Options:
-    """The global options. timeout: in seconds; None for the client library's defaults."""
+    """The global options, and what a verb adds to them.
+
+    Attributes:
+        timeout: in seconds; None for the defaults of the verb, or else of the client library.
+        answer_timeout: the verb's default for answers.
+    """
 
     timeout: float | None = None
+    answer_timeout: float | None = None
     json: bool = False
     verbose: bool = False
     parallel: int = PARALLEL
@@ -60,16 +66,13 @@ class Options:
         guest: KnownGuest,
         connect_timeout: float = _CONNECT_TIMEOUT,
         reconnect: float | None = None,
-        timeout: float | None = None,
         on_busy: Callable[[str], None] = complain,
     ) -> AbstractAsyncContextManager[Guest]:
         """Return a context manager that connects to one of several guests, with bounded time and memory.
 
-        Args:
-            timeout: of each answer, in seconds, unless the user has set one.
-            on_busy: is told who else uses the port.
+        on_busy: is told who else uses the port.
         """
-        from phoenix_ga.client import CALL_TIMEOUT, CONNECT_TIMEOUT, connect
+        from phoenix_ga.client import CONNECT_TIMEOUT, connect
         from phoenix_ga.client.endpoints import SLOW_KINDS
 
         is_slow = guest.endpoint.partition(":")[0] in SLOW_KINDS
@@ -77,7 +80,6 @@ class Options:
             "connect_timeout": max(connect_timeout, CONNECT_TIMEOUT) if is_slow else connect_timeout,
             "line_limit": max(_ANSWERS_MAX // self.parallel, _ANSWER_MIN),
             "reconnect": reconnect,
-            "timeout": timeout or CALL_TIMEOUT,
             **self._settings(),
             "on_busy": on_busy,
         }
@@ -100,6 +102,8 @@ class Options:
             settings.update(allow_tcp=True)
         if self.direct:
             settings.update(direct=True)
+        if self.answer_timeout is not None:
+            settings.update(timeout=self.answer_timeout)
         if self.timeout is not None:
             # A user who waits longer for answers also waits for a guest that is paused.
             patience = max(self.timeout, KEEPALIVE_TIMEOUT)

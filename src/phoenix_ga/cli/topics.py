@@ -66,7 +66,7 @@ JOBS: Final = (
         "system",
         "Look after the system",
         "Show and change what the guest is made of: disks, memory, CPUs, users, the clock.",
-        ("df", "disks", "trim", "memory", "cpus", "users", "passwd", "keys", "time", "hostname"),
+        ("df", "disks", "grow", "trim", "memory", "cpus", "users", "passwd", "keys", "time", "hostname"),
     ),
     Job(
         "backup",

@@ -475,6 +475,51 @@ class FreezePlan(_Model):
 
 
 @dataclass(frozen=True)
+class GrowthStep(_Model):
+    """Something that grows.
+
+    Attributes:
+        layer: `partition`, `luks`, `physical volume`, `logical volume` or `filesystem`.
+        name: of the device, or the mount point.
+        before, after: sizes in bytes; `after` is a forecast until it is done.
+        commands: what the guest runs for it.
+    """
+
+    layer: str
+    name: str
+    before: int
+    after: int
+    commands: tuple[str, ...]
+    done: bool
+
+    _readers: ClassVar[dict[str, Callable[[Reader], Any]]] = {"commands": Reader.texts}
+
+
+@dataclass(frozen=True)
+class GrowthPlan(_Model):
+    """How a filesystem grows, or has grown.
+
+    Attributes:
+        steps: in their order.
+        refused: why nothing was done; or empty.
+        failed: why not all was done; or empty.
+        locked: devices with LUKS whose passphrase is needed.
+    """
+
+    steps: tuple[GrowthStep, ...]
+    notes: tuple[str, ...]
+    refused: str
+    failed: str
+    locked: tuple[str, ...]
+
+    _readers: ClassVar[dict[str, Callable[[Reader], Any]]] = {
+        "steps": lambda reader: reader.items(GrowthStep.read),
+        "notes": Reader.texts,
+        "locked": Reader.texts,
+    }
+
+
+@dataclass(frozen=True)
 class FreezeStatus(_Model):
     """The state of a freeze.
 

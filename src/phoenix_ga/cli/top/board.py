@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from phoenix_ga.cli.errors import current_guest, explain
@@ -63,7 +64,7 @@ class Board:
         self.rows = [Row(known) for known in guests]
         self.interval = interval
         self.changed: Callable[[Row], None] = lambda row: None
-        self._options = options
+        self._options = replace(options, answer_timeout=_PATIENCE)
         self._detailed: Row | None = None
         self._tasks: list[asyncio.Task[None]] = []
 

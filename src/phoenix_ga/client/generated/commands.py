@@ -10,6 +10,7 @@ from phoenix_ga.client.models import (
     FilePiece,
     FileStatus,
     FreezePlan,
+    GrowthPlan,
     ListeningSockets,
     Metrics,
     NetworkInterface,
@@ -351,6 +352,26 @@ class FilesystemsCommands(CommandGroup):
                 out.
         """
         await self._caller.read(Reader.true, "fs-unfreeze", generation=generation, request=request)
+
+    async def grow(self, target: str, dry_run: bool = False, passphrase: str = "") -> GrowthPlan:
+        """Grow a mounted filesystem, and what it is on, as far as its disk allows: after the disk was enlarged.
+
+        Partitions (GPT and MBR), LUKS, LVM, ext2, ext3, ext4, xfs and btrfs are known. The guest's own
+        programs do it, each of which gets 15 minutes. If anything keeps it from growing, nothing is changed.
+
+        Args:
+            target: A mount point; or a block device, of which the last filesystem grows.
+            dry_run: Only return the plan.
+            passphrase: Opens the LUKS device. It is needed if the kernel does not return its key, see
+                `locked`.
+
+        Raises:
+            CommandError: `ENOENT` if there is no such mount point or device, or a program is missing; the text
+                names its package; `EBUSY` if another request grows something.
+        """
+        return await self._caller.read(
+            GrowthPlan.read, "storage-grow", target=target, dry_run=dry_run, passphrase=passphrase
+        )
 
 
 class NetworkCommands(CommandGroup):

@@ -62,6 +62,7 @@ if TYPE_CHECKING:
         Freeze,
         FreezePlan,
         FreezeStatus,
+        GrowthPlan,
         ListeningSockets,
         Metrics,
         NetworkInterface,
@@ -1091,6 +1092,25 @@ class SyncFilesystems(SyncObject):
                 out.
         """
         self._thread.run(self._inner.thaw(generation, request))
+
+    def grow(self, target: str, dry_run: bool = False, passphrase: str = "") -> GrowthPlan:
+        """Grow a mounted filesystem, and what it is on, as far as its disk allows: after the disk was enlarged.
+
+        Partitions (GPT and MBR), LUKS, LVM, ext2, ext3, ext4, xfs and btrfs are known. The guest's own
+        programs do it, each of which gets 15 minutes. If anything keeps it from growing, nothing is changed.
+
+        Args:
+            target: A mount point; or a block device, of which the last filesystem grows.
+            dry_run: Only return the plan.
+            passphrase: Opens the LUKS device. It is needed if the kernel does not return its key, see
+                `locked`.
+
+        Raises:
+            CommandError: `ENOENT` if there is no such mount point or device, or a program is missing; the text
+                names its package; `EBUSY` if another request grows something.
+        """
+        value: GrowthPlan = self._thread.run(self._inner.grow(target, dry_run, passphrase))
+        return value
 
     def freeze(self, auto_thaw: int = -1, mountpoints: Sequence[str] = ()) -> Freeze:
         """Freeze filesystems, as `SyncGuest.frozen` does, which also thaws them and checks that the freeze held.

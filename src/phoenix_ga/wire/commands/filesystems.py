@@ -163,4 +163,57 @@ COMMANDS = (
         urgent=True,
         revokes=True,
     ),
+    Command(
+        "storage-grow",
+        "Grow a mounted filesystem, and what it is on, as far as its disk allows: after the disk was enlarged. "
+        "Partitions (GPT and MBR), LUKS, LVM, ext2, ext3, ext4, xfs and btrfs are known. The guest's own programs do "
+        "it, each of which gets 15 minutes. If anything keeps it from growing, nothing is changed.",
+        operation="grow.grow:grow",
+        method="filesystems.grow",
+        result="GrowthPlan",
+        arguments=(
+            Argument("target", str, "A mount point; or a block device, of which the last filesystem grows."),
+            Argument("dry_run", bool, "Only return the plan.", default=False),
+            Argument(
+                "passphrase",
+                str,
+                "Opens the LUKS device. It is needed if the kernel does not return its key, see `locked`.",
+                default="",
+            ),
+        ),
+        returns="An object: `steps`, the lowest layer first: the `layer` (`partition`, `luks`, `physical volume`, "
+        "`logical volume` or `filesystem`), the `name` of the device or the mount point, the sizes `before` and "
+        "`after` in bytes, the latter a forecast until the step is `done`, and the `commands` that do it; `notes`; "
+        "`refused`, why it cannot be grown safely, so that nothing was changed; `failed`, what a program that failed "
+        "has said, after which the other steps were not done; and `locked`, the devices whose passphrase is needed. "
+        "Without steps and refusal, the filesystem uses all of its disk already.",
+        errors=(
+            ("ENOENT", "there is no such mount point or device, or a program is missing; the text names its package"),
+            ("EBUSY", "another request grows something"),
+        ),
+        examples=(
+            Example(
+                {"target": "/", "dry_run": True},
+                {
+                    "steps": [
+                        {
+                            "layer": "filesystem",
+                            "name": "/",
+                            "before": 2147483648,
+                            "after": 4294967296,
+                            "commands": ["resize2fs /dev/vda"],
+                            "done": False,
+                        }
+                    ],
+                    "notes": [],
+                    "refused": "",
+                    "failed": "",
+                    "locked": [],
+                },
+                exact=False,
+            ),
+        ),
+        changes=True,
+        full_access=True,
+    ),
 )

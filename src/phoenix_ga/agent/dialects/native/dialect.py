@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class NativeDialect(Dialect):
     handlers = "phoenix_ga.agent.dialects.native."
     commands = BY_NAME
-    hidden = frozenset(("bufb64",))
+    hidden = frozenset(("bufb64", "passphrase"))
     # Without wrappers, because each call takes time.
     request = staticmethod(make_request)
     encode_return = staticmethod(encode_return)
