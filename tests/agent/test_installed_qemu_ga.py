@@ -165,6 +165,16 @@ OURS = DEFAULT_PORTS[:1]
         ),
         ({}, ["etc/init.d/qemu-guest-agent", "usr/sbin/qemu-ga"], OURS),
         ({}, ["etc/init.d/qemu-guest-agent"], DEFAULT_PORTS),
+        (
+            {"etc/systemd/system/qemu-guest-agent.service": "phoenix-guest-agent-qemu-ga.service"},
+            ["etc/init.d/qemu-guest-agent", "usr/sbin/qemu-ga", "lib/systemd/system/qemu-guest-agent.service"],
+            DEFAULT_PORTS,
+        ),
+        (
+            {},
+            ["etc/init.d/qemu-guest-agent", "usr/sbin/qemu-ga", "lib/systemd/system/qemu-guest-agent.service"],
+            OURS,
+        ),
     ],
 )
 def test_the_port_of_an_installed_qemu_ga_is_left_to_it(

@@ -35,11 +35,14 @@ def default_ports(root: str = "") -> tuple[str, ...]:
 
 
 def _has_qemu_ga(root: str) -> bool:
-    if not os.path.isdir(f"{root}/run/systemd/system"):
-        return all(os.path.exists(root + path) for path in _INIT_SCRIPT)
+    has_systemd = os.path.isdir(f"{root}/run/systemd/system")
     for directory in UNIT_DIRECTORIES:
         path = f"{root}{directory}/{QEMU_GA_UNIT}"
         if os.path.lexists(path):
-            # Else it is masked, or another name of our unit.
-            return os.path.basename(os.path.realpath(path)) == QEMU_GA_UNIT
-    return False
+            if os.path.basename(os.path.realpath(path)) != QEMU_GA_UNIT:
+                # It is masked, or another name of our unit. A package sets this name with other init systems, too.
+                return False
+            if has_systemd:
+                return True
+            break
+    return not has_systemd and all(os.path.exists(root + path) for path in _INIT_SCRIPT)
