@@ -31,7 +31,8 @@ SMALLEST = Settings(
 
 
 @pytest.mark.guest
-@pytest.mark.timeout(300)
+@pytest.mark.soak
+@pytest.mark.timeout(900)
 def test_everything_is_measured_and_written(tmp_path: Path) -> None:
     report = measure(SMALLEST, [*SECTIONS, PARKED_SECTION], Console(file=io.StringIO()))
     assert all(verdict.met is not None for verdict in report.verdicts)

@@ -35,7 +35,7 @@ async def _shell(guest: Guest, stop: asyncio.Event) -> None:
         assert b"42" in await process.stdout.read()
 
 
-async def _forward(guest: Guest, stop: asyncio.Event) -> None:
+async def _forward(guest: Guest, connected: asyncio.Event, stop: asyncio.Event) -> None:
     """Hold connections through the guest to itself, and say something on each."""
     async with guest.listen() as listener:
         pairs = []
@@ -45,6 +45,7 @@ async def _forward(guest: Guest, stop: asyncio.Event) -> None:
             near.writer.write(b"%d\n" % number)
         for number, (_, far) in enumerate(pairs):
             assert await far.reader.readline() == b"%d\n" % number
+        connected.set()
         await stop.wait()
         for near, far in pairs:
             far.writer.write(b"done\n")
@@ -96,6 +97,7 @@ async def _reach_stage(guest: Guest, stage: str) -> None:
 
 def test_everybody_at_once(hub: HubProcess, tmp_path: Path) -> None:
     path = hub.socket("web1")
+    connected = asyncio.Event()
     stop = asyncio.Event()
 
     async def story() -> None:
@@ -109,9 +111,11 @@ def test_everybody_at_once(hub: HubProcess, tmp_path: Path) -> None:
         ):
             waiting = [
                 asyncio.ensure_future(each)
-                for each in (_shell(shell, stop), _forward(forward, stop), _poll(poller, stop))
+                for each in (_shell(shell, stop), _forward(forward, connected, stop), _poll(poller, stop))
             ]
             await asyncio.gather(_copy(one, tmp_path, "one"), _copy(two, tmp_path, "two"), _qemu(path))
+            # A frozen guest makes no connections.
+            await connected.wait()
             await _freeze(backup)
             stop.set()
             await asyncio.gather(*waiting)
