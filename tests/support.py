@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from tests import process_tree
@@ -17,17 +16,6 @@ from tests.ends.client import LineClient
 
 TIMEOUT = 40.0
 SOURCE = Path(__file__).parent.parent / "src"
-
-
-@contextlib.contextmanager
-def until_it_leaves(writer: asyncio.StreamWriter) -> Iterator[None]:
-    """Serve a client in the body, and hang up; that it leaves before is no error."""
-    try:
-        yield
-    except OSError:
-        pass
-    finally:
-        writer.close()
 
 
 def wait_for(condition: Callable[[], bool]) -> None:

@@ -27,6 +27,7 @@ MAY_IMPORT = {
     "hub": {"hub", "client", "wire"},
     "cli": {"cli", "client", "wire"},
     "integrations": {"integrations", "client"},
+    "testing": {"testing", "client", "wire"},
 }
 # The folders of the agent, from the kernel up to the ports, and what each may import of the others.
 AGENT_MAY_IMPORT = {

@@ -18,7 +18,8 @@ from phoenix_ga import __version__
 from phoenix_ga.client.host_sockets import held_paths
 from phoenix_ga.client.inventory import KnownGuest
 from phoenix_ga.client.probe import ANSWERS, BUSY, GONE, NOT_AN_AGENT, SILENT, GuestState, probe, probe_guests
-from tests.support import AgentProcess, until_it_leaves, wait_for
+from phoenix_ga.testing.mock_agent import until_it_leaves
+from tests.support import AgentProcess, wait_for
 
 
 def known(path: Path) -> KnownGuest:

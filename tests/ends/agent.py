@@ -5,18 +5,17 @@ What a script may say is documented with `phoenix_ga.client.MockTransport`, whic
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import json
-import threading
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-from phoenix_ga.client import MockTransport, Transport
+from phoenix_ga.testing.mock_agent import MockAgent as ScriptedAgent
+from phoenix_ga.testing.mock_agent import play
 from phoenix_ga.wire.messages import Request, encode_return
 from phoenix_ga.wire.streams import Stream
-from tests.support import until_it_leaves
+
+__all__ = ["ScriptedAgent", "listed", "play"]
 
 _streams = itertools.count(1000)
 
@@ -43,68 +42,3 @@ def listed(*entries: Any) -> Callable[[Request], bytes]:
         return b"".join([*pieces, stream.end({})])
 
     return answer
-
-
-async def play(transport: Transport, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Let a transport talk to the client behind a connection until either of them leaves."""
-
-    async def forward() -> None:
-        with until_it_leaves(writer):
-            while data := await transport.read():
-                writer.write(data)
-                await writer.drain()
-
-    forwarding = asyncio.ensure_future(forward())
-    with until_it_leaves(writer):
-        while received := await reader.read(2**18):
-            await transport.write(received)
-    forwarding.cancel()
-
-
-class ScriptedAgent:
-    """An agent on `agent.sock` of a directory.
-
-    answers: the script for clients that connect from now on; `sync` is always answered correctly.
-    """
-
-    def __init__(self, directory: Path) -> None:
-        self.answers: dict[str, Any] = {}
-        self.endpoint = f"unix:{directory}/agent.sock"
-        self._transports: list[MockTransport] = []
-        self._loop = asyncio.new_event_loop()
-        started = threading.Event()
-        self._thread = threading.Thread(target=self._serve, args=(f"{directory}/agent.sock", started), daemon=True)
-        self._thread.start()
-        started.wait()
-
-    @property
-    def asked(self) -> list[str]:
-        """The names of the commands so far."""
-        return [request.execute for request in self.requests]
-
-    @property
-    def requests(self) -> list[Request]:
-        """The requests so far."""
-        return [request for transport in self._transports for request in transport.requests]
-
-    def _serve(self, path: str, started: threading.Event) -> None:
-        asyncio.set_event_loop(self._loop)
-        self._loop.run_until_complete(asyncio.start_unix_server(self._converse, path))
-        self._loop.call_soon(started.set)
-        self._loop.run_forever()
-        for task in asyncio.all_tasks(self._loop):
-            task.cancel()
-        self._loop.run_until_complete(asyncio.sleep(0))
-        self._loop.close()
-
-    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        transport = MockTransport({name: answer for name, answer in self.answers.items() if name != "sync"})
-        self._transports.append(transport)
-        await play(transport, reader, writer)
-
-    def __enter__(self) -> ScriptedAgent:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(5)

@@ -8,7 +8,7 @@ import socket
 import threading
 from pathlib import Path
 
-from tests.support import until_it_leaves
+from phoenix_ga.testing.mock_agent import until_it_leaves
 
 _PIECE = 64 * 1024
 

@@ -33,9 +33,9 @@ class MockTransport:
     Attributes:
         answers: by command, and each of: a value to return; a CommandError to answer with; bytes to send as they
             are; SILENCE; HANG_UP; or a function of the request (`.execute`, `.arguments`, `.tag`) that returns one of
-            these. Other commands are answered with an error, except `sync`, the handshake, and `get-session`, with
-            which a client finds out whether the agent is still there.
-        requests: the requests received so far, without these two.
+            these. Other commands are answered with an error, except the handshakes `sync` and
+            `guest-sync-delimited`, and `get-session`, with which a client finds out whether the agent is still there.
+        requests: the requests received so far, without these three.
         frames: the frames received so far.
         written: all bytes received so far.
         closed: whether the client closed the transport.
@@ -127,6 +127,10 @@ class MockTransport:
                 self._session = request.arguments["id"]
                 self.feed(RESET_BYTE + b"".join(encode_return(self._session, request.tag)))
             return
+        if request.execute == "guest-sync-delimited" and "guest-sync-delimited" not in self.answers:
+            # The hub asks in both dialects.
+            self.feed(RESET_BYTE + _encode_qemu(request.arguments["id"], request.tag))
+            return
         if request.execute == "get-session" and "get-session" not in self.answers:
             self.feed(b"".join(encode_return(self._session, request.tag)))
             return
@@ -150,6 +154,9 @@ class MockTransport:
 
 def _encode_qemu(answer: Any, id: Any) -> bytes:
     if isinstance(answer, CommandError):
-        error = {"class": answer.error_class or "GenericError", "desc": answer.text}
-        return encode_json({"error": error, "id": id}) + b"\n"
-    return encode_json({"return": answer, "id": id}) + b"\n"
+        message: dict[str, Any] = {"error": {"class": answer.error_class or "GenericError", "desc": answer.text}}
+    else:
+        message = {"return": answer}
+    if id is not None:
+        message["id"] = id
+    return encode_json(message) + b"\n"

@@ -1,0 +1,1 @@
+"""The fixtures for people who test systems with guests."""
