@@ -86,6 +86,27 @@ class HubProcess:
         found: dict[str, Any] = next(each for each in self.ask("list") if each["name"] == guest)
         return found
 
+    def memory(self, name: str = "VmRSS") -> int:
+        """Return its memory in bytes; VmHWM: the most so far."""
+        return 1024 * self._figure(name)
+
+    def wake_ups(self) -> int:
+        """Return how often it has gone to sleep so far."""
+        return self._figure("voluntary_ctxt_switches")
+
+    def comes_to_rest(self, seconds: float) -> bool:
+        """Return whether it sleeps for so long, now or soon: what was begun before may not have ended yet."""
+        for _ in range(5):
+            before = self.wake_ups()
+            time.sleep(seconds)
+            if self.wake_ups() == before:
+                return True
+        return False
+
+    def _figure(self, name: str) -> int:
+        lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
+        return int(next(line for line in lines if line.startswith(name)).split()[1])
+
     def kill(self) -> None:
         self.process.kill()
         self.process.wait(TIMEOUT)
@@ -131,3 +152,42 @@ def acting_as(user: str) -> Iterator[None]:
         os.seteuid(0)
         os.setegid(0)
         os.setgroups(groups)
+
+
+@contextlib.contextmanager
+def crowd(directory: Path, count: int) -> Iterator[list[str]]:
+    """Listen for so many guests; their endpoints."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.cli.crowd", str(directory)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        cwd=SOURCE.parent,
+        env={**os.environ, "PYTHONPATH": f"{SOURCE}:{SOURCE.parent}"},
+    )
+    with process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(json.dumps([(str(number), "honest") for number in range(count)]).encode() + b"\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == b"ready\n"
+        yield [f"unix:{directory}/{number}.sock" for number in range(count)]
+        process.kill()
+
+
+def environment(hub: HubProcess) -> dict[str, str]:
+    return {
+        **os.environ,
+        "PYTHONPATH": str(SOURCE),
+        "XDG_CONFIG_HOME": str(hub.directory / "xdg"),
+        "PHOENIX_HUB_DIRECTORY": str(hub.directory / "hub"),
+    }
+
+
+def phoenixctl(hub: HubProcess, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "phoenix_ga.cli", *words],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=environment(hub),
+    )

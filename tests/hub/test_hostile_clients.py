@@ -24,12 +24,6 @@ from tests.support import AgentProcess, wait_for
 MIB = 1024 * 1024
 
 
-def memory(hub: HubProcess, name: str = "VmRSS") -> int:
-    """Return the memory of the hub in bytes; VmHWM: the most so far."""
-    lines = Path(f"/proc/{hub.process.pid}/status").read_text().splitlines()
-    return 1024 * int(next(line for line in lines if line.startswith(name)).split()[1])
-
-
 def pour(connection: socket.socket, piece: bytes, size: int) -> int:
     """Send a piece again and again, up to a size; stop if it is not taken for a while. Return what was sent."""
     connection.settimeout(2)
@@ -82,7 +76,7 @@ def test_what_is_kept_for_a_user_is_bounded() -> None:
 
 
 def test_endless_lines_take_bounded_memory(hub: HubProcess) -> None:
-    before = memory(hub)
+    before = hub.memory()
     with contextlib.ExitStack() as stack:
         connections = [stack.enter_context(connected(hub.socket("web1"))) for _ in range(4)]
         sent = [pour(connection, b'{"execute": "' + b"x" * MIB, 60 * MIB) for connection in connections]
@@ -91,18 +85,18 @@ def test_endless_lines_take_bounded_memory(hub: HubProcess) -> None:
         assert refused.answer()["error"]["code"] == ENOMEM
         with LineClient.connect(hub.socket("web1")) as client:
             assert client.call("ping")
-    assert memory(hub, "VmHWM") < before + 350 * MIB
+    assert hub.memory("VmHWM") < before + 350 * MIB
 
 
 def test_a_client_that_reads_no_answers_is_not_read_any_more(hub: HubProcess) -> None:
-    before = memory(hub)
+    before = hub.memory()
     with connected(hub.socket("web1")) as requests, connected(hub.directory / "hub" / "hub.sock") as control:
         assert pour(requests, b'{"execute": "ping", "tag": 1}\n' * 1000, 4 * MIB) < 4 * MIB
         assert pour(control, b'{"execute": "list"}\n' * 1000, 4 * MIB) < 4 * MIB
         with LineClient.connect(hub.socket("web1")) as client:
             assert client.call("ping")
         assert hub.ask("list")
-    assert memory(hub, "VmHWM") < before + 50 * MIB
+    assert hub.memory("VmHWM") < before + 50 * MIB
 
 
 def test_requests_of_the_control_socket_are_answered_in_order(hub: HubProcess) -> None:
@@ -167,7 +161,7 @@ def test_ten_thousand_connections(tmp_path: Path, capsys: pytest.CaptureFixture[
         endpoints = {name: f"unix:{directory}/{name}.sock" for name in guests}
         endpoints["web0"] = f"unix:{agent.socket_path}"
         hub = stack.enter_context(HubProcess(directory, endpoints, config))
-        before = memory(hub)
+        before = hub.memory()
         connections = []
         for number in range(10_000):
             connections.append(stack.enter_context(socket.socket(socket.AF_UNIX)))
@@ -180,7 +174,7 @@ def test_ten_thousand_connections(tmp_path: Path, capsys: pytest.CaptureFixture[
         assert len(hub.ask("list")) == len(guests)
         served = sum(guest["client_count"] for guest in hub.ask("list"))
         assert 4000 < served <= 4097
-        grown = memory(hub) - before
+        grown = hub.memory() - before
         with capsys.disabled():
             print(f"\n10,000 connections, of which {served} are served: {grown / MIB:.0f} MiB", end="")
         assert grown < 200 * MIB

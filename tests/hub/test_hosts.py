@@ -5,43 +5,21 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.hub.conftest import HubProcess
+from tests.hub.conftest import HubProcess, crowd
 from tests.hub.hosts import Network, finish, make_key, phoenixctl, ssh_client, start_phoenixctl, write_hosts
-from tests.support import SOURCE, AgentProcess
+from tests.support import AgentProcess
 
 pytestmark = [pytest.mark.programs("ip", "sshd", "ssh", "ssh-keygen"), pytest.mark.root]
 
 NAMES = ("vh1", "vh2", "vh3")
 # As long as ssh waits for a host, and what is done besides.
 HANGS = "ForceCommand kill -STOP $PPID"
-
-
-@contextlib.contextmanager
-def crowd(directory: Path, count: int) -> Iterator[list[str]]:
-    """Listen for so many guests; their endpoints."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.cli.crowd", str(directory)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        cwd=SOURCE.parent,
-        env={**os.environ, "PYTHONPATH": f"{SOURCE}:{SOURCE.parent}"},
-    )
-    with process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        process.stdin.write(json.dumps([(str(number), "honest") for number in range(count)]).encode() + b"\n")
-        process.stdin.flush()
-        assert process.stdout.readline() == b"ready\n"
-        yield [f"unix:{directory}/{number}.sock" for number in range(count)]
-        process.kill()
 
 
 @contextlib.contextmanager

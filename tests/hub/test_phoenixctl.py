@@ -9,27 +9,8 @@ import subprocess
 import sys
 
 from tests.ends.client import LineClient
-from tests.hub.conftest import HubProcess
-from tests.support import SOURCE, TIMEOUT, AgentProcess, wait_for
-
-
-def environment(hub: HubProcess) -> dict[str, str]:
-    return {
-        **os.environ,
-        "PYTHONPATH": str(SOURCE),
-        "XDG_CONFIG_HOME": str(hub.directory / "xdg"),
-        "PHOENIX_HUB_DIRECTORY": str(hub.directory / "hub"),
-    }
-
-
-def phoenixctl(hub: HubProcess, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "phoenix_ga.cli", *words],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        env=environment(hub),
-    )
+from tests.hub.conftest import HubProcess, environment, phoenixctl
+from tests.support import TIMEOUT, AgentProcess, wait_for
 
 
 class Running:
