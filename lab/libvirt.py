@@ -83,6 +83,11 @@ class Libvirt:
         """The URI for clients."""
         return f"qemu+unix:///system?socket={self.directory}/run/libvirt-sock"
 
+    @property
+    def pid(self) -> int:
+        """The process whose mount namespace has this libvirt's directories in their usual places."""
+        return int((self.directory / "libvirtd.pid").read_text())
+
     def virsh(self, *words: object, check: bool = True, timeout: float = 120) -> str:
         """Run virsh and return its output. Raises LabError if it fails and `check` is set."""
         result = subprocess.run(

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+import statistics
 import subprocess
 import sysconfig
 import time
@@ -16,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from lab.libvirt import Domain, Libvirt
+from tests.hub.hosts import OtherHost, write_ssh_config
 from tests.support import SOURCE, wait_for
 from tools.guest import AGENT_PORT, AGENT_RUNS, agent_files
 
@@ -153,8 +155,8 @@ def test_processors_are_counted_and_set(domain: Domain) -> None:
 class Channel:
     """phoenixctl on the agent's channel, run by Debian's Python, whose libvirt-python it uses."""
 
-    def __init__(self, domain: Domain) -> None:
-        self.endpoint = f"libvirt:{domain.libvirt.uri}/{domain.name}"
+    def __init__(self, domain: Domain, endpoint: str = "") -> None:
+        self.endpoint = endpoint or f"libvirt:{domain.libvirt.uri}/{domain.name}"
         self._environment = {**os.environ, "PYTHONPATH": f"{SOURCE}:{sysconfig.get_path('purelib')}"}
 
     def start(self, *words: str, force: bool = False) -> subprocess.Popen[str]:
@@ -168,6 +170,13 @@ class Channel:
             env=self._environment,
         )
 
+    def python(self, program: str, *words: str) -> str:
+        """Return what a program in Python prints."""
+        command = ["/usr/bin/python3", "-c", program, *words]
+        done = subprocess.run(command, capture_output=True, text=True, env=self._environment, timeout=300)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
     def run(self, *words: str, force: bool = False) -> tuple[int, str]:
         """Return the exit status, and what was printed."""
         process = self.start(*words, force=force)
@@ -175,8 +184,87 @@ class Channel:
         return process.returncode, output + error
 
 
+class RemoteHost:
+    """The domain's host as a remote one, by an sshd that finds its libvirt in the usual places.
+
+    Attributes:
+        channel: the agent's channel over libvirt's own ssh transport.
+        socat: the same port over ssh and socat.
+    """
+
+    def __init__(self, domain: Domain, directory: Path) -> None:
+        configuration = write_ssh_config(directory)
+        namespace = ("nsenter", "-t", str(domain.libvirt.pid), "-m")
+        self.host = OtherHost(directory, "vh1", {}, wrapper=namespace)
+        ssh = directory / "ssh"
+        ssh.write_text(f'#!/bin/sh\nexec ssh -F {configuration} "$@"\n')
+        ssh.chmod(0o755)
+        uri = f"qemu+ssh://{self.host.destination}/system?command={ssh}"
+        self.channel = Channel(domain, f"libvirt:{uri}/{domain.name}")
+        command = f"ssh -F {configuration} -p {self.host.port} root@{self.host.address}"
+        self.socat = Channel(domain, f"exec:{command} socat - UNIX-CONNECT:{domain.socket(AGENT_PORT)}")
+
+
+@pytest.fixture
+def remote(domain: Domain, tmp_path: Path) -> Iterator[RemoteHost]:
+    remote = RemoteHost(domain, tmp_path)
+    try:
+        remote.host.wait_until_it_listens()
+        yield remote
+    finally:
+        remote.host.stop()
+
+
+@pytest.mark.programs("sshd", "ssh", "ssh-keygen", "socat")
+def test_the_channel_of_a_remote_libvirt_is_used_over_its_ssh_transport(remote: RemoteHost, tmp_path: Path) -> None:
+    use(remote.channel, tmp_path)
+
+
+# Prints how many seconds it takes to copy a file to the guest, and back.
+_COPY = """
+import asyncio, sys, time
+from phoenix_ga.client import connect
+async def main(endpoint, path):
+    async with connect(endpoint) as guest:
+        times = [time.monotonic()]
+        await guest.put(path, "/run/copied", verify="none")
+        times.append(time.monotonic())
+        await guest.get("/run/copied", path + ".back", verify="none")
+        times.append(time.monotonic())
+    print(times[1] - times[0], times[2] - times[1])
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+@pytest.mark.soak
+@pytest.mark.programs("sshd", "ssh", "ssh-keygen", "socat")
+def test_the_throughput_over_libvirt_and_over_socat(
+    remote: RemoteHost, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    size = 20_000_000
+    path = tmp_path / "there"
+    path.write_bytes(os.urandom(size))
+    speeds: dict[str, list[list[float]]] = {"libvirt": [], "socat": []}
+    for _ in range(5):
+        for name, channel in (("libvirt", remote.channel), ("socat", remote.socat)):
+            seconds = map(float, channel.python(_COPY, channel.endpoint, str(path)).split())
+            speeds[name].append([size / each / 1e6 for each in seconds])
+            assert Path(f"{path}.back").read_bytes() == path.read_bytes()
+    with capsys.disabled():
+        for way, index in (("to", 0), ("from", 1)):
+            libvirt, socat = (
+                statistics.median(each[index] for each in speeds[name]) for name in ("libvirt", "socat")
+            )
+            print(f"\n{way} the guest: {libvirt:.1f} MB/s over libvirt, {libvirt / socat:.2f} of socat's", end="")
+
+
 def test_the_agents_channel_is_used_over_libvirt(domain: Domain, tmp_path: Path) -> None:
-    channel = Channel(domain)
+    use(Channel(domain), tmp_path)
+    # Its own channel is still libvirt's.
+    assert agent(domain, "guest-ping") == {}
+
+
+def use(channel: Channel, tmp_path: Path) -> None:
     status, output = channel.run("ping", "-c", "3", "GUEST")
     assert status == 0, output
     assert channel.run("exec", "GUEST", "--", "sh", "-c", "echo hello; exit 7") == (7, "hello\n")
@@ -185,8 +273,6 @@ def test_the_agents_channel_is_used_over_libvirt(domain: Domain, tmp_path: Path)
     assert channel.run("cp", str(tmp_path / "there"), "GUEST:/run/copied")[0] == 0
     assert channel.run("cp", "GUEST:/run/copied", str(tmp_path / "back"))[0] == 0
     assert (tmp_path / "back").read_bytes() == content
-    # Its own channel is still libvirt's.
-    assert agent(domain, "guest-ping") == {}
 
 
 def test_a_channel_is_taken_from_another_client_only_if_that_is_wanted(domain: Domain) -> None:

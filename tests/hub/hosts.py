@@ -41,6 +41,7 @@ class OtherHost:
         address: str = "127.0.0.1",
         port: int = 0,
         settings: str = "",
+        wrapper: tuple[str, ...] = (),
     ) -> None:
         self.name = name
         self.directory = directory / name
@@ -68,7 +69,7 @@ class OtherHost:
         assert program is not None
         Path("/run/sshd").mkdir(exist_ok=True)
         self.process = subprocess.Popen(
-            [program, "-D", "-e", "-f", str(self.directory / "sshd_config")], stderr=subprocess.DEVNULL
+            [*wrapper, program, "-D", "-e", "-f", str(self.directory / "sshd_config")], stderr=subprocess.DEVNULL
         )
 
     def _write_guests(self, guests: Mapping[str, str]) -> None:
@@ -131,6 +132,17 @@ class Network:
             host.stop()
 
 
+def write_ssh_config(directory: Path) -> Path:
+    """Make a key of a client, and a configuration with it, without a look at the user's own."""
+    make_key(directory / "client_key")
+    path = directory / "ssh_config"
+    path.write_text(
+        f"IdentityFile {directory}/client_key\nIdentitiesOnly yes\nBatchMode yes\n"
+        f"StrictHostKeyChecking accept-new\nUserKnownHostsFile {directory}/known_hosts\n"
+    )
+    return path
+
+
 def make_key(path: Path) -> None:
     """Make a key pair for ssh."""
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(path)], check=True)
@@ -142,12 +154,7 @@ def ssh_client(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
     # ssh's own limit of a socket's path is about 100 characters.
     runtime = Path("/tmp", f"phoenix-test-{os.getpid()}-{time.monotonic_ns() % 1000000}")
     runtime.mkdir(mode=0o700)
-    make_key(directory / "client_key")
-    (directory / "ssh_config").write_text(
-        f"IdentityFile {directory}/client_key\nIdentitiesOnly yes\nBatchMode yes\n"
-        f"StrictHostKeyChecking accept-new\nUserKnownHostsFile {directory}/known_hosts\n"
-    )
-    monkeypatch.setenv(COMMAND_VARIABLE, f"ssh -F {directory}/ssh_config")
+    monkeypatch.setenv(COMMAND_VARIABLE, f"ssh -F {write_ssh_config(directory)}")
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(directory / "xdg"))
     try:
