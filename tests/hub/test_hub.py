@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import os
 import time
@@ -192,6 +193,50 @@ def test_the_sockets_of_a_hub_that_was_killed_are_removed_with_their_guests(
     hub.restart()
     assert not hub.socket("web1").exists()
     assert hub.socket("db1").exists()
+
+
+def test_clients_stay_when_the_configuration_is_read_again(hub: HubProcess, tmp_path: Path) -> None:
+    record = tmp_path / "moved.log"
+
+    async def story(guest: Guest) -> None:
+        async with guest.exec(["cat"]) as process:
+            hub.config_path.write_text(
+                f'audit = "{record}"\nlinger = 0\n[[rule]]\nusers = ["root"]\nallow = ["viewer"]\ndeny = ["exec"]\n'
+            )
+            assert hub.ask("reload") is True
+            with pytest.raises(CommandError, match="may not use exec on guest web1: rule 1"):
+                await guest.run(["true"])
+            assert await guest.ping()
+            await process.stdin.write(b"still here")
+            await process.stdin.end()
+            assert await process.stdout.read() == b"still here"
+
+    talk(hub, story)
+    assert "refused: rule 1" in record.read_text()
+    # As the new configuration has it.
+    wait_for_state(hub, "web1", "closed")
+    hub.config_path.write_text(f'audit = "{tmp_path}"\n')
+    assert "audit" in base64.b64decode(hub.ask("reload")["error"]["bufb64"]).decode()
+    assert hub.ask("status")
+
+
+@pytest.mark.parametrize("ends", [HubProcess.stop, HubProcess.kill], ids=["upgraded", "killed"])
+def test_clients_go_on_with_the_next_hub(hub: HubProcess, ends: Callable[[HubProcess], object]) -> None:
+    async def story() -> None:
+        async with connect(str(hub.socket("web1")), reconnect=40) as guest:
+            kept = await guest.exec(["cat"], detach=True)
+            lost = await guest.exec(["sleep", "600"])
+            ends(hub)
+            with pytest.raises(ConnectionLostError):
+                await lost.wait()
+            hub.restart()
+            again = await guest.processes.attach(kept.pid)
+            await again.stdin.write(b"found again")
+            await again.stdin.end()
+            assert await again.stdout.read() == b"found again"
+            assert await again.wait() == 0
+
+    asyncio.run(story())
 
 
 def test_changes_are_recorded_without_secrets(hub: HubProcess) -> None:

@@ -32,7 +32,7 @@ _CLOSING_TIME: Final = 2.0
 
 async def open_libvirt(address: str, force: bool = False) -> LibvirtTransport:
     """Open the channel of the domain `URI/DOMAIN`. force: take it from another client. Raises ConnectError."""
-    library = _library()
+    library = libvirt_library()
     uri, domain = split_libvirt(address)
     loop = asyncio.get_running_loop()
     flags = library.VIR_DOMAIN_CHANNEL_FORCE if force else 0
@@ -49,7 +49,7 @@ async def open_libvirt(address: str, force: bool = False) -> LibvirtTransport:
         return LibvirtTransport(library, connection, stream, loop)
 
     try:
-        return await _in_thread(connect, LibvirtTransport.abandon)
+        return await in_thread(connect, LibvirtTransport.abandon)
     except library.libvirtError as error:
         raise _explained(f"libvirt:{address}", error.get_error_message() or str(error)) from None
 
@@ -92,7 +92,7 @@ class LibvirtTransport:
     async def close(self) -> None:
         """See `Transport`."""
         with suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(_in_thread(self.abandon), _CLOSING_TIME)
+            await asyncio.wait_for(in_thread(self.abandon), _CLOSING_TIME)
 
     def abandon(self) -> None:
         """Close the connection, which may take as long as libvirt likes."""
@@ -151,7 +151,7 @@ class LibvirtTransport:
 
 
 @lru_cache(maxsize=1)
-def _library() -> Any:
+def libvirt_library() -> Any:
     """Return libvirt-python, whose events run in a thread from now on. Raises ConnectError."""
     try:
         import libvirt
@@ -171,7 +171,7 @@ def _library() -> Any:
     return libvirt
 
 
-async def _in_thread(deed: Callable[[], Result], undo: Callable[[Result], None] | None = None) -> Result:
+async def in_thread(deed: Callable[[], Result], undo: Callable[[Result], None] | None = None) -> Result:
     """Return what a function returns that may block for ever; no program waits for its thread when it exits.
 
     Args:

@@ -92,12 +92,13 @@ class Observer:
 
     Attributes:
         rules: the rules of now; they may be replaced.
+        record: where the lines go; it may be replaced.
         refused: number of requests that were refused.
     """
 
     def __init__(self, guest: str, rules: Rules, record: Record) -> None:
         self._guest = guest
-        self._record = record
+        self.record = record
         self._begun: dict[Call, float] = {}
         self.rules = rules
         self.refused = 0
@@ -110,7 +111,7 @@ class Observer:
         if verdict.allowed:
             return ""
         self.refused += 1
-        unwritten = self._record.note_refusal(user.uid)
+        unwritten = self.record.note_refusal(user.uid)
         if unwritten >= 0:
             more = {"unwritten": unwritten} if unwritten else {}
             self._write(user, command, arguments, f"refused: {verdict.reason}", 0.0, more)
@@ -139,7 +140,7 @@ class Observer:
         duration: float,
         more: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
-        self._record.write(
+        self.record.write(
             {
                 "time": datetime.now().astimezone().isoformat(),
                 "user": user.name,

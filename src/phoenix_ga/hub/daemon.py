@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -11,13 +12,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from phoenix_ga.client.discovery import known_guests
+from phoenix_ga.client.discovery import known_guests, known_sources
 from phoenix_ga.client.errors import EndpointError
 from phoenix_ga.client.inventory import KnownGuest
 from phoenix_ga.hub.audit import Observer, Record
 from phoenix_ga.hub.changes import Changes
-from phoenix_ga.hub.config import Config, read_config
+from phoenix_ga.hub.config import Config, ConfigError, read_config
 from phoenix_ga.hub.control import ControlConnection
+from phoenix_ga.hub.libvirt_events import LibvirtEvents
 from phoenix_ga.hub.quotas import Quotas
 from phoenix_ga.hub.rules import GROUP
 from phoenix_ga.hub.server import GuestServer, Listener, remove_stale
@@ -54,6 +56,7 @@ class Hub:
         self._record = Record(self.config.audit)
         self._guests = self.config.directory / "guests"
         self._stopping = asyncio.Event()
+        self._looking = asyncio.Lock()
 
     async def run(self, activated: int | None = None) -> None:
         """Serve until SIGTERM or SIGINT; SIGHUP reads the configuration again.
@@ -69,17 +72,19 @@ class Hub:
         os.chmod(self.config.directory, 0o755)
         os.chmod(self._guests, 0o755)
         changes = Changes()
+        libvirt = LibvirtEvents(changes.note)
         control = None
         try:
             await self._look()
             for path in set(self._guests.glob("*.sock")) - {server.path for server in self.servers.values()}:
                 remove_stale(path)
             control = await self._open_control(activated)
-            following = loop.create_task(self._follow(changes))
+            following = loop.create_task(self._follow(changes, libvirt))
             await self._stopping.wait()
             following.cancel()
         finally:
             changes.close()
+            libvirt.close()
             if control is not None:
                 control.close()
             await asyncio.gather(*(server.stop() for server in self.servers.values()))
@@ -94,9 +99,16 @@ class Hub:
     async def reload(self) -> None:
         """Read the configuration and look for guests again. Raises ConfigError, and keeps the old one then."""
         config = read_config(self._path, self._directory)
+        if config.audit != self.config.audit:
+            try:
+                record = Record(config.audit)
+            except OSError as error:
+                raise ConfigError(f"{self._path}: audit: {error}") from None
+            self._record.close()
+            self._record = record
         self.config = config
         for server in self.servers.values():
-            server.apply(config.rules)
+            server.apply(config.rules, config.linger, self._record)
         await self._look()
 
     def describe(self, user: User) -> list[dict[str, Any]]:
@@ -117,14 +129,21 @@ class Hub:
         except ValueError as error:
             print(f"phoenix-hub: {error}; the old configuration stays", file=sys.stderr)
 
-    async def _follow(self, changes: Changes) -> None:
+    async def _follow(self, changes: Changes, libvirt: LibvirtEvents) -> None:
         while True:
+            with contextlib.suppress(EndpointError):
+                if "libvirt" in known_sources():
+                    libvirt.connect()
             await changes.wait()
             await asyncio.sleep(_SETTLE_TIME)
             await self._look()
 
     async def _look(self) -> None:
         """Look for guests; offer those that came, and stop offering those that went."""
+        async with self._looking:
+            await self._look_alone()
+
+    async def _look_alone(self) -> None:
         loop = asyncio.get_running_loop()
         try:
             found = {guest.name: guest for guest in await loop.run_in_executor(None, known_guests)}

@@ -39,6 +39,7 @@ class Link:
 
     Attributes:
         router: of the guest's clients.
+        linger: as above; it may be changed.
         error: why the guest is not connected, or an empty string.
     """
 
@@ -47,7 +48,7 @@ class Link:
         self.router = Router(self, observer, self._want)
         self.error = ""
         self.received = self.sent = 0
-        self._linger = linger
+        self.linger = linger
         self._changed = changed
         self._transport: Transport | None = None
         # The transport's, if the guest's port is one.
@@ -92,7 +93,7 @@ class Link:
         """Note that a client has left; without any, the port is closed after a while."""
         if not self.router.clients and self._main is not None:
             self._cancel_timer()
-            self._timer = asyncio.get_running_loop().call_later(self._linger, self._let_go)
+            self._timer = asyncio.get_running_loop().call_later(self.linger, self._let_go)
 
     async def close(self, reason: str = "the hub has released the port") -> None:
         """Close the port now."""

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from phoenix_ga.client.hub_sockets import socket_name
 from phoenix_ga.client.inventory import KnownGuest
-from phoenix_ga.hub.audit import Observer
+from phoenix_ga.hub.audit import Observer, Record
 from phoenix_ga.hub.direct_loop import DirectSocket
 from phoenix_ga.hub.link import Link
 from phoenix_ga.hub.quotas import Quotas
@@ -83,9 +83,11 @@ class GuestServer:
         of_user = sum(connection.user.uid == user.uid for connection in self.connections)
         return of_user < _CLIENTS_OF_USER_MAX and len(self.connections) < _CLIENTS_MAX
 
-    def apply(self, rules: Rules) -> None:
-        """Apply new rules to all further requests."""
+    def apply(self, rules: Rules, linger: float, record: Record) -> None:
+        """Apply a new configuration to all further requests."""
         self.observer.rules = rules
+        self.observer.record = record
+        self.link.linger = linger
         self.link.router.decide_again(lambda user: rules.knows(user, self.guest.name))
 
 

@@ -30,7 +30,15 @@ from phoenix_ga.client.endpoints import is_name, is_pattern, is_remote_name, par
 from phoenix_ga.client.errors import ConnectError, EndpointError
 from phoenix_ga.client.inventory import KnownGuest
 
-__all__ = ["KnownGuest", "find_guest", "known_groups", "known_guests", "remote_guests", "select_guests"]
+__all__ = [
+    "KnownGuest",
+    "find_guest",
+    "known_groups",
+    "known_guests",
+    "known_sources",
+    "remote_guests",
+    "select_guests",
+]
 
 _FINDERS = {"libvirt": libvirt_guests, "proxmox": proxmox_guests, "qemu": qemu_guests}
 
@@ -53,6 +61,11 @@ def remote_guests() -> list[KnownGuest]:
 def known_groups() -> list[str]:
     """Return the names of the groups in the configuration. Raises EndpointError."""
     return sorted(read_config().groups)
+
+
+def known_sources() -> tuple[str, ...]:
+    """Return which sources of guests the configuration permits. Raises EndpointError."""
+    return read_config().sources
 
 
 def find_guest(name: str) -> KnownGuest:
