@@ -11,6 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from phoenix_ga.trees import headers
 from phoenix_ga.trees.headers import (
     BLOCK,
     BLOCK_DEVICE,
@@ -199,3 +200,22 @@ def test_gnu_tar_lists_what_was_written_without_a_complaint(tmp_path: Path) -> N
     compared = subprocess.run(["tar", "--compare", "--directory", str(root)], input=archive, check=False)
     assert compared.returncode == 0
     assert (tmp_path / "there" / "other").read_bytes() == b"x" * 700
+
+
+def test_a_wrong_checksum_is_refused_whatever_its_form() -> None:
+    block = bytearray(encode_header(b"name", FILE, 0o644, 10, 0, 0, 0))
+    total = int(block[148:154], 8)
+    # Of the forms that programs write: six digits and NUL, seven, and blanks before them.
+    for form in (b"%06o\0 ", b"%07o\0", b"%6o\0 "):
+        block[148:156] = form % total
+        assert Header(bytes(block)).size == 10
+        for wrong in (total + 1, total - 1, total + 65521, total + 65536):
+            block[148:156] = form % wrong
+            with pytest.raises(ArchiveError, match="bad checksum"):
+                Header(bytes(block))
+
+
+def test_many_different_numbers_take_bounded_memory() -> None:
+    for number in range(3000):
+        assert Header(encode_header(b"name", FILE, 0o644, number, 0, 0, 0)).size == number
+    assert len(headers._known) <= 1000

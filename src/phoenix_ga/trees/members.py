@@ -19,6 +19,7 @@ from phoenix_ga.trees.headers import (
     parse_records,
     parse_time,
     read_attributes,
+    read_size,
 )
 from phoenix_ga.trees.xattrs import COUNT_MAX, SIZE_MAX
 
@@ -39,6 +40,7 @@ _TIME_MAX: Final = 2**34
 _KINDS: Final = (FILE, DIRECTORY, SYMBOLIC_LINK, HARD_LINK, FIFO, CHARACTER_DEVICE, BLOCK_DEVICE)
 END: Final = bytes(2 * BLOCK)
 _ZEROS: Final = bytes(BLOCK)
+_NO_DEVICE: Final = (0, 0)
 _NO_ATTRIBUTES: Final[Mapping[bytes, bytes]] = {}
 
 
@@ -135,7 +137,7 @@ class Source:
         block = self._take(BLOCK)
         extended: dict[bytes, bytes] = {}
         if block[156:157] == EXTENDED:
-            size = Header(block).size
+            size = read_size(block)
             if not 0 <= size <= _EXTENDED_MAX:
                 raise ArchiveError(f"an extended header of {size} bytes")
             extended = parse_records(self._take(size + -size % BLOCK)[:size])
@@ -226,15 +228,20 @@ def _read_member(header: Header, extended: dict[bytes, bytes]) -> Member:
     size, uid, gid = header.size, header.uid, header.gid
     attributes = _NO_ATTRIBUTES
     if extended:
-        if any(key.startswith(b"GNU.sparse") for key in extended):
-            raise ArchiveError("a sparse file")
-        name = extended.get(b"path", name)
-        link = extended.get(b"linkpath", link)
-        if b"mtime" in extended:
-            mtime = parse_time(extended[b"mtime"])
-        size, uid, gid = (_overridden(extended, *pair) for pair in ((b"size", size), (b"uid", uid), (b"gid", gid)))
-        if kind in (FILE, DIRECTORY):
-            attributes = read_attributes(extended)
+        text = extended.get(b"mtime")
+        if text is not None:
+            mtime = parse_time(text)
+        # Most have nothing else.
+        if text is None or len(extended) > 1:
+            if any(key.startswith(b"GNU.sparse") for key in extended):
+                raise ArchiveError("a sparse file")
+            name = extended.get(b"path", name)
+            link = extended.get(b"linkpath", link)
+            size = _overridden(extended, b"size", size)
+            uid = _overridden(extended, b"uid", uid)
+            gid = _overridden(extended, b"gid", gid)
+            if kind in (FILE, DIRECTORY):
+                attributes = read_attributes(extended)
     if not (0 <= size <= _SIZE_MAX and 0 <= uid <= _ID_MAX and 0 <= gid <= _ID_MAX):
         raise ArchiveError("a size or an owner out of range")
     if not -_TIME_MAX * SECOND <= mtime <= _TIME_MAX * SECOND:
@@ -248,7 +255,7 @@ def _read_member(header: Header, extended: dict[bytes, bytes]) -> Member:
         link = b"/".join(split_name(link))
     if size and kind != FILE:
         raise ArchiveError("data of a member that is not a file")
-    if not all(0 <= number < 2**20 for number in header.device):
+    if header.device != _NO_DEVICE and not all(0 <= number < 2**20 for number in header.device):
         raise ArchiveError("a device number out of range")
     name = b"/".join(parts)
     return Member(name, kind, header.mode & 0o7777, size, uid, gid, mtime, link, header.device, attributes)
