@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from types import TracebackType
+from typing import Any
 
+from lab.libvirt import Domain
 from lab.machine import Machine
 from tests.cli.conftest import command_line, environment
 from tests.support import wait_for
@@ -21,7 +25,7 @@ def start_writer(machine: Machine, name: str, log: str) -> None:
     machine.run(f"setsid --fork python3 -IS {WRITER} {log} /run/acked-{name} > /dev/null 2>&1 < /dev/null")
 
 
-def acknowledged(machine: Machine) -> dict[str, int]:
+def acknowledged(machine: Machine | Domain) -> dict[str, int]:
     """Return the last durable number of each writer. It takes nothing from a disk."""
     lines = machine.run("cd /run; for file in acked-*; do read -r n < $file; echo $file $n; done 2>&1").text
     pairs = (line.removeprefix("acked-").split() for line in lines.splitlines())
@@ -37,7 +41,7 @@ def settled(machine: Machine) -> dict[str, int]:
     return after
 
 
-def wait_for_writers(machine: Machine, before: Mapping[str, int]) -> None:
+def wait_for_writers(machine: Machine | Domain, before: Mapping[str, int]) -> None:
     """Wait until each writer has written since."""
     wait_for(lambda: all(number > before[name] for name, number in acknowledged(machine).items()))
 
@@ -78,3 +82,39 @@ class FrozenCommand:
         """Let the command end; return the exit status of phoenixctl, and what it says."""
         _, errors = self.process.communicate("\n", timeout=180)
         return self.process.returncode, errors
+
+
+def kill_snapshot(machine: Machine, monitor: Path, directory: Path, delay: float) -> str:
+    """Kill phoenixctl in a snapshot; if QEMU goes on with new files, a manifest tells of them. Returns what it found.
+
+    Args:
+        monitor: a QMP socket that nobody else uses.
+        directory: a new one for the files.
+        delay: in seconds.
+    """
+
+    def active() -> set[str]:
+        return {block["inserted"]["file"] for block in machine.qmp("query-block") if "inserted" in block}
+
+    directory.mkdir()
+    before = active()
+    words = ("snapshot", "--qmp", str(monitor), "--external", str(directory), "--name", "n", "--auto-thaw", "3")
+    process = subprocess.Popen(
+        phoenixctl(machine, *words, "GUEST"),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=environment(),
+    )
+    time.sleep(delay)
+    process.kill()
+    process.wait()
+    wait_for_writers(machine, acknowledged(machine))
+    new = active() - before
+    manifest = directory / "n.json"
+    told: dict[str, Any] = (
+        json.loads(manifest.read_text()) if manifest.exists() else {"verdict": "none", "guests": {}}
+    )
+    files = {disk["file"] for guest in told["guests"].values() for disk in guest["disks"]}
+    assert new <= files, told
+    return f"killed after {delay:.2f} s: {len(new)} new files in use, manifest: {told['verdict']}"
