@@ -11,27 +11,14 @@ from typing import Any
 import pytest
 
 from tests.ends.client import LineClient
+from tests.ends.proxmox import ask_as_proxmox
 from tests.support import AgentProcess
 
 BLOCK = bytes(range(256)) * 200
 
 
 def as_proxmox(agent: AgentProcess, execute: str, **arguments: Any) -> Any:
-    """Ask as Proxmox VE does: connect, sync and ask in one write, and take the two lines after 0xFF."""
-    with agent.connect() as client:
-        number = 12345
-        sync = {"arguments": {"id": number}, "execute": "guest-sync-delimited"}
-        asked = {"arguments": arguments, "execute": execute}
-        client.send(b"\xff" + json.dumps(sync).encode() + b"\n" + json.dumps(asked).encode())
-        received = b""
-        while received.count(b"\n") < 2:
-            received += client.socket.recv(65536)
-        first, second, rest = received.rpartition(b"\xff")[2].split(b"\n", 2)
-        assert rest == b""
-        assert json.loads(first) == {"return": number}
-        answer = json.loads(second)
-        assert "error" not in answer, answer
-        return answer["return"]
+    return ask_as_proxmox(agent.socket_path, execute, **arguments)
 
 
 def test_proxmox_writes_and_reads_a_file(agent: AgentProcess, tmp_path: Path) -> None:
