@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import re
@@ -18,7 +19,9 @@ from typing import Any
 import bcrypt
 import pytest
 
-from phoenix_ga.client import SILENCE, CommandError
+from phoenix_ga.cli.context import Options
+from phoenix_ga.cli.exporter import fleet
+from phoenix_ga.client import SILENCE, CommandError, KnownGuest
 from phoenix_ga.wire.commands import BY_NAME
 from tests.cli.conftest import Run
 from tests.cli.exporters import ExporterProcess
@@ -163,6 +166,36 @@ def test_a_hung_guest_costs_its_own_probe_only(exporter: ExporterProcess) -> Non
     finally:
         for thread in threads:
             thread.join()
+
+
+def test_a_listing_that_hangs_delays_no_guest_that_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    go_on = threading.Event()
+    listings: list[list[KnownGuest]] = []
+
+    def list_guests(self: fleet.Fleet) -> list[KnownGuest]:
+        if listings:
+            assert go_on.wait(60)
+        listings.append([KnownGuest(f"web{number}", "unix:/none.sock", "x") for number in range(len(listings) + 1)])
+        return listings[-1]
+
+    monkeypatch.setattr(fleet.Fleet, "_list", list_guests)
+    monkeypatch.setattr(fleet, "_INVENTORY_AGE", 0.0)
+
+    async def scenario() -> None:
+        guests = fleet.Fleet(Options(), "", 1000)
+        known = (await guests.targets())["web0"]
+        # As often as it is asked for: one listing is under way.
+        assert [await guests.target("web0") for _ in range(3)] == [known] * 3
+        await asyncio.sleep(0)
+        go_on.set()
+        # One that is not known is looked for.
+        new = await guests.target("web1")
+        assert new is not None
+        assert (await guests.target("web0")) is known
+        while len(listings) < 3:
+            await asyncio.sleep(0.01)
+
+    asyncio.run(scenario())
 
 
 def test_the_state_of_the_guests(exporter: ExporterProcess, scripted: ScriptedAgent) -> None:

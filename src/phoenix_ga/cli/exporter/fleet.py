@@ -120,6 +120,7 @@ class Fleet:
         self._targets: dict[str, Target] = {}
         self._listed = float("-inf")
         self._listing = asyncio.Lock()
+        self._background: asyncio.Task[None] | None = None
         self._refreshing = asyncio.Lock()
         self.probes = {"success": 0, "failure": 0}
         self.unreachable: list[str] = []
@@ -127,7 +128,7 @@ class Fleet:
     async def targets(self) -> dict[str, Target]:
         """Return the guests by name. Raises EndpointError if they cannot be listed, and could not be before."""
         async with self._listing:
-            if time.monotonic() - self._listed > _INVENTORY_AGE:
+            if self._is_due:
                 try:
                     found = await asyncio.get_running_loop().run_in_executor(None, self._list)
                 except PhoenixError as error:
@@ -143,6 +144,18 @@ class Fleet:
                     self._targets = targets
                 self._listed = time.monotonic()
         return self._targets
+
+    async def target(self, name: str) -> Target | None:
+        """Return a guest by its name, None if there is none. Raises EndpointError as `targets`.
+
+        While the guests are listed, which other hosts can delay, those that are known do not wait.
+        """
+        known = self._targets.get(name)
+        if known is None:
+            return (await self.targets()).get(name)
+        if self._is_due and (self._background is None or self._background.done()):
+            self._background = asyncio.get_running_loop().create_task(self._list_again())
+        return known
 
     async def probe(self, target: Target, timeout: float) -> list[Family]:
         """Return a guest's metrics. Raises ProbeError; the guest has `timeout` seconds for all of it."""
@@ -168,6 +181,13 @@ class Fleet:
             async with timeouts.timeout(timeout), self._refreshing:
                 await self._ask_states(targets)
         return targets
+
+    @property
+    def _is_due(self) -> bool:
+        return time.monotonic() - self._listed > _INVENTORY_AGE
+
+    async def _list_again(self) -> None:
+        await self.targets()
 
     def _list(self) -> list[KnownGuest]:
         if self._words:

@@ -84,7 +84,7 @@ class Pages:
         name = request.arguments.get("target", "")
         if not name:
             return _error(HTTPStatus.BAD_REQUEST, "name a guest: /probe?target=GUEST")
-        target = (await self._fleet.targets()).get(name)
+        target = await self._fleet.target(name)
         if target is None:
             # Anything else that phoenixctl takes for GUEST, such as a path, is not for those who scrape.
             return _error(HTTPStatus.NOT_FOUND, f"no guest is named {name}; /sd lists the guests")
