@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.ends.agent import ScriptedAgent
-from tests.support import SOURCE, AgentProcess
+from tests.integrations.ansible import COLLECTIONS, Controller, recap
+from tests.support import AgentProcess
 
-ROOT = Path(__file__).parent.parent.parent
-COLLECTIONS = ROOT / "integrations"
 PLAYBOOK = """
 - hosts: all
   gather_facts: false
@@ -75,47 +72,6 @@ exec "$@"
 """
 
 
-class Controller:
-    """A directory with an inventory of agents of this machine."""
-
-    def __init__(self, directory: Path, agents: dict[str, AgentProcess]) -> None:
-        self.directory = directory
-        config = directory / "phoenix" / "config.toml"
-        config.parent.mkdir()
-        guests = {name: f"unix:{agent.socket_path}" for name, agent in agents.items()}
-        guests["gone"] = f"unix:{directory}/none.sock"
-        lines = [f'{name} = "{endpoint}"' for name, endpoint in guests.items()]
-        config.write_text("\n".join(["sources = []", "[guests]", *lines, ""]))
-        (directory / "phoenix.yml").write_text("plugin: phoenix.guest.guests\n")
-        (directory / "ansible.cfg").write_text("[defaults]\ninterpreter_python = auto_silent\nnocows = true\n")
-
-    def run(self, program: str, *words: str, status: int = 0) -> str:
-        """Run a program of Ansible; return its output. Fail if its exit status is another one."""
-        environment = {
-            **os.environ,
-            "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS),
-            "ANSIBLE_HOME": str(self.directory / "ansible"),
-            "ANSIBLE_CONFIG": str(self.directory / "ansible.cfg"),
-            "XDG_CONFIG_HOME": str(self.directory),
-            "PHOENIX_HUB_DIRECTORY": str(self.directory / "no-hub"),
-            "PYTHONPATH": str(SOURCE),
-            "PYTHONDONTWRITEBYTECODE": "1",
-            "LC_ALL": "C.UTF-8",
-        }
-        path = Path(sys.executable).parent / program
-        result = subprocess.run(
-            [str(path), *words],
-            cwd=self.directory,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=240,
-        )
-        assert result.returncode == status, result.stdout + result.stderr
-        return result.stdout + result.stderr
-
-
 pytestmark = pytest.mark.timeout(300)
 
 
@@ -123,22 +79,15 @@ pytestmark = pytest.mark.timeout(300)
 def controller(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Controller]:
     directories = {name: tmp_path_factory.mktemp(name) for name in ("web1", "web2")}
     with AgentProcess(directories["web1"]) as first, AgentProcess(directories["web2"]) as second:
-        yield Controller(tmp_path_factory.mktemp("controller"), {"web1": first, "web2": second})
+        directory = tmp_path_factory.mktemp("controller")
+        guests = {"web1": f"unix:{first.socket_path}", "web2": f"unix:{second.socket_path}"}
+        yield Controller(directory, {**guests, "gone": f"unix:{directory}/none.sock"})
 
 
 @pytest.fixture
 def scripted(tmp_path: Path) -> Iterator[ScriptedAgent]:
     with ScriptedAgent(tmp_path) as process:
         yield process
-
-
-def recap(output: str) -> dict[str, dict[str, int]]:
-    """Return the counts of each host at the end of a play."""
-    found = {}
-    for line in output.partition("PLAY RECAP")[2].splitlines():
-        if match := re.match(r"(\S+)\s+: (ok=.*)", line):
-            found[match[1]] = {name: int(count) for name, count in re.findall(r"(\w+)=(\d+)", match[2])}
-    return found
 
 
 @pytest.mark.root
@@ -252,7 +201,11 @@ def test_filesystems_are_frozen_once_and_thawed_once(controller: Controller, scr
 
 @pytest.mark.parametrize(
     ("kind", "name"),
-    [("connection", "agent"), ("inventory", "guests"), ("module", "freeze"), ("module", "info")],
+    [
+        ("connection", "agent"),
+        ("inventory", "guests"),
+        *(("module", name) for name in ("deploy", "freeze", "info", "snapshot", "wait")),
+    ],
 )
 def test_ansible_doc_describes_each_plugin(controller: Controller, kind: str, name: str) -> None:
     described = json.loads(controller.run("ansible-doc", "-j", "-t", kind, f"phoenix.guest.{name}"))

@@ -75,6 +75,7 @@ class Snapshots:
         self._progress = progress
         self._note = note
         self._started = time.time()
+        self._ended: float | None = None
         self._saved = False
 
     @property
@@ -85,7 +86,7 @@ class Snapshots:
             "kind": self.kind.kind,
             "verdict": self.verdict,
             "started": self._started,
-            "ended": None if self.verdict == UNFINISHED else time.time(),
+            "ended": self._ended,
             "guests": {each.name: each.as_object() for each in self.guests},
         }
 
@@ -110,6 +111,7 @@ class Snapshots:
             await finish(asyncio.ensure_future(self._undo()))
             raise
         self.verdict = CONSISTENT if len(frozen) == len(self.guests) else CRASH_CONSISTENT
+        self._ended = time.time()
         self._save()
 
     async def _take_frozen(self, guests: Sequence[GuestSnapshot]) -> None:

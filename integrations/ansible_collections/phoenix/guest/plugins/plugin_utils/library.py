@@ -7,16 +7,16 @@ from __future__ import annotations
 from ansible.errors import AnsibleError
 
 try:
-    from phoenix_ga import client
+    from phoenix_ga import __version__, client
     from phoenix_ga.client import discovery, probe
 
     MISSING = None
 except ImportError as error:
-    client = discovery = probe = None
+    __version__ = client = discovery = probe = None
     MISSING = error
 
 
-__all__ = ["client", "discovery", "probe", "require_library"]
+__all__ = ["__version__", "client", "discovery", "probe", "require_library"]
 
 
 def require_library():

@@ -1,0 +1,1 @@
+"""A fleet of mock guests, scraped through an exporter and the hub: `python -m bench.fleet --help`, docs/fleet.md."""
