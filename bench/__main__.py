@@ -27,6 +27,7 @@ from bench.port import PortError
 from bench.report import Report, figure_table, goal_table, markdown, missed
 from bench.round_trips import measure_commands, measure_pings
 from bench.settings import QUICK, Settings
+from bench.sizes import measure_sizes
 from bench.start import measure_phoenixctl, measure_start
 from bench.trees import measure_listings, measure_trees
 from lab.errors import LabError
@@ -42,6 +43,7 @@ SECTIONS: dict[str, Callable[[BenchGuest, Settings, list[Measure]], list[Measure
     "pings": lambda guest, settings, _: measure_pings(guest, settings),
     "pieces": lambda guest, settings, _: measure_pieces(guest, settings),
     "bulk": measure_bulk,
+    "sizes": lambda guest, settings, _: measure_sizes(guest, settings),
     "trees": lambda guest, settings, _: measure_trees(guest, settings),
     "listings": lambda guest, settings, _: measure_listings(guest, settings),
     "commands": lambda guest, settings, _: measure_commands(guest, settings),

@@ -28,6 +28,10 @@ UNVERIFIED: Final = "phoenix, unverified"
 #: The programs of the guest, run by `phoenixctl exec`.
 THROUGH_EXEC: Final = "tar or ls, through exec"
 
+#: Files of two sizes, see Settings.
+LARGEST: Final = "largest file"
+PART_OF_LARGEST: Final = "a sixteenth of it"
+
 #: An interpreter that does nothing.
 PYTHON: Final = "python3 -c pass"
 
@@ -88,6 +92,13 @@ GOALS: Final = (
             ("verified copy", "against qemu-ga in its fastest pieces", PHOENIX, QEMU, (9, 20)),
         )
         for verb, end, at_least in zip(("get", "put"), ("from", "to"), bounds)
+    ),
+    Goal(
+        "time for each byte of the largest file, against a sixteenth of it",
+        "size-growth",
+        LARGEST,
+        PART_OF_LARGEST,
+        at_most=1.25,
     ),
     Goal(
         "directory of small files from ext4, against tar through exec",

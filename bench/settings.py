@@ -32,6 +32,8 @@ class Settings:
     pieces_size: int = 4 * MEBI
     #: Size of the file that is copied by streams, in bytes.
     bulk_size: int = 16 * MEBI
+    #: Size of the largest file of those that show how the time grows, in bytes.
+    largest_size: int = 1024 * MEBI
     #: Small files in the directory that is copied.
     tree_files: int = 5000
     #: Entries of the directory that is listed.
@@ -50,6 +52,7 @@ QUICK: Final = Settings(
     wakings=3,
     pieces_size=MEBI,
     bulk_size=4 * MEBI,
+    largest_size=64 * MEBI,
     tree_files=500,
     listed_files=5000,
     idle_seconds=5,

@@ -24,6 +24,7 @@ SMALLEST = Settings(
     wakings=1,
     pieces_size=MEBI // 4,
     bulk_size=MEBI,
+    largest_size=MEBI,
     tree_files=20,
     listed_files=20,
     idle_seconds=1,
