@@ -242,7 +242,7 @@ asyncio.run(main(*sys.argv[1:]))
 def test_the_throughput_over_libvirt_and_over_socat(
     remote: RemoteHost, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    size = 20_000_000
+    size = 40_000_000
     path = tmp_path / "there"
     path.write_bytes(os.urandom(size))
     speeds: dict[str, list[list[float]]] = {"libvirt": [], "socat": []}

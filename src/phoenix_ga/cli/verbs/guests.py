@@ -33,7 +33,8 @@ can be configured in ~/.config/phoenix/config.toml and /etc/phoenix/config.toml:
   front = ["web*", "cache"]
   [hosts]
   vh1 = "root@vh1.example.com"
-The guests of other hosts are called HOST/NAME, and are reached through ssh(1).
+The guests of other hosts are called HOST/NAME, and are reached through ssh(1). They are shown host
+by host, as the hosts answer; one that does not answer within 10 seconds is shown as HOST/*.
 
 \b
 State of a guest:
@@ -60,26 +61,35 @@ Example:
 @click.pass_obj
 def command(options: Options, words: tuple[str, ...], quiet: bool) -> int:
     """List the guests of this host and their state."""
-    from phoenix_ga.client.discovery import known_guests, remote_guests, select_guests
+    from phoenix_ga.client.discovery import guests_by_host, select_guests
     from phoenix_ga.client.probe import ANSWERS
 
-    known = select_guests(",".join(words)) if words else [*known_guests(), *remote_guests()]
+    hosts = [select_guests(",".join(words))] if words else guests_by_host()
     if quiet:
-        for guest in known:
-            options.show(_place(guest), escape(guest.name))
-        return 0 if known else REFUSED
+        return REFUSED if sum(_show_names(options, guests) for guests in hosts) == 0 else 0
     # Before this program is a client itself.
     offers = _hub_offers()
-    states = run(_ask(known, options.timeout))
-    if options.json:
-        for state in states:
-            options.show(_as_json(state, offers), "")
-    elif states:
-        options.show(None, _as_text(states, offers))
-    else:
+    count = answered = 0
+    for guests in hosts:
+        states = run(_ask(guests, options.timeout)) if guests else []
+        if options.json:
+            for state in states:
+                options.show(_as_json(state, offers), "")
+        elif states:
+            options.show(None, "\n" * bool(count) + _as_text(states, offers))
+        count += len(states)
+        answered += sum(state.state == ANSWERS for state in states)
+    if not (count or options.json):
         complain("no guests found; see phoenixctl guests --help")
-    failed = any(state.state != ANSWERS for state in states) if words else not states
+    failed = answered < count if words else not count
     return REFUSED if failed else 0
+
+
+def _show_names(options: Options, guests: list[KnownGuest]) -> int:
+    """Print the names of guests, and return how many there are."""
+    for guest in guests:
+        options.show(_place(guest), escape(guest.name))
+    return len(guests)
 
 
 async def _ask(known: list[KnownGuest], timeout: float | None) -> list[GuestState]:

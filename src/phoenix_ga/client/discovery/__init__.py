@@ -17,7 +17,8 @@ from __future__ import annotations
 
 import fnmatch
 import os
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -33,6 +34,7 @@ from phoenix_ga.client.inventory import KnownGuest
 __all__ = [
     "KnownGuest",
     "find_guest",
+    "guests_by_host",
     "known_groups",
     "known_guests",
     "known_sources",
@@ -56,6 +58,20 @@ def remote_guests() -> list[KnownGuest]:
     """Return the guests of the other hosts in the configuration; a host that does not answer is one with an error."""
     host = _Host()
     return host.select_remote("*", "*")
+
+
+def guests_by_host() -> Iterator[list[KnownGuest]]:
+    """Yield the guests of this host, then those of each other host as it answers. Raises EndpointError."""
+    host = _Host()
+    names = list(host.config.hosts)
+    if not names:
+        yield host.guests
+        return
+    with ThreadPoolExecutor(max_workers=len(names)) as threads:
+        listings = [threads.submit(host.list_host, name) for name in names]
+        yield host.guests
+        for listing in as_completed(listings):
+            yield listing.result()
 
 
 def known_groups() -> list[str]:
@@ -151,7 +167,7 @@ class _Host:
         if not is_pattern(guests):
             return [self._remote(name, guests) for name in names]
         with ThreadPoolExecutor(max_workers=max(len(names), 1)) as threads:
-            listings = list(threads.map(self._list, names))
+            listings = list(threads.map(self.list_host, names))
         return [
             guest
             for listing in listings
@@ -159,7 +175,7 @@ class _Host:
             if guest.error or fnmatch.fnmatchcase(guest.name.partition("/")[2], guests)
         ]
 
-    def _list(self, host: str) -> list[KnownGuest]:
+    def list_host(self, host: str) -> list[KnownGuest]:
         """Return the guests of another host, or one that says why it does not list them."""
         from phoenix_ga.client.ssh import SshHost, list_guests
 
