@@ -82,6 +82,19 @@ def test_patterns_go_over_hosts(hosts: dict[str, OtherHost]) -> None:
     }
 
 
+def test_hosts_that_know_each_other_do_not_ask_each_other_for_ever(hosts: dict[str, OtherHost]) -> None:
+    """All hosts may have the same configuration."""
+    for host in hosts.values():
+        with (host.directory / "xdg" / "phoenix" / "config.toml").open("a") as configuration:
+            configuration.write('[hosts]\nvh3 = "127.0.0.1"\n')
+        program = host.directory / "bin" / "ssh"
+        program.write_text(f"#!/bin/sh\ntouch {host.directory}/asked\n")
+        program.chmod(0o755)
+    assert "vh1/web1" in phoenixctl("guests", "--quiet").stdout
+    assert phoenixctl("ping", "*/web*").returncode == 0
+    assert not any((host.directory / "asked").exists() for host in hosts.values())
+
+
 def test_one_connection_serves_all_guests_of_a_host(hosts: dict[str, OtherHost]) -> None:
     for _ in range(3):
         assert phoenixctl("ping", "-c", "1", "vh1/web1").returncode == 0

@@ -82,7 +82,7 @@ async def open_ssh(address: str) -> Transport:
 
 def list_guests(host: SshHost, timeout: float = LISTING_TIMEOUT) -> list[str]:
     """Return the names of a host's guests, as `phoenixctl guests` finds them there. Raises ConnectError."""
-    argv = [*host.argv("-T"), "--", host.destination, "phoenixctl --json guests --quiet"]
+    argv = [*host.argv("-T"), "--", host.destination, "phoenixctl --json guests --quiet --local"]
     try:
         process = subprocess.run(
             argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout, start_new_session=True

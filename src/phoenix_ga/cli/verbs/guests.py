@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -58,13 +59,13 @@ Example:
 )
 @click.argument("words", metavar="[GUEST]...", nargs=-1, shell_complete=complete_guest)
 @click.option("-q", "--quiet", is_flag=True, help="Print the names only, without contacting the guests.")
+@click.option("--local", is_flag=True, help="Leave out the guests of other hosts.")
 @click.pass_obj
-def command(options: Options, words: tuple[str, ...], quiet: bool) -> int:
+def command(options: Options, words: tuple[str, ...], quiet: bool, local: bool) -> int:
     """List the guests of this host and their state."""
-    from phoenix_ga.client.discovery import guests_by_host, select_guests
     from phoenix_ga.client.probe import ANSWERS
 
-    hosts = [select_guests(",".join(words))] if words else guests_by_host()
+    hosts = _hosts(words, local)
     if quiet:
         return REFUSED if sum(_show_names(options, guests) for guests in hosts) == 0 else 0
     # Before this program is a client itself.
@@ -83,6 +84,15 @@ def command(options: Options, words: tuple[str, ...], quiet: bool) -> int:
         complain("no guests found; see phoenixctl guests --help")
     failed = answered < count if words else not count
     return REFUSED if failed else 0
+
+
+def _hosts(words: tuple[str, ...], local: bool) -> Iterable[list[KnownGuest]]:
+    """Return the guests to show, in groups that are shown one after the other."""
+    from phoenix_ga.client.discovery import guests_by_host, known_guests, select_guests
+
+    if words:
+        return [select_guests(",".join(words))]
+    return [known_guests()] if local else guests_by_host()
 
 
 def _show_names(options: Options, guests: list[KnownGuest]) -> int:
