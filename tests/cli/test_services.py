@@ -7,6 +7,7 @@ import os
 import pty
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -139,16 +140,30 @@ def test_an_error_of_journalctl_is_told(run: Run, endpoint: str) -> None:
     assert (result.returncode, "Failed to add filter" in result.stderr) == (1, True)
 
 
-def test_ctrl_c_leaves_no_program_in_the_guest(guest: AgentProcess, endpoint: str) -> None:
-    with subprocess.Popen(
-        command_line("journal", "-f", endpoint), stdout=subprocess.PIPE, env=environment()
-    ) as process:
-        try:
-            assert process.stdout is not None
-            assert process.stdout.readline()
-            assert guest.children()
-            process.send_signal(signal.SIGINT)
-            assert process.wait(30) == 130
-        finally:
-            process.kill()
-    wait_for(lambda: not guest.children())
+@pytest.mark.parametrize("verb", ["journal", "tail", "events"])
+def test_ctrl_c_ends_what_follows_and_leaves_nothing_in_the_guest(
+    guest: AgentProcess, endpoint: str, tmp_path: Path, verb: str
+) -> None:
+    (tmp_path / "log").write_text("line\n")
+    place = {"journal": endpoint, "tail": f"{endpoint}:{tmp_path}/log", "events": endpoint}[verb]
+    took = []
+    for _ in range(5):
+        with subprocess.Popen(
+            command_line(verb, "-f", place), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment()
+        ) as process:
+            try:
+                assert process.stdout is not None
+                if verb == "events":
+                    # It watches the mounts.
+                    wait_for(lambda: bool(guest.open_files(Path("/proc"))))
+                else:
+                    assert process.stdout.readline()
+                assert bool(guest.children()) == (verb == "journal")
+                start = time.monotonic()
+                process.send_signal(signal.SIGINT)
+                assert process.wait(30) == 130
+                took.append(time.monotonic() - start)
+            finally:
+                process.kill()
+        wait_for(lambda: not (guest.children() or guest.open_files(tmp_path) or guest.open_files(Path("/proc"))))
+    print(f"{verb} -f ended {sorted(took)[2] * 1000:.0f} ms after Ctrl-C")
