@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from phoenix_ga.agent.operations.grow.grow import grow
-from phoenix_ga.agent.operations.grow.partitions import find_room, read_table
+from phoenix_ga.agent.operations.grow.partitions import find_entry, find_room, read_table
 from phoenix_ga.agent.operations.grow.tools import find_tool, run_tool
 from tests.agent.loop_devices import Bench, needs_root, program, run
 
@@ -44,6 +44,13 @@ def test_a_partition_grows_up_to_what_follows_it(
     assert (room.start, room.size % MIB) == (4096, 0)
     assert obstacle in room.obstacle
     assert bool(obstacle) == bool(room.obstacle)
+
+
+def test_a_table_may_be_ahead_of_the_kernel_but_not_different() -> None:
+    partitions = [(MIB, 8 * MIB), (9 * MIB, 16 * MIB)]
+    assert find_entry(9 * MIB, 4 * MIB, partitions) == (9 * MIB, 16 * MIB)
+    assert find_entry(9 * MIB, 17 * MIB, partitions) is None
+    assert find_entry(2 * MIB, MIB, partitions) is None
 
 
 @pytest.mark.programs("sfdisk")

@@ -46,9 +46,18 @@ def partition_room(device: BlockDevice, disk: BlockDevice) -> Room:
     start = _number(f"{directory}/{device.name}/start") * SECTOR
     size = device.sectors * SECTOR
     label, partitions = read_table(run_tool(("sfdisk", "--dump", disk.node), time_limit=60.0), unit)
-    if (start, size) not in partitions:
+    own = find_entry(start, size, partitions)
+    if own is None:
         raise OSError(EIO, f"the kernel knows another partition {device.node} than the table on {disk.node} has")
-    return find_room((start, size), partitions, disk.sectors * SECTOR, unit, label, number, device.node)
+    return find_room(own, partitions, disk.sectors * SECTOR, unit, label, number, device.node)
+
+
+def find_entry(start: int, size: int, partitions: list[tuple[int, int]]) -> tuple[int, int] | None:
+    """Return the place that the table has for a partition of the kernel; None if that is another one.
+
+    The table may be ahead: the kernel was not told of the new size, because something failed in between.
+    """
+    return next((each for each in partitions if each[0] == start and each[1] >= size), None)
 
 
 def find_room(
