@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -54,6 +55,18 @@ PLAYBOOK = """
   handlers:
     - name: restart
       ansible.builtin.command: touch "{{ place }}/restarted"
+"""
+LOOP = """
+- hosts: all
+  gather_facts: false
+  tasks:
+    - ansible.builtin.ping:
+    - ansible.builtin.file: {path: "{{ place }}/{{ inventory_hostname }}", state: directory}
+      changed_when: false
+    - ansible.builtin.copy:
+        content: "{{ inventory_hostname }} {{ item }}"
+        dest: "{{ place }}/{{ inventory_hostname }}/a-{{ item }}"
+      loop: [1, 2, 3]
 """
 # Asks for a password as sudo does, with the prompt that it is given.
 SUDO = """#!/bin/sh
@@ -216,3 +229,23 @@ def test_the_collection_is_built(controller: Controller) -> None:
     source = str(COLLECTIONS / "ansible_collections" / "phoenix" / "guest")
     controller.run("ansible-galaxy", "collection", "build", source, "--output-path", str(controller.directory))
     assert (controller.directory / "phoenix-guest-1.0.0.tar.gz").exists()
+
+
+@pytest.mark.soak
+def test_twenty_guests_at_once(tmp_path: Path) -> None:
+    with contextlib.ExitStack() as stack:
+        guests = {}
+        for number in range(20):
+            directory = tmp_path / f"agent{number}"
+            directory.mkdir()
+            agent = stack.enter_context(AgentProcess(directory))
+            guests[f"web{number}"] = f"unix:{agent.socket_path}"
+        (tmp_path / "controller").mkdir()
+        twenty = Controller(tmp_path / "controller", guests)
+        (twenty.directory / "play.yml").write_text(LOOP)
+        words = ("-i", "phoenix.yml", "-f", "10", "-e", f"place={tmp_path}", "play.yml")
+        for changed in (1, 0):
+            counts = recap(twenty.run("ansible-playbook", *words))
+            assert sorted(counts) == sorted(guests)
+            assert {(each["changed"], each["failed"]) for each in counts.values()} == {(changed, 0)}
+        assert len(list(tmp_path.glob("web*/a-*"))) == 60
