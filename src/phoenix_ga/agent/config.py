@@ -51,6 +51,7 @@ class Config:
     listing_limit: int
     stop_timeout: int
     park_after: int
+    auto_online: bool
     freeze_timeout: int
     freeze_hook: tuple[str, ...]
     hook_timeout: int

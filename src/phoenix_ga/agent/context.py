@@ -212,5 +212,5 @@ def run_self_test(config: Config, processes: Iterable[str]) -> list[dict[str, st
     restricted = dict.fromkeys(text for process in processes for text in restrictions(process=process))
     subject = Subject(config.port, config.freeze_hook, FREEZE_HOOKS, tuple(restricted))
     subject.run_directory, subject.log_file = config.run_directory, config.log_file
-    subject.park_after = config.park_after
+    subject.park_after = 0 if config.auto_online else config.park_after
     return self_test(subject)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from typing import Any, Final
 
     from phoenix_ga.agent.config import Config
+    from phoenix_ga.agent.operations.auto_online import AutoOnline
     from phoenix_ga.agent.ports.port import Port
     from phoenix_ga.agent.protocol.dialect import Dialect
 
@@ -54,6 +55,7 @@ class Daemon:
         self._context.prepare_to_freeze = self._prepare_to_freeze
         self._parked = parked
         self._ports: dict[str, Port] = {}
+        self._auto_online: AutoOnline | None = None
         self._stopping = False
         self._ending = False
 
@@ -91,7 +93,7 @@ class Daemon:
             self._log.write(DEBUG, f"phoenix-ga {__version__} is awake")
         self._parked = None
         self._loop.idle = self._idle
-        self._loop.idle_time = self._context.config.park_after
+        self._set_auto_online(self._context.config)
         if ready is not None:
             ready()
         self._loop.run()
@@ -115,6 +117,21 @@ class Daemon:
         self._log.write(INFO, "stopping")
         self._loop.call_later(self._context.config.stop_timeout, self._end)
         self._settled()
+
+    def _set_auto_online(self, config: Config) -> None:
+        """Watch for processors and memory that are added, or do so no more; then the agent may park."""
+        if config.auto_online and self._auto_online is None:
+            # Few agents need it.
+            from phoenix_ga.agent.operations.auto_online import AutoOnline
+
+            try:
+                self._auto_online = AutoOnline(self._loop, self._workers.submit, self._log)
+            except OSError as error:
+                self._log.write(WARNING, f"auto-online does not work: {error.strerror}")
+        elif not config.auto_online and self._auto_online is not None:
+            self._auto_online.close()
+            self._auto_online = None
+        self._loop.idle_time = 0.0 if self._auto_online is not None else config.park_after
 
     def _idle(self) -> None:
         if self._park_ports() is None:
@@ -262,7 +279,7 @@ class Daemon:
         self._context.policy = config.make_policy()
         self._log.debug = config.debug
         self._log.reopen()
-        self._loop.idle_time = config.park_after
+        self._set_auto_online(config)
         self._handles.limit = config.max_handles
         self._workers.limit = config.max_workers
         for name in ("log_file", "run_directory"):

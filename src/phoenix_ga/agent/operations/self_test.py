@@ -143,7 +143,7 @@ def _rights(subject: Subject) -> Iterator[tuple[str, Result]]:
 
 def _parking(subject: Subject) -> Iterator[tuple[str, Result]]:
     if subject.park_after == 0:
-        yield "parking", (OK, "not wanted: park-after is 0")
+        yield "parking", (OK, "not wanted: park-after is 0, or auto-online is set")
         return
     try:
         yield "parking", (OK, f"after {subject.park_after} seconds, by {check_waiter()}")

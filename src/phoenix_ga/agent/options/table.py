@@ -56,6 +56,12 @@ OPTIONS: Final = (
         minimum=0,
     ),
     Option(
+        "auto-online",
+        False,
+        "",
+        "Use CPUs and memory that are added to the running guest. The agent then does not park.",
+    ),
+    Option(
         "freeze-timeout",
         600,
         "SECONDS",
