@@ -262,6 +262,16 @@ def test_a_thousand_idle_guests_cost_little_memory_and_no_wake_ups(tmp_path: Pat
         assert hub.comes_to_rest(5)
 
 
+def test_a_guest_that_is_connected_costs_little_memory(tmp_path: Path) -> None:
+    (tmp_path / "crowd").mkdir()
+    with crowd(tmp_path / "crowd", 100) as endpoints:
+        guests = {f"mock{number}": endpoint for number, endpoint in enumerate(endpoints)}
+        with HubProcess(tmp_path, guests, "linger = 600\n") as hub:
+            assert "100 sent, 100 answered" in phoenixctl(hub, "--timeout", "30", "ping", "*").stdout
+            assert sum(guest["state"] == "connected" for guest in hub.ask("list")) == 100
+            assert hub.memory() < 40_000_000 + 100 * 50_000
+
+
 @pytest.mark.soak
 @pytest.mark.timeout(300)
 def test_a_thousand_guests_are_asked_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

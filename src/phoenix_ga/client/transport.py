@@ -88,6 +88,8 @@ class SocketTransport(asyncio.BufferedProtocol):
     def stop_reading(self) -> bytes:
         """Return what was received already, and read nothing any more; `socket_transport` must be paused."""
         rest = bytes(self._buffer[self._start : self._end])
+        # A hub has a thousand of them.
+        self._buffer = memoryview(bytearray())
         self._start = self._end = 0
         self._has_ended = True
         return rest
