@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
+import select
+import struct
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,11 +18,16 @@ import pytest
 
 from phoenix_ga.agent.linux import clock_changes
 from phoenix_ga.agent.linux.clock_changes import ClockChanges
+from phoenix_ga.agent.linux.systemd_bus import END, MANAGER_PATH
 from phoenix_ga.agent.operations.events.devices import DeviceProducer, parse_uevent
 from phoenix_ga.agent.operations.events.kernel_log import KernelLogProducer, parse_oom_kill, text_of_kernel
 from phoenix_ga.agent.operations.events.mounts import MountProducer
 from phoenix_ga.agent.operations.events.producers import make_producers
+from phoenix_ga.agent.operations.events.services import ServiceProducer
+from phoenix_ga.agent.operations.events.sessions import SessionProducer
+from phoenix_ga.agent.operations.system import User
 from phoenix_ga.wire.events import EVENTS
+from tests.agent.fake_systemd import fake_systemd, properties_changed
 from tests.agent.loop_devices import Bench
 from tests.agent.test_wait_for import OWN_MOUNTS
 from tests.ends.client import RESET, WINDOW, RefusedError
@@ -295,6 +303,131 @@ class TestClock:
             assert not more
         finally:
             changes.close()
+
+
+class TestServices:
+    def test_a_service_that_fails_is_told_once(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        told: list[dict[str, Any]] = []
+        with fake_systemd(tmp_path / "private", monkeypatch) as systemd:
+            systemd.units.update({"old.service": "failed", "good.service": "active"})
+            producer = ServiceProducer()
+            try:
+                connection = systemd.connections[0]
+
+                def say(unit: str, state: str, **properties: str | int) -> None:
+                    # systemd tells what is special to services first.
+                    connection.sendall(
+                        properties_changed(unit, ReloadResult="success", **properties)
+                        + properties_changed(unit, ActiveState=state, SubState="x")
+                    )
+
+                def take() -> None:
+                    producer.take(producer.source.read()[0], lambda name, data, key: pytest.fail(name))
+                    if producer.slow:
+                        told.extend(data for _, data in producer.examine())
+
+                say("old.service", "failed", Result="exit-code", ExecMainCode=1, ExecMainStatus=1)
+                say("my-app@1.service", "activating", Result="success", ExecMainCode=0, ExecMainStatus=0)
+                # systemd restarts it at once.
+                systemd.units["tries.service"] = "activating"
+                say("tries.service", "failed", Result="exit-code", ExecMainCode=1, ExecMainStatus=1)
+                say("tries.service", "activating", Result="success", ExecMainCode=0, ExecMainStatus=0)
+                say("srv.mount", "failed", Result="exit-code")
+                for _ in range(2):
+                    say("my-app@1.service", "failed", Result="exit-code", ExecMainCode=1, ExecMainStatus=3)
+                take()
+                assert told == [{"unit": "my-app@1.service", "result": "exit-code", "status": 3, "signal": 0}]
+                say("my-app@1.service", "active", Result="success", ExecMainCode=0, ExecMainStatus=0)
+                say("my-app@1.service", "failed", Result="signal", ExecMainCode=2, ExecMainStatus=9)
+                take()
+                assert told[1:] == [{"unit": "my-app@1.service", "result": "signal", "status": -1, "signal": 9}]
+
+                systemd.stop_listening()
+                producer.take(producer.source.read()[0], lambda name, data, key: told.append(data))
+                assert producer.source.lost
+                threading.Timer(0.3, systemd.listen).start()
+                producer.recover()
+                wait_for(lambda: systemd.connections != [])
+                connection = systemd.connections[0]
+                say("other.service", "failed", Result="timeout", ExecMainCode=2, ExecMainStatus=15)
+                take()
+                assert told[2:] == [{"unit": "other.service", "result": "timeout", "status": -1, "signal": 15}]
+            finally:
+                producer.source.close()
+
+    def test_signals_of_any_bytes_are_no_failure(self) -> None:
+        producer = object.__new__(ServiceProducer)
+        producer._failed, producer._suspects = set(), {}
+        path = MANAGER_PATH + b"/unit/a_zz_2eservice\0"
+        whole = properties_changed("a.service", ActiveState="failed")
+        for message in (b"", END, path, *(whole[:length] for length in range(len(whole) - 7))):
+            producer.take([message], lambda name, data, key: pytest.fail(name))
+            assert not producer.slow
+
+
+class TestSessions:
+    def test_people_come_and_go(self, tmp_path: Path) -> None:
+        sessions = tmp_path / "run/systemd/sessions"
+        sessions.mkdir(parents=True)
+        producer = SessionProducer(str(tmp_path))
+
+        def logind(number: str, **values: str) -> None:
+            # As logind does it.
+            (sessions / f".#{number}").write_text("".join(f"{key}={value}\n" for key, value in values.items()))
+            (sessions / f".#{number}").rename(sessions / number)
+
+        def told() -> list[tuple[str, dict[str, Any]]]:
+            assert select.select([producer.source.fd], [], [], 30)[0]
+            assert producer.source.read() == ([], False)
+            return producer.examine()
+
+        try:
+            assert producer.examine() == []
+            logind("1", USER="anna", CLASS="user", STATE="opening", TTY="tty1")
+            login = {"user": "anna", "terminal": "tty1", "host": ""}
+            assert told() == [("LOGIN", login)]
+            logind("1", USER="anna", CLASS="user", STATE="active", TTY="tty1")
+            logind("c2", USER="anna", CLASS="manager", STATE="active")
+            logind("3", USER="cron", CLASS="background", STATE="active")
+            assert told() == []
+            # Processes of hers are left.
+            logind("1", USER="anna", CLASS="user", STATE="closing", TTY="tty1")
+            logind("4", USER="root", CLASS="user-early", STATE="active", TTY="pts/0", REMOTE_HOST="192.0.2.1")
+            root = {"user": "root", "terminal": "pts/0", "host": "192.0.2.1"}
+            assert told() == [("LOGOUT", login), ("LOGIN", root)]
+            (sessions / "4").unlink()
+            assert told() == [("LOGOUT", root)]
+        finally:
+            producer.source.close()
+
+    def test_one_login_that_both_lists_have_is_told_once(self, tmp_path: Path) -> None:
+        before = User("anna", "", "192.0.2.1", 1.0, 4711)
+        producer = object.__new__(SessionProducer)
+        producer._root, producer._users = str(tmp_path), [before]
+        (tmp_path / "run").mkdir()
+        process = os.getpid()
+        (tmp_path / "proc" / str(process)).mkdir(parents=True)
+        record = struct.pack(
+            "=h2xi32s4s32s256shhiIi16s20x", 7, process, b"pts/3", b"", b"anna", b"192.0.2.1", *[0] * 5, b""
+        )
+        (tmp_path / "run/utmp").write_bytes(record)
+        if os.uname().machine == "x86_64":
+            assert producer.examine() == []
+            (tmp_path / "run/utmp").write_bytes(b"")
+            assert producer.examine() == [("LOGOUT", {"user": "anna", "terminal": "pts/3", "host": "192.0.2.1"})]
+
+    def test_utmp_alone(self, tmp_path: Path) -> None:
+        (tmp_path / "run").mkdir()
+        with pytest.raises(OSError, match="keeps no list"):
+            SessionProducer(str(tmp_path))
+        (tmp_path / "run/utmp").write_bytes(b"")
+        producer = SessionProducer(str(tmp_path))
+        try:
+            with open(tmp_path / "run/utmp", "r+b") as file:
+                file.write(bytes(384))
+            assert select.select([producer.source.fd], [], [], 30)[0]
+        finally:
+            producer.source.close()
 
 
 class TestAgent:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import socket
-import struct
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -21,6 +19,7 @@ from phoenix_ga.agent.linux.rtnetlink import Link
 from phoenix_ga.agent.operations.network import container_links
 from phoenix_ga.agent.operations.waiting.condition import Facts
 from phoenix_ga.agent.operations.waiting.waiting import Waiting, parse_condition
+from tests.agent.fake_systemd import FakeSystemd, fake_systemd, signal
 from tests.ends.client import LineClient, RefusedError
 from tests.ends.told import Wait
 from tests.network import ip, new_namespace
@@ -316,100 +315,92 @@ def test_a_bridge_of_virtual_machines_is_told_from_one_of_hardware() -> None:
     assert container_links(links) == {2, 3, 6}
 
 
-class FakeSystemd:
-    """The manager's end of its private socket: as much as an agent needs. Written from the D-Bus specification."""
-
-    def __init__(self, path: Path) -> None:
-        self._listener = socket.socket(socket.AF_UNIX)
-        self._listener.bind(str(path))
-        self._listener.listen()
-        self.states = {"ActiveState": "inactive", "SystemState": "starting"}
-        self.asked: list[bytes] = []
-        self.connections: list[socket.socket] = []
-        threading.Thread(target=self._serve, daemon=True).start()
-
-    def _serve(self) -> None:
-        while True:
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:
-                return
-            self.connections.append(connection)
-            threading.Thread(target=self._converse, args=(connection,), daemon=True).start()
-
-    def _converse(self, connection: socket.socket) -> None:
-        data = b""
-        while not data.endswith(b"BEGIN\r\n"):
-            data += connection.recv(1)
-        assert data == b"\0AUTH EXTERNAL 30\r\nBEGIN\r\n"
-        connection.sendall(b"OK 0123456789abcdef0123456789abcdef\r\n")
-        while request := connection.recv(65536):
-            length, _, fields = struct.unpack_from("<III", request, 4)
-            assert len(request) == 16 + -(-fields // 8) * 8 + length
-            self.asked.append(request)
-            name = next(name for name in self.states if name.encode() in request)
-            text = self.states[name].encode()
-            # A signal may come before the answer.
-            connection.sendall(self.signal(b"JobNew"))
-            body = b"\x01s\0\0" + struct.pack("<I", len(text)) + text + b"\0"
-            header = struct.pack("<BBBBIII", ord("l"), 2, 1, 1, len(body), 7, 8)
-            connection.sendall(header + struct.pack("<BB2sI", 5, 1, b"u\0", 1) + body)
-
-    def signal(self, member: bytes, path: bytes = b"/org/freedesktop/systemd1") -> bytes:
-        fields = b""
-        for code, kind, value in ((1, b"o", path), (3, b"s", member)):
-            fields += (
-                bytes(-len(fields) % 8) + struct.pack("<BB2sI", code, 1, kind + b"\0", len(value)) + value + b"\0"
-            )
-        return struct.pack("<BBBBIII", ord("l"), 4, 1, 1, 0, 9, len(fields)) + fields + bytes(-len(fields) % 8)
-
-    def close(self) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        for connection in self.connections:
-            connection.close()
+@pytest.fixture
+def systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeSystemd]:
+    with fake_systemd(tmp_path / "private", monkeypatch) as fake:
+        yield fake
 
 
-@contextmanager
-def fake_systemd(path: Path) -> Iterator[FakeSystemd]:
-    systemd = FakeSystemd(path)
+def test_systemd_is_asked_when_it_signals(systemd: FakeSystemd) -> None:
+    waiting = Waiting(["unit=my-app@1", "boot-complete"])
     try:
-        yield systemd
+        assert waiting.check({0, 1}) == ([], set())
+        assert b"/org/freedesktop/systemd1/unit/my_2dapp_401_2eservice\0" in systemd.asked[0]
+        signals = systemd.connections[0]
+
+        def concerned() -> set[int]:
+            return waiting.changed("systemd", False)[0]
+
+        signals.sendall(signal("PropertiesChanged", systemd_bus.unit_path("another.service")))
+        assert concerned() == set()
+        # A message may come in pieces.
+        message = signal("PropertiesChanged", systemd_bus.unit_path("my-app@1.service"))
+        signals.sendall(message[:70])
+        assert concerned() == set()
+        signals.sendall(message[70:])
+        assert concerned() == {0}
+        systemd.units["my-app@1.service"] = "active"
+        assert waiting.check({0})[0] == [(0, "my-app@1.service")]
+        signals.sendall(signal("StartupFinished"))
+        systemd.state = "degraded"
+        assert concerned() == {1}
+        assert waiting.check({1})[0] == [(1, "degraded")]
+        assert waiting.period == 0
     finally:
-        systemd.close()
+        waiting.close()
 
 
-def test_systemd_is_asked_when_it_signals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = str(tmp_path / "private")
-    for function in (systemd_bus.unit_state, systemd_bus.system_state, systemd_bus.SystemdSignals.__init__):
-        monkeypatch.setattr(function, "__defaults__", (path,))
-    with fake_systemd(tmp_path / "private") as systemd:
-        waiting = Waiting(["unit=my-app@1", "boot-complete"])
-        try:
-            assert waiting.check({0, 1}) == ([], set())
-            assert b"/org/freedesktop/systemd1/unit/my_2dapp_401_2eservice\0" in systemd.asked[0]
-            signals = systemd.connections[0]
+def test_a_wait_for_a_unit_makes_systemd_load_it_once(systemd: FakeSystemd) -> None:
+    waiting = Waiting(["unit=late"])
+    try:
+        path = systemd_bus.unit_path("late.service")
+        for member in ("UnitNew", "UnitRemoved"):
+            # What systemd signals if it is asked for a property of a unit that is not loaded.
+            assert waiting.check({0}) == ([], set())
+            systemd.connections[0].sendall(signal(member, body=path + b"\0"))
+            assert waiting.changed("systemd", False)[0] == {0}
+        assert [b"unit/late" in request for request in systemd.asked].count(True) == 1
+    finally:
+        waiting.close()
 
-            def concerned() -> set[int]:
-                return waiting.changed("systemd", False)[0]
 
-            signals.sendall(systemd.signal(b"PropertiesChanged", systemd_bus.unit_path("another.service")))
-            assert concerned() == set()
-            signals.sendall(systemd.signal(b"PropertiesChanged", systemd_bus.unit_path("my-app@1.service")))
-            assert concerned() == {0}
-            systemd.states["ActiveState"] = "active"
-            assert waiting.check({0})[0] == [(0, "my-app@1.service")]
-            signals.sendall(systemd.signal(b"StartupFinished"))
-            systemd.states["SystemState"] = "degraded"
-            assert concerned() == {1}
-            assert waiting.check({1})[0] == [(1, "degraded")]
-            assert waiting.period == 0
-            # It executes itself again.
-            signals.shutdown(socket.SHUT_RDWR)
-            assert concerned() == {0, 1}
-            assert waiting.period == 1
-        finally:
-            waiting.close()
+def test_a_unit_may_have_another_name(systemd: FakeSystemd) -> None:
+    waiting = Waiting(["unit=sshd"])
+    try:
+        assert waiting.check({0}) == ([], set())
+        systemd.aliases["sshd.service"] = "ssh.service"
+        for started in (b"\1\0\0\0", b"\0\0\0\0"):
+            systemd.connections[0].sendall(signal("Reloading", body=started))
+            assert waiting.changed("systemd", False)[0] == {0}
+            assert waiting.check({0}) == ([], set())
+        systemd.units["ssh.service"] = "active"
+        systemd.connections[0].sendall(signal("PropertiesChanged", systemd_bus.unit_path("ssh.service")))
+        assert waiting.changed("systemd", False)[0] == {0}
+        assert waiting.check({0})[0] == [(0, "sshd.service")]
+    finally:
+        waiting.close()
+
+
+def test_once_systemd_has_executed_itself_again_it_is_asked_for_signals_again(systemd: FakeSystemd) -> None:
+    waiting = Waiting(["unit=late"])
+    try:
+        assert waiting.check({0}) == ([], set())
+        systemd.stop_listening()
+        assert waiting.changed("systemd", False)[0] == {0}
+        assert waiting.check({0}) == ([], set())
+        # The only thing to do until it listens.
+        assert waiting.period == 1
+        systemd.listen()
+        assert waiting.check({0}) == ([], set())
+        assert waiting.period == 0
+        (fd,) = (source.fd for source in waiting.sources.values())
+        assert select.select([fd], [], [], 0)[0] == []
+        wait_for(lambda: systemd.connections != [])
+        systemd.connections[0].sendall(signal("PropertiesChanged", systemd_bus.unit_path("late.service")))
+        assert select.select([fd], [], [], 30)[0] == [fd]
+        assert waiting.changed("systemd", False)[0] == {0}
+    finally:
+        waiting.close()
 
 
 def test_a_wait_ends_when_the_agent_stops(agent: AgentProcess) -> None:

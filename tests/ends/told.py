@@ -71,5 +71,8 @@ class Subscription:
                 found: dict[str, Any] = event["data"]
                 return found
 
+    def cancel(self) -> None:
+        self.client.send_frame(RESET, self.stream, b'{"bufb64": "", "code": 0}')
+
     def names(self, count: int) -> list[str]:
         return [self.next()["event"] for _ in range(count)]

@@ -74,6 +74,12 @@ _DEVICE = (
     Argument("kind", str, "`disk`, `partition`, `cpu` or `memory`."),
     Argument("name", str, "Its name in the kernel, such as `vdb`, `cpu3` or `memory40`."),
 )
+_SESSION = (
+    Argument("user", str, "Name of the user."),
+    Argument("terminal", str, "The terminal, such as `tty1` or `pts/0`; empty if there is none, or none yet."),
+    Argument("host", str, "From where; empty if it is the guest itself."),
+)
+_SESSION_EXAMPLE = {"user": "anna", "terminal": "pts/0", "host": "192.0.2.1"}
 _GENERATION = Argument("generation", str, "Which freeze it was.")
 _BY = Argument("by", str, "The port of the client that asked for it; `deadline` if the time limit was reached.")
 
@@ -160,6 +166,28 @@ EVENTS: Final[tuple[Event, ...]] = (
         Argument("ended", str, "How the freeze ended, as in `get-freeze-status`."),
         _BY,
         example={"generation": "5a4c9be2c1a3c78f", "ended": "deadline", "by": "deadline"},
+    ),
+    Event(
+        "SERVICE_FAILED",
+        "A service of systemd has failed. One that systemd restarts has failed only once systemd gives up.",
+        Argument("unit", str, "The service, such as `nginx.service`."),
+        Argument(
+            "result",
+            str,
+            "Why, as in systemd's property `Result`: `exit-code`, `signal`, `core-dump`, `timeout`, `watchdog`, "
+            "`oom-kill`, `start-limit-hit` and others.",
+        ),
+        Argument("status", int, "The exit status of its main process; -1 if a signal ended it."),
+        Argument("signal", int, "The signal that ended its main process; 0 if none did."),
+        example={"unit": "nginx.service", "result": "exit-code", "status": 1, "signal": 0},
+    ),
+    Event("LOGIN", "Somebody has logged in, on a terminal or over the network.", *_SESSION, example=_SESSION_EXAMPLE),
+    Event(
+        "LOGOUT",
+        "Somebody has logged out. If the session was killed and nobody notes that, it is told with the next login or "
+        "logout.",
+        *_SESSION,
+        example=_SESSION_EXAMPLE,
     ),
     Event(
         "PROGRAM_ENDED",

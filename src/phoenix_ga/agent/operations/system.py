@@ -107,7 +107,7 @@ def users(root: str = "") -> list[User]:
     """
     found = _utmp_users(root)
     for user in _logind_users(root):
-        if not any(_is_same_login(user, other) for other in found):
+        if not any(is_same_login(user, other) for other in found):
             found.append(user)
     found.sort(key=_login_time)
     return found
@@ -219,7 +219,8 @@ def _logind_users(root: str) -> list[User]:
     return found
 
 
-def _is_same_login(one: User, other: User) -> bool:
+def is_same_login(one: User, other: User) -> bool:
+    """Return whether logind's entry `one` and utmp's `other` are of one login."""
     if one.process and one.process == other.process:
         return True
     if one.name != other.name:

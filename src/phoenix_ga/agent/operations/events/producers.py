@@ -6,6 +6,8 @@ from phoenix_ga.agent.operations.events.devices import DeviceProducer
 from phoenix_ga.agent.operations.events.kernel_log import KernelLogProducer
 from phoenix_ga.agent.operations.events.mounts import MountProducer
 from phoenix_ga.agent.operations.events.network import NetworkProducer
+from phoenix_ga.agent.operations.events.services import ServiceProducer
+from phoenix_ga.agent.operations.events.sessions import SessionProducer
 from phoenix_ga.agent.operations.events.system import ClockProducer, PressureProducer
 
 TYPE_CHECKING = False
@@ -25,6 +27,8 @@ _PRODUCERS: Final[tuple[tuple[tuple[str, ...], Callable[[], Producer]], ...]] = 
     (PressureProducer.names, lambda: PressureProducer("io")),
     (PressureProducer.names, lambda: PressureProducer("memory")),
     (ClockProducer.names, ClockProducer),
+    (ServiceProducer.names, ServiceProducer),
+    (SessionProducer.names, SessionProducer),
 )
 
 

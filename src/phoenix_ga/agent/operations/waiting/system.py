@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from phoenix_ga.agent.linux.source import PressureTrigger
-from phoenix_ga.agent.linux.systemd_bus import END, system_state, unit_path, unit_state
+from phoenix_ga.agent.linux.systemd_bus import (
+    END,
+    SystemdSignals,
+    canonical_name,
+    system_state,
+    unit_path,
+    units_in_state,
+)
 from phoenix_ga.agent.operations.system import load_average
 from phoenix_ga.agent.operations.waiting.condition import Condition, Facts, wrong
 
@@ -16,9 +23,11 @@ _LOAD_PERIOD: Final = 5.0
 _MILLISECOND: Final = 1000
 # Without CAP_SYS_RESOURCE, the window must be a multiple of two seconds.
 _STALL: Final = "200/2000"
-# Once systemd has executed itself again, its signals go to new connections only.
+# Between attempts to connect again, once systemd has executed itself again.
 _SYSTEMD_PERIOD: Final = 1.0
 _KINDS: Final = ("some", "full")
+# The signal before and after systemd reads its files again.
+_RELOADING: Final = b"Reloading\0"
 
 
 class LoadCondition(Condition):
@@ -75,18 +84,21 @@ class SystemdCondition(Condition):
 
     Attributes:
         marks: What a signal that concerns it contains.
+        signals: The connection that the signals come from.
     """
 
     sources = ("systemd",)
     marks: tuple[bytes, ...] = ()
+    signals: SystemdSignals | None = None
 
     def concerns(self, source: str, items: list[Any]) -> bool:
-        if END in items:
-            self.period = _SYSTEMD_PERIOD
-        return any(mark in data for mark in self.marks for data in items)
+        return END in items or any(mark in data for mark in self.marks for data in items)
 
     def check(self, facts: Facts) -> str | None:
         try:
+            if self.signals is not None:
+                self.signals.reconnect()
+            self.period = 0.0
             return self.look(facts)
         except OSError:
             # It does not answer while it executes itself again.
@@ -105,10 +117,21 @@ class UnitCondition(SystemdCondition):
         if not value or "/" in value:
             raise wrong(text, "expected the name of a unit, such as nginx or data.mount")
         self._name = value if "." in value else f"{value}.service"
-        self.marks = (unit_path(self._name) + b"\0",)
+        self._canonical = ""
+
+    def concerns(self, source: str, items: list[Any]) -> bool:
+        # The name may become an alias, or one of another unit.
+        if any(_RELOADING in data for data in items):
+            self._canonical = ""
+        return super().concerns(source, items)
 
     def look(self, facts: Facts) -> str | None:
-        return self._name if unit_state(self._name) == "active" else None
+        canonical = self._canonical
+        if not canonical:
+            self._canonical = canonical = canonical_name(self._name)
+            self.marks = (unit_path(canonical) + b"\0", _RELOADING)
+        # This must not load the unit: systemd would signal that, and then that it has forgotten the unit again.
+        return self._name if canonical in facts.get(_active_units) else None
 
 
 class BootCondition(SystemdCondition):
@@ -134,3 +157,7 @@ class ShutdownCondition(Condition):
 
     def check(self, facts: Facts) -> str | None:
         return None
+
+
+def _active_units() -> set[str]:
+    return units_in_state(b"active")

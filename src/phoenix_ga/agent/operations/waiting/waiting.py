@@ -15,6 +15,7 @@ from phoenix_ga.agent.operations.waiting.system import (
     LoadCondition,
     PressureCondition,
     ShutdownCondition,
+    SystemdCondition,
     UnitCondition,
 )
 
@@ -88,6 +89,10 @@ class Waiting:
                     changes = self.sources.get("paths")
                     assert changes is None or isinstance(changes, PathChanges)
                     condition.changes = changes
+                elif isinstance(condition, SystemdCondition):
+                    signals = self.sources["systemd"]
+                    assert isinstance(signals, SystemdSignals)
+                    condition.signals = signals
         except BaseException:
             self.close()
             raise
