@@ -9,12 +9,12 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from xml.sax.saxutils import escape, quoteattr
 
-from lab.disks import make_image
+from lab.disks import DiskSpec, make_image
 from lab.errors import LabError
 from lab.files import Source, TransferDisk
 from lab.hardware import KERNEL_ARGUMENTS, socket_path
@@ -126,6 +126,7 @@ class Domain:
     Args:
         files: As for `Machine`.
         ports: Names of additional ports; `socket` returns their sockets.
+        disks: Additional virtio disks, new and empty.
         peer: As for `Machine`.
     """
 
@@ -136,12 +137,14 @@ class Domain:
         *,
         files: Mapping[str, Source] | None = None,
         ports: tuple[str, ...] = (),
+        disks: Sequence[DiskSpec] = (),
         peer: bool = False,
     ) -> None:
         self.libvirt = libvirt
         self.name = name
         self._files = dict(files or {})
         self._ports = ports
+        self._disks = list(disks)
         self._peer = peer
         self._stack = contextlib.ExitStack()
 
@@ -151,6 +154,8 @@ class Domain:
         image = ensure_image()
         make_image(self._directory / "root.qcow2", "qcow2", base=image.root)
         TransferDisk(self._directory).put(self._files)
+        for number, disk in enumerate(self._disks):
+            make_image(self._directory / f"disk{number}.{disk.format}", disk.format, size=disk.size)
         description = self._directory / "domain.xml"
         description.write_text(self._xml(image.kernel, image.initramfs))
         self.libvirt.virsh("define", description)
@@ -219,6 +224,10 @@ class Domain:
             + serial("shell")
             + disk("root.qcow2", "qcow2", "vda", "lab-root")
             + disk(TransferDisk.NAME, "raw", "vdb", TransferDisk.SERIAL)
+            + "".join(
+                disk(f"disk{number}.{each.format}", each.format, f"vd{'cdefghij'[number]}", each.serial)
+                for number, each in enumerate(self._disks)
+            )
             + channel(QEMU_GA_PORT, None)
             + "".join(channel(name, self.socket(name)) for name in self._ports)
             + "<interface type='user'><model type='virtio'/><rom enabled='no'/></interface>"
