@@ -6,10 +6,11 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
+from phoenix_ga.client import CommandError
 from phoenix_ga.wire.commands import BY_NAME
 from tests.cli.conftest import Run
 from tests.cli.test_exit_status import EVIL, assert_harmless, assert_one_line
@@ -186,3 +187,77 @@ def test_whatever_a_guest_says_of_its_network_is_harmless(
         assert_harmless(result.stdout + result.stderr)
     for words in ("route add default via 192.0.2.1", "route del default"):
         assert_one_line(run("ip", scripted.endpoint, *words.split()), 1)
+
+
+class TestPersist:
+    WRITTEN: ClassVar = {
+        "manager": "systemd-networkd",
+        "path": "/etc/systemd/network/05-phoenix-ga-eth0.network",
+        "content": "[Match]\nName=eth0\n",
+        "backup": "",
+    }
+
+    @pytest.fixture(autouse=True)
+    def answers(self, scripted: ScriptedAgent) -> None:
+        scripted.answers = dict.fromkeys(("ipaddr-add", "route-add", "net-iface-up"), True)
+        scripted.answers["net-persist"] = self.WRITTEN
+
+    def asked(self, scripted: ScriptedAgent) -> list[tuple[str, Any]]:
+        """What the guest was asked to do, in order."""
+        return [
+            (each.execute, each.arguments.get("dry_run", False))
+            for each in scripted.requests
+            if each.execute in scripted.answers
+        ]
+
+    @pytest.mark.parametrize(
+        ("words", "asked"),
+        [
+            # Whatever is refused is refused before there is a change.
+            ("addr add 192.0.2.10/24 dev", [("net-persist", True), ("ipaddr-add", False), ("net-persist", False)]),
+            ("route add default dev", [("net-persist", True), ("route-add", False), ("net-persist", False)]),
+            ("link set up", [("net-iface-up", False), ("net-persist", False)]),
+        ],
+    )
+    def test_a_change_is_made_and_written(
+        self, run: Run, scripted: ScriptedAgent, words: str, asked: list[tuple[str, bool]]
+    ) -> None:
+        result = run("ip", scripted.endpoint, *words.split(), "eth0", "--persist")
+        assert (result.returncode, result.stderr) == (0, "")
+        assert result.stdout == "wrote /etc/systemd/network/05-phoenix-ga-eth0.network (systemd-networkd)\n"
+        assert self.asked(scripted) == asked
+
+    def test_what_is_active_is_shown_or_written(self, run: Run, scripted: ScriptedAgent) -> None:
+        shown = run("ip", scripted.endpoint, "addr", "show", "eth0", "--persist", "--dry-run")
+        path = self.WRITTEN["path"]
+        assert shown.stdout == f"{path} (systemd-networkd):\n[Match]\nName=eth0\n"
+        written = json.loads(run("--json", "ip", scripted.endpoint, "addr", "show", "eth0", "--persist").stdout)
+        assert written == [{"ifname": "eth0", **self.WRITTEN, "written": True}]
+        assert self.asked(scripted) == [("net-persist", True), ("net-persist", False)]
+
+    def test_nothing_is_changed_if_it_could_not_be_written(self, run: Run, scripted: ScriptedAgent) -> None:
+        scripted.answers["net-persist"] = CommandError("the guest has no network manager that is known", 95)
+        result = run("ip", scripted.endpoint, "addr", "add", "192.0.2.10/24", "dev", "eth0", "--persist")
+        assert_one_line(result, 1)
+        assert "no network manager" in result.stderr
+        assert self.asked(scripted) == [("net-persist", True)]
+
+    @pytest.mark.parametrize(
+        "words",
+        [
+            "addr --persist",
+            "route show --persist",
+            "addr add 192.0.2.1/24 dev eth0 --dry-run",
+            "link set eth0 down --persist",
+        ],
+    )
+    def test_what_makes_no_sense(self, run: Run, words: str) -> None:
+        assert_one_line(run("ip", "unix:/nowhere.sock", *words.split()), 2)
+
+    def test_a_hostile_answer_is_harmless(self, run: Run, scripted: ScriptedAgent) -> None:
+        scripted.answers = {"net-persist": dict.fromkeys(self.WRITTEN, EVIL)}
+        for options in ((), ("--json",)):
+            for dry in ((), ("--dry-run",)):
+                result = run(*options, "ip", scripted.endpoint, "addr", "show", "eth0", "--persist", *dry)
+                assert result.returncode == 0
+                assert_harmless(result.stdout + result.stderr)

@@ -65,6 +65,8 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
             "mkdir -p /srv/www /etc/nginx /run/postgresql /run/sshd /root/.ssh && useradd postgres && useradd alice"
         )
         running.run("touch /etc/issue /etc/motd /var/log/syslog /var/log/syslog.1.gz")
+        # A network manager, which configures nothing.
+        running.run("systemctl start systemd-networkd")
         running.run("ssh-keygen -A && /usr/sbin/sshd -o ListenAddress=127.0.0.1")
         yield running
 

@@ -364,6 +364,23 @@ class NetworkInterface(_Model):
 
 
 @dataclass(frozen=True)
+class PersistedInterface(_Model):
+    """The file by which an interface has its configuration after a reboot.
+
+    Attributes:
+        manager: What reads it: `systemd-networkd`, `NetworkManager`, `netplan` or `ifupdown`.
+        path: The file.
+        content: Its text.
+        backup: Copy of the file that it replaces; empty if there was none.
+    """
+
+    manager: str
+    path: str
+    content: str
+    backup: str
+
+
+@dataclass(frozen=True)
 class Route(_Model):
     """A route. scope: as in rtnetlink(7). Strings that do not apply are empty.
 

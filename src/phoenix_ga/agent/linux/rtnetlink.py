@@ -59,6 +59,8 @@ IFA_FLAGS: Final = 8
 # The address cannot be used: another machine has it, or that is still being found out.
 IFA_F_DADFAILED: Final = 0x08
 IFA_F_TENTATIVE: Final = 0x40
+# It has no lifetime: neither DHCP nor a router has given it.
+IFA_F_PERMANENT: Final = 0x80
 
 RTA_DST: Final = 1
 RTA_OIF: Final = 4
@@ -72,6 +74,9 @@ RTA_VIA: Final = 18
 RT_TABLE_MAIN: Final = 254
 RTPROT_UNSPEC: Final = 0
 RTPROT_BOOT: Final = 3
+RTPROT_STATIC: Final = 4
+# linux/ipv6_route.h: the metric of an IPv6 route for which none is given.
+IP6_RT_PRIO_USER: Final = 1024
 RTN_UNSPEC: Final = 0
 RTN_UNICAST: Final = 1
 RTN_LOCAL: Final = 2
@@ -123,10 +128,10 @@ class Address:
     local: the address itself, raw. peer: the other end's of a point-to-point address, else as
     `local`; the prefix length is that of `peer`. label: of an IPv4 address, mostly the name of the
     interface; empty if there is none, and not used to make an address. scope: RT_SCOPE_.... usable: it is no
-    duplicate of another machine's address.
+    duplicate of another machine's address. permanent: it has no lifetime, as those of DHCP have.
     """
 
-    __slots__ = ("family", "index", "label", "local", "peer", "prefix_length", "scope", "usable")
+    __slots__ = ("family", "index", "label", "local", "peer", "permanent", "prefix_length", "scope", "usable")
 
     def __init__(
         self,
@@ -138,6 +143,7 @@ class Address:
         label: str = "",
         scope: int = RT_SCOPE_UNIVERSE,
         usable: bool = True,
+        permanent: bool = True,
     ) -> None:
         self.index = index
         self.family = family
@@ -147,16 +153,27 @@ class Address:
         self.prefix_length = prefix_length
         self.scope = scope
         self.usable = usable
+        self.permanent = permanent
 
 
 class Route:
     """A route to one next hop; one of several hops has an object for each.
 
     Raw addresses are empty if there is none. index: of the interface, 0 if there is none.
-    gateway: may be IPv6 for an IPv4 destination, in a route `via inet6`.
+    gateway: may be IPv6 for an IPv4 destination, in a route `via inet6`. protocol: RTPROT_..., what has added it.
     """
 
-    __slots__ = ("destination", "family", "gateway", "index", "metric", "prefix_length", "scope", "source")
+    __slots__ = (
+        "destination",
+        "family",
+        "gateway",
+        "index",
+        "metric",
+        "prefix_length",
+        "protocol",
+        "scope",
+        "source",
+    )
 
     def __init__(
         self,
@@ -169,6 +186,7 @@ class Route:
         source: bytes = b"",
         scope: int = RT_SCOPE_UNIVERSE,
         metric: int = 0,
+        protocol: int = RTPROT_UNSPEC,
     ) -> None:
         self.family = family
         self.destination = destination
@@ -178,6 +196,7 @@ class Route:
         self.source = source
         self.scope = scope
         self.metric = metric
+        self.protocol = protocol
 
 
 def links() -> list[Link]:
@@ -219,9 +238,9 @@ def parse_address(payload: bytes) -> Address:
     local = values.get(IFA_LOCAL, peer)
     flags |= _number(values.get(IFA_FLAGS))
     usable = not flags & (IFA_F_TENTATIVE | IFA_F_DADFAILED)
-    return Address(
-        index, family, local, peer or local, prefix_length, _text(values.get(IFA_LABEL, b"")), scope, usable
-    )
+    label = _text(values.get(IFA_LABEL, b""))
+    permanent = bool(flags & IFA_F_PERMANENT)
+    return Address(index, family, local, peer or local, prefix_length, label, scope, usable, permanent)
 
 
 def routes(family: int) -> list[Route]:
@@ -241,7 +260,7 @@ def routes(family: int) -> list[Route]:
 
 def parse_routes(payload: bytes) -> list[Route]:
     """Return the next hops of a message RTM_NEWROUTE or RTM_DELROUTE; none if it is not of the main table."""
-    family, prefix_length, _, _, table, _, scope, kind, flags = unpack(_rtmsg, payload)
+    family, prefix_length, _, _, table, protocol, scope, kind, flags = unpack(_rtmsg, payload)
     values = attributes(payload, _rtmsg.size)
     if RTA_TABLE in values:
         table = unpack(_uint, values[RTA_TABLE])[0]
@@ -264,6 +283,7 @@ def parse_routes(payload: bytes) -> list[Route]:
             source=values.get(RTA_PREFSRC, b""),
             scope=scope,
             metric=_number(values.get(RTA_PRIORITY)),
+            protocol=protocol,
         )
         for index, gateway in _hops(values)
     ]

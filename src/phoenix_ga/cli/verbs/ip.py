@@ -43,7 +43,10 @@ OBJECT and COMMAND are those of ip(8) and can be abbreviated; the default COMMAN
   route add|delete DESTINATION [via ADDRESS] [dev INTERFACE] [src ADDRESS] [scope SCOPE]
 
 Only the main routing table is used, for IPv4 unless -6 is given. Changes are lost when the
-guest reboots.
+guest reboots, unless --persist is given: then everything that was added to the interface is
+also written to a file for the guest's network manager, which is systemd-networkd, NetworkManager,
+netplan or ifupdown. Nothing is changed if another file configures the interface and would win.
+With address show INTERFACE, --persist writes what is active, and --dry-run only shows the file.
 
 With --primary, only the address that others reach the guest by is printed: that of the default
 route, IPv4 if there is one. --no-containers leaves out interfaces of containers and virtual
@@ -57,12 +60,16 @@ Examples:
   $ phoenixctl ip web1 route add default via 192.0.2.1
   $ phoenixctl ip -6 web1 route
   $ phoenixctl ip web1 addr --primary
+  $ phoenixctl ip web1 addr add 192.0.2.11/24 dev eth0 --persist
+  $ phoenixctl ip web1 addr show eth0 --persist --dry-run
 """,
 )
 @click.option("-4", "ipv4", is_flag=True, help="IPv4 only.")
 @click.option("-6", "ipv6", is_flag=True, help="IPv6 only.")
 @click.option("--primary", is_flag=True, help="Print only the address that others reach the guest by.")
 @click.option("--no-containers", is_flag=True, help="Leave out interfaces of containers in the guest.")
+@click.option("--persist", is_flag=True, help="Write the interface's configuration, so that it survives a reboot.")
+@click.option("--dry-run", is_flag=True, help="With --persist: show the file, and write nothing.")
 @GUEST
 @click.argument("words", nargs=-1, metavar="OBJECT [COMMAND [WORD]...]", shell_complete=complete_ip)
 @click.pass_obj
@@ -74,6 +81,8 @@ def command(
     ipv6: bool,
     primary: bool,
     no_containers: bool,
+    persist: bool,
+    dry_run: bool,
 ) -> int:
     """Show and change addresses, interfaces and routes of the guest, as ip(8) does."""
     if ipv4 and ipv6:
@@ -85,10 +94,20 @@ def command(
     if no_containers and request.thing == ROUTE:
         raise click.UsageError("--no-containers is for `address show` and `link show`.")
 
+    _check_persist(request, persist, dry_run)
+
     async def work(connected: Guest) -> tuple[list[dict[str, Any]] | None, str]:
         if request.command != SHOW:
-            await _change(connected, request)
-            return None, ""
+            change = await _with_device(connected, request)
+            assert change.device is not None
+            if persist and change.thing != LINK:
+                # Refused before anything is changed.
+                await connected.network.persist(change.device, dry_run=True)
+            await _change(connected, change)
+            return await _persist(connected, change.device, False) if persist else (None, "")
+        if persist:
+            assert request.device is not None
+            return await _persist(connected, request.device, dry_run)
         if request.thing == ROUTE:
             return _shown_routes(_matching(await connected.network.routes(request.family), request), request.family)
         interfaces = await connected.network.interfaces()
@@ -99,6 +118,36 @@ def command(
         return _shown_interfaces(interfaces, request)
 
     return each_guest(options, guest, work, lambda found: found)
+
+
+def _check_persist(request: IpRequest, persist: bool, dry_run: bool) -> None:
+    """Raises click.UsageError."""
+    shows_one = request.thing == ADDRESS and request.command == SHOW and request.device is not None
+    if dry_run and not (persist and shows_one):
+        raise click.UsageError("--dry-run is for `address show INTERFACE --persist`.")
+    if persist and request.command == SHOW and not shows_one:
+        raise click.UsageError("To write what is active: `address show INTERFACE --persist`.")
+    if persist and request.up is False:
+        raise click.UsageError("An interface that is down cannot be persisted.")
+
+
+async def _persist(guest: Guest, device: str, dry_run: bool) -> tuple[list[dict[str, Any]], str]:
+    written = await guest.network.persist(device, dry_run=dry_run)
+    value = {name: getattr(written, name) for name in ("manager", "path", "content", "backup")}
+    if dry_run:
+        text = f"{written.path} ({written.manager}):\n{written.content}".rstrip("\n")
+    else:
+        text = f"wrote {written.path} ({written.manager})" + (f"; before: {written.backup}" if written.backup else "")
+    return [{"ifname": device, **value, "written": not dry_run}], "\n".join(map(escape, text.split("\n")))
+
+
+async def _with_device(guest: Guest, request: IpRequest) -> IpRequest:
+    """Return the request with its interface, which that of a route may lack."""
+    if request.device is not None:
+        return request
+    if request.command == ADD:
+        return replace(request, device=_next_hop(await guest.network.interfaces(), request.gateway))
+    return _route_to_delete(await guest.network.routes(request.family), request)
 
 
 async def _change(guest: Guest, request: IpRequest) -> None:
@@ -113,15 +162,9 @@ async def _change(guest: Guest, request: IpRequest) -> None:
         change = guest.network.add_address if request.command == ADD else guest.network.remove_address
         await change(request.target, request.device)
         return
-    if request.command == ADD:
-        device = request.device or _next_hop(await guest.network.interfaces(), request.gateway)
-        await guest.network.add_route(device, request.target, request.source, request.gateway, request.scope)
-        return
-    if request.device is None:
-        request = _route_to_delete(await guest.network.routes(request.family), request)
     assert request.device is not None
-    assert request.target is not None
-    await guest.network.delete_route(request.device, request.target, request.source, request.gateway, request.scope)
+    change_route = guest.network.add_route if request.command == ADD else guest.network.delete_route
+    await change_route(request.device, request.target, request.source, request.gateway, request.scope)
 
 
 def _next_hop(interfaces: tuple[NetworkInterface, ...], gateway: str) -> str:

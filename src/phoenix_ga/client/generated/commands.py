@@ -14,6 +14,7 @@ from phoenix_ga.client.models import (
     ListeningSockets,
     Metrics,
     NetworkInterface,
+    PersistedInterface,
     ProcessInformation,
     ProcessList,
     Route,
@@ -498,6 +499,25 @@ class NetworkCommands(CommandGroup):
             CommandError: `ENODEV` if there is no such interface.
         """
         await self._caller.read(Reader.true, "net-iface-down", ifname=interface)
+
+    async def persist(self, interface: str, dry_run: bool = False) -> PersistedInterface:
+        """Write what is active on an interface into a file of the guest's network manager, which reads it at the
+        next boot: addresses and routes that were added, and name servers.
+
+        What DHCP or a router has given is not written; if there is such an IPv4 address, the file asks for
+        DHCP. The file has a name of its own and is replaced whole; a hidden copy of the one before stays
+        beside it.
+
+        Args:
+            interface: Name of the interface, such as `eth0`.
+            dry_run: Only return what would be written.
+
+        Raises:
+            CommandError: `ENODEV` if there is no such interface; `ENOTSUP` if the manager is not known, or the
+                interface is down, or a bridge, a bond, a VLAN or the like; `EEXIST` if a file of somebody else
+                configures the interface, and would win.
+        """
+        return await self._caller.read(PersistedInterface.read, "net-persist", ifname=interface, dry_run=dry_run)
 
 
 class ProcessesCommands(CommandGroup):

@@ -66,6 +66,7 @@ if TYPE_CHECKING:
         ListeningSockets,
         Metrics,
         NetworkInterface,
+        PersistedInterface,
         ProcessInformation,
         ProcessList,
         Route,
@@ -1251,6 +1252,26 @@ class SyncNetwork(SyncObject):
             CommandError: `ENODEV` if there is no such interface.
         """
         self._thread.run(self._inner.set_interface_down(interface))
+
+    def persist(self, interface: str, dry_run: bool = False) -> PersistedInterface:
+        """Write what is active on an interface into a file of the guest's network manager, which reads it at the
+        next boot: addresses and routes that were added, and name servers.
+
+        What DHCP or a router has given is not written; if there is such an IPv4 address, the file asks for
+        DHCP. The file has a name of its own and is replaced whole; a hidden copy of the one before stays
+        beside it.
+
+        Args:
+            interface: Name of the interface, such as `eth0`.
+            dry_run: Only return what would be written.
+
+        Raises:
+            CommandError: `ENODEV` if there is no such interface; `ENOTSUP` if the manager is not known, or the
+                interface is down, or a bridge, a bond, a VLAN or the like; `EEXIST` if a file of somebody else
+                configures the interface, and would win.
+        """
+        value: PersistedInterface = self._thread.run(self._inner.persist(interface, dry_run))
+        return value
 
 
 class SyncProcesses(SyncObject):

@@ -183,4 +183,29 @@ COMMANDS = (
         examples=(Example({"ifname": "eth0"}, True),),
         changes=True,
     ),
+    Command(
+        "net-persist",
+        "Write what is active on an interface into a file of the guest's network manager, which reads it at the next "
+        "boot: addresses and routes that were added, and name servers. What DHCP or a router has given is not "
+        "written; if there is such an IPv4 address, the file asks for DHCP. The file has a name of its own and is "
+        "replaced whole; a hidden copy of the one before stays beside it.",
+        handler="network:net_persist",
+        method="network.persist",
+        result="PersistedInterface",
+        arguments=(
+            _IFNAME,
+            Argument("dry_run", bool, "Only return what would be written.", default=False),
+        ),
+        returns="Object: `manager`, one of `systemd-networkd`, `NetworkManager`, `netplan` and `ifupdown`; `path` "
+        "and `content` of the file; `backup`: path of the copy, empty if there was no such file.",
+        errors=(
+            _NO_INTERFACE,
+            (
+                "ENOTSUP",
+                "the manager is not known, or the interface is down, or a bridge, a bond, a VLAN or the like",
+            ),
+            ("EEXIST", "a file of somebody else configures the interface, and would win"),
+        ),
+        changes=True,
+    ),
 )

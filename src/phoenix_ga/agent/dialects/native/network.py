@@ -44,3 +44,9 @@ def _destination(route: network.Route) -> dict[str, str]:
     if not route.prefix_length:
         return {"ip": "", "mask": ""}
     return {"ip": route.destination, "mask": network.network_mask(route.family, route.prefix_length)}
+
+
+def net_persist(context: Context, ifname: str, dry_run: bool) -> dict[str, str]:
+    from phoenix_ga.agent.operations.network_files.managers import persist_active
+
+    return persist_active(ifname, dry_run)

@@ -1,0 +1,1 @@
+"""Network configuration that stays: the files of the network managers. Loaded only by what writes them."""
