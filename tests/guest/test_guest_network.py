@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from lab.disks import DiskSpec
 from lab.files import Source, Symlink
 from lab.machine import Machine
 from tests.ends.client import LineClient
@@ -20,7 +21,7 @@ NETWORKD = "systemd-networkd.service"
 def test_what_was_persisted_is_there_after_a_reset(tmp_path: Path) -> None:
     files: dict[str, Source] = agent_files(tmp_path / "phoenix-ga.pyz")
     files[f"/etc/systemd/system/multi-user.target.wants/{NETWORKD}"] = Symlink(f"/lib/systemd/system/{NETWORKD}")
-    with Machine(network=True, files=files) as guest:
+    with Machine(network=True, files=files, disks=[DiskSpec(size="64M", serial="seed")]) as guest:
         wait_for_agent(guest.socket(AGENT_PORT))
         with LineClient.connect(guest.socket(AGENT_PORT)) as client:
             client.sync()
@@ -52,3 +53,23 @@ def test_what_was_persisted_is_there_after_a_reset(tmp_path: Path) -> None:
             # networkd's own words: it uses our file, and nothing is lost by writing it again.
             assert written["path"] in guest.run("networkctl status eth0").text
             assert client.call("net-persist", ifname="eth0", dry_run=True)["content"] == written["content"]
+
+            # The host describes another network, on a disk.
+            hardware_address = guest.run("cat /sys/class/net/eth0/address").text.strip()
+            config = (
+                "network:\n  version: 2\n  ethernets:\n    first:\n"
+                f"      match: {{macaddress: '{hardware_address}'}}\n"
+                "      addresses: [198.51.100.10/24]\n      gateway4: 198.51.100.1\n"
+            )
+            guest.copy_in(config.encode(), "/root/network-config")
+            guest.run("mkfs.ext4 -q -L cidata /dev/disk/by-id/virtio-seed && mkdir /run/seed")
+            guest.run("mount /dev/disk/by-id/virtio-seed /run/seed && cp /root/network-config /run/seed/")
+            guest.run("umount /run/seed && udevadm trigger -w /dev/disk/by-id/virtio-seed")
+            shown = guest.run("phoenix-ga netinit --dry-run").text
+            assert "Address=198.51.100.10/24" in shown
+            assert guest.run("phoenix-ga netinit").text.strip() == f"eth0: {written['path']} (systemd-networkd)"
+            guest.run("networkctl reload")
+            wait = Wait(client, "address,cidr=198.51.100.10/32")
+            assert (wait.next(), wait.next()) == ((0, "198.51.100.10"), None)
+            assert client.call("get-route-list", family=2)[0]["gateway"] == "198.51.100.1"
+            assert "phoenix-netinit" not in guest.run("ls /run; cat /proc/mounts").text

@@ -24,8 +24,13 @@ def main(arguments: list[str] | None = None) -> int:
     """
     # Importing a module late must not write byte code to a disk that may be frozen.
     sys.dont_write_bytecode = True
+    words = sys.argv[1:] if arguments is None else arguments
     try:
-        line = parse_command_line(sys.argv[1:] if arguments is None else arguments)
+        if words[:1] == ["netinit"]:
+            from phoenix_ga.agent.netinit import main as netinit
+
+            return netinit(words[1:])
+        line = parse_command_line(words)
         if line.action == "help":
             from phoenix_ga.agent.options.help import usage
 

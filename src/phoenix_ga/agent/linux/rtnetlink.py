@@ -329,6 +329,8 @@ def _route_message(route: Route, protocol: int, kind: int) -> bytes:
     for number, value in ((RTA_DST, route.destination), (RTA_PREFSRC, route.source), (RTA_GATEWAY, route.gateway)):
         if value:
             message += attribute(number, value)
+    if route.metric:
+        message += attribute(RTA_PRIORITY, _uint.pack(route.metric))
     return message
 
 

@@ -240,8 +240,17 @@ def add_route(interface: str, destination: str, *, source: str = "", gateway: st
     IPv6 has none. Raises EEXIST if there is such a route, ENETUNREACH if the gateway is not on
     a link.
     """
+    add_route_with_metric(interface, destination, source=source, gateway=gateway, scope=scope)
+
+
+def add_route_with_metric(
+    interface: str, destination: str, *, source: str = "", gateway: str = "", scope: int = 0, metric: int = 0
+) -> None:
+    """Do the same. metric: less is preferred; 0 for that of the kernel."""
     try:
-        rtnetlink.new_route(_route(interface, destination, source, gateway, scope))
+        route = _route(interface, destination, source, gateway, scope)
+        route.metric = metric
+        rtnetlink.new_route(route)
     except OSError as error:
         raise _explained(error, f"route {_shown(destination)}") from None
 

@@ -41,7 +41,8 @@ def usage() -> str:
         ("-h, --help", "Print this text, and exit."),
     ]
     return (
-        "Usage: phoenix-ga [-p PORT]... [OPTION]...\n\nCarry out the host's requests from virtio-serial ports.\n\n"
+        "Usage: phoenix-ga [-p PORT]... [OPTION]...\n       phoenix-ga netinit [--dry-run] [PATH]\n\n"
+        "Carry out the host's requests from virtio-serial ports.\n\n"
         + format_rows(rows)
         + "\nSIGHUP reloads the config file. SIGTERM completes commands in progress, thaws, and exits.\n"
         "See also phoenix-ga(8).\n"

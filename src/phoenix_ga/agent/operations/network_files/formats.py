@@ -32,7 +32,7 @@ def networkd(settings: Settings) -> str:
         lines += ["", "[Route]", f"Destination={route.destination}"]
         if route.gateway:
             lines.append(f"Gateway={route.gateway}")
-            if not _is_reachable(route, settings):
+            if not is_reachable(route, settings):
                 lines.append("GatewayOnLink=yes")
         if route.metric:
             lines.append(f"Metric={route.metric}")
@@ -97,7 +97,7 @@ def netplan(settings: Settings) -> str:
         lines.append(f'        - to: "{route.destination}"')
         if route.gateway:
             lines.append(f'          via: "{route.gateway}"')
-            if not _is_reachable(route, settings):
+            if not is_reachable(route, settings):
                 lines.append("          on-link: true")
         else:
             lines.append("          scope: link")
@@ -143,7 +143,7 @@ def _up(route: StaticRoute, name: str) -> str:
     return " ".join(words)
 
 
-def _is_reachable(route: StaticRoute, settings: Settings) -> bool:
+def is_reachable(route: StaticRoute, settings: Settings) -> bool:
     """Return whether the gateway is in a network of the interface, or may be in one that DHCP brings."""
     family, gateway, _ = parse_prefix(route.gateway)
     if family == AF_INET6 and gateway[:1] == b"\xfe":

@@ -56,7 +56,8 @@ def find_manager(name: str, index: int, root: str = "") -> Manager | None:
     """
 
     def exists(*paths: str) -> bool:
-        return any(os.path.exists(root + path) for path in paths)
+        # Units are symbolic links.
+        return any(os.path.lexists(root + path) for path in paths)
 
     # netplan writes the files of the others.
     if exists("/etc/netplan") and exists("/usr/sbin/netplan", "/usr/bin/netplan"):
@@ -68,10 +69,11 @@ def find_manager(name: str, index: int, root: str = "") -> Manager | None:
         return _NETWORKD
     if name in _values(read_lines(f"{root}/run/network/ifstate")):
         return _IFUPDOWN
-    # Nothing configures it yet.
-    if exists("/run/NetworkManager/devices"):
+    # Nothing configures it yet: a manager that runs, or that starts later in the boot.
+    units = "/etc/systemd/system/multi-user.target.wants/"
+    if exists("/run/NetworkManager/devices", f"{units}NetworkManager.service"):
         return _NETWORK_MANAGER
-    if exists("/run/systemd/netif/links"):
+    if exists("/run/systemd/netif/links", f"{units}systemd-networkd.service"):
         return _NETWORKD
     return _IFUPDOWN if exists("/sbin/ifup", "/usr/sbin/ifup") else None
 
