@@ -85,3 +85,11 @@ def test_the_host_gets_each_library_that_the_python_package_needs(packages: dict
         # What older versions of Python need has a marker.
         name, lowest = requirement.split(",")[0].split(">=")
         assert "python_version" in requirement or f"python3-{name} (>= {lowest})" in depends
+
+
+def test_an_upgrade_stops_no_service(packages: dict[str, Path], tmp_path: Path) -> None:
+    """The agent may be what runs the package manager; its maintainer script restarts it afterwards."""
+    for name, package in packages.items():
+        subprocess.run(["dpkg-deb", "--control", package, tmp_path / name], check=True)
+        scripts = [path for path in (tmp_path / name).iterdir() if path.name in ("preinst", "prerm", "postrm")]
+        assert not [path for path in scripts if "= upgrade ]" in path.read_text()]
