@@ -69,7 +69,9 @@ def test_every_example_of_the_reference_gives_its_answer(guest: Machine, client:
     handles: dict[int, int] = {}
     before = agent_process(guest)
     for command, example in examples():
-        run_example(client, command, example, handles)
+        # This guest has no network manager; see test_guest_network.
+        if command.name != "net-persist":
+            run_example(client, command, example, handles)
     # The last of them ended the agent.
     wait_for(lambda: agent_process(guest) not in (0, before))
     client.sync()

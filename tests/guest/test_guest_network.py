@@ -9,8 +9,10 @@ import pytest
 from lab.disks import DiskSpec
 from lab.files import Source, Symlink
 from lab.machine import Machine
+from phoenix_ga.wire.commands import BY_NAME
 from tests.ends.client import LineClient
 from tests.ends.told import Wait
+from tests.examples import run_example
 from tools.guest import AGENT_PORT, agent_files, wait_for_agent
 
 pytestmark = [pytest.mark.guest, pytest.mark.timeout(900)]
@@ -33,6 +35,8 @@ def test_what_was_persisted_is_there_after_a_reset(tmp_path: Path) -> None:
             client.call("ipaddr-add", ip="2001:db8::10/64", ifname="eth0")
             client.call("route-add", ifname="eth0", dst="default", gateway="192.0.2.1")
             client.call("route-add", ifname="eth0", dst="203.0.113.0/24", gateway="192.0.2.7")
+            persist = BY_NAME["net-persist"]
+            run_example(client, persist, persist.examples[0], {})
             written = client.call("net-persist", ifname="eth0")
             assert (written["manager"], written["backup"]) == ("systemd-networkd", "")
             assert guest.run(f"cat {written['path']}").text.strip() == written["content"].strip()

@@ -206,6 +206,19 @@ COMMANDS = (
             ),
             ("EEXIST", "a file of somebody else configures the interface, and would win"),
         ),
+        examples=(
+            Example(
+                {"ifname": "eth0", "dry_run": True},
+                {
+                    "manager": "systemd-networkd",
+                    "path": "/etc/systemd/network/05-phoenix-ga-eth0.network",
+                    "content": "# Written by phoenix-ga, which replaces this file.\n[Match]\nName=eth0\n\n"
+                    "[Network]\nDHCP=no\nAddress=192.0.2.10/24\n",
+                    "backup": "",
+                },
+                exact=False,
+            ),
+        ),
         changes=True,
     ),
 )
