@@ -29,6 +29,7 @@ AGENT_TESTS: Final = ("tests/agent", "tests/wire", "tests/trees")
 HOST_TESTS: Final = ("tests/client", "tests/cli")
 #: What these tests import beside pytest.
 TEST_PACKAGES: Final = (
+    "PyYAML",
     "hypothesis",
     "pyroute2",
     "pytest",

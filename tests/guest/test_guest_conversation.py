@@ -125,6 +125,8 @@ def test_ping_overtakes_a_digest_and_a_fifo(guest: Machine, client: LineClient) 
     for _ in range(100):
         client.call("ping")
     client.call("file-close", handle_id=handle)
+    # However busy the machine is: the tests that follow need the agent to themselves.
+    client.socket.settimeout(300)
     assert client.answer()["tag"] == "slow"
 
 
