@@ -49,6 +49,8 @@ def processor_time(guest: Machine) -> float:
     return (int(fields[11]) + int(fields[12])) / 100
 
 
+# Nothing else ends the wait for an answer that does not come.
+@pytest.mark.timeout(120)
 def test_the_dialogue_of_the_readme_typed_into_socat(guest: Machine, port: Path) -> None:
     socat = ["socat", "-", f"UNIX-CONNECT:{port}"]
     with subprocess.Popen(socat, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as typing:
