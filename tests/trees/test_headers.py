@@ -215,6 +215,19 @@ def test_a_wrong_checksum_is_refused_whatever_its_form() -> None:
                 Header(bytes(block))
 
 
+def test_a_checksum_that_is_too_small_by_what_wraps_is_refused() -> None:
+    block = bytearray(encode_header(b"\xff" * 100, FILE, 0o644, 10, 0, 0, 0))
+    block[257:500] = b"\xff" * 243
+    block[148:156] = b" " * 8
+    total = sum(block)
+    assert total > 65521
+    block[148:156] = b"%06o\0 " % total
+    headers.check(bytes(block))
+    block[148:156] = b"%06o\0 " % (total - 65521)
+    with pytest.raises(ArchiveError, match="bad checksum"):
+        headers.check(bytes(block))
+
+
 def test_many_different_numbers_take_bounded_memory() -> None:
     for number in range(3000):
         assert Header(encode_header(b"name", FILE, 0o644, number, 0, 0, 0)).size == number
