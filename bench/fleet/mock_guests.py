@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from phoenix_ga.agent.operations.metrics import read_metrics
 from phoenix_ga.client import HANG_UP, SILENCE, MockTransport, Transport
-from phoenix_ga.testing.mock_agent import play
+from phoenix_ga.testing.mock_agent import Pouring, play
 from phoenix_ga.wire.json_text import encode_json
 from phoenix_ga.wire.messages import Request
 
@@ -24,22 +24,6 @@ HUNG: Final = "hung"
 _VERSION: Final = "1.0.0"
 _BACKLOG: Final = 64
 _TEXT: Final = '\x1b]0;owned\x07\n"} 1\\'
-
-
-class _Pouring(MockTransport):
-    """Sends the same piece again and again, whatever it is asked. pause: after each piece, in seconds."""
-
-    def __init__(self, piece: bytes, pause: float) -> None:
-        super().__init__()
-        self._piece = piece
-        self._pause = pause
-
-    async def read(self) -> bytes:
-        await asyncio.sleep(self._pause)
-        return b"" if self.closed else self._piece
-
-    async def write(self, data: bytes) -> None:
-        """Drop what the client sends."""
 
 
 def _returned(value: Any) -> Callable[[Request], bytes]:
@@ -74,7 +58,7 @@ HOSTILE: Final = (*(kind for kind in _SCRIPTS if kind not in (HONEST, HUNG)), *_
 
 
 def _transport(kind: str) -> Transport:
-    return _Pouring(*_POURING[kind]) if kind in _POURING else MockTransport(_SCRIPTS[kind])
+    return Pouring(*_POURING[kind]) if kind in _POURING else MockTransport(_SCRIPTS[kind])
 
 
 async def _listen(kind: str, path: str) -> None:

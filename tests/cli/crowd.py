@@ -17,8 +17,8 @@ from typing import Any
 
 from phoenix_ga.agent.operations.metrics import read_metrics
 from phoenix_ga.client import HANG_UP, SILENCE, MockTransport, Transport
+from phoenix_ga.testing.mock_agent import Pouring, play
 from phoenix_ga.wire.messages import Request
-from tests.ends.agent import play
 
 VERSION = "1.2.3"
 _loads = itertools.count()
@@ -65,22 +65,6 @@ HOSTILE: dict[str, tuple[str, Script]] = {
     "error-of-a-wrong-form": ("broke the protocol", ping(error("%%%", True))),
     "escapes": ("refused", ping(error("G10yShtdMDtvd25lZAc=", 1))),
 }
-
-
-class Pouring(MockTransport):
-    """Sends the same piece again and again, whatever it is asked."""
-
-    def __init__(self, piece: bytes, pause: float) -> None:
-        super().__init__()
-        self._piece = piece
-        self._pause = pause
-
-    async def read(self) -> bytes:
-        await asyncio.sleep(self._pause)
-        return self._piece
-
-    async def write(self, data: bytes) -> None:
-        """Drop what the client sends."""
 
 
 # As our agent does, because a hub asks in both dialects.

@@ -27,6 +27,12 @@ def guest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
         yield machine
 
 
+@pytest.fixture(scope="module")
+def monitor(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A QMP socket. The lab has the other one, and a monitor has one client."""
+    return tmp_path_factory.mktemp("qmp") / "qmp"
+
+
 @pytest.fixture
 def port(guest: Machine) -> Path:
     """The host's end of the agent's port, with buffers left in QEMU.

@@ -44,12 +44,6 @@ mount virtio-ext4 /m/ext4; mount virtio-xfs /m/xfs; mount virtio-btrfs /m/btrfs;
 
 
 @pytest.fixture(scope="module")
-def monitor(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A QMP socket. The lab has the other one, and a monitor has one client."""
-    return tmp_path_factory.mktemp("qmp") / "qmp"
-
-
-@pytest.fixture(scope="module")
 def machine(tmp_path_factory: pytest.TempPathFactory, monitor: Path) -> Iterator[Machine]:
     files = agent_files(tmp_path_factory.mktemp("dist") / "phoenix-ga.pyz")
     files[WRITER] = disk_copies.WRITER

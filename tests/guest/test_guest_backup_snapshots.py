@@ -38,12 +38,6 @@ PATIENT = ("--json", "--timeout", "60")
 
 
 @pytest.fixture(scope="module")
-def monitor(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A QMP socket. The lab has the other one, and a monitor has one client."""
-    return tmp_path_factory.mktemp("qmp") / "qmp"
-
-
-@pytest.fixture(scope="module")
 def machine(tmp_path_factory: pytest.TempPathFactory, monitor: Path) -> Iterator[Machine]:
     disks = [DiskSpec(size=size, serial=name) for name, size in DISKS.items()]
     arguments = ["-qmp", f"unix:{monitor},server=on,wait=off"]

@@ -43,6 +43,26 @@ async def play(transport: Transport, reader: asyncio.StreamReader, writer: async
     forwarding.cancel()
 
 
+class Pouring(MockTransport):
+    """Sends the same piece again and again, whatever it is asked, until it is closed.
+
+    Args:
+        pause: after each piece, in seconds.
+    """
+
+    def __init__(self, piece: bytes, pause: float) -> None:
+        super().__init__()
+        self._piece = piece
+        self._pause = pause
+
+    async def read(self) -> bytes:
+        await asyncio.sleep(self._pause)
+        return b"" if self.closed else self._piece
+
+    async def write(self, data: bytes) -> None:
+        """Drop what the client sends."""
+
+
 class MockAgent:
     """An agent on `agent.sock` of a directory, for programs that connect to an endpoint. A context manager.
 
