@@ -50,10 +50,12 @@ def main(arguments: list[str]) -> int:
     dry_run = "--dry-run" in arguments
     paths = [each for each in arguments if each != "--dry-run"]
     if len(paths) > 1 or any(each.startswith("-") for each in paths):
-        print(USAGE, end="", file=sys.stdout if paths in (["-h"], ["--help"]) else sys.stderr)
-        return 0 if paths in (["-h"], ["--help"]) else 2
-    links = {link.hardware_address.hex(":"): link for link in rtnetlink.links() if not link.kind}
-    links.update({link.name: link for link in rtnetlink.links()})
+        asked = paths in (["-h"], ["--help"])
+        print(USAGE, end="", file=sys.stdout if asked else sys.stderr)
+        return 0 if asked else 2
+    present = rtnetlink.links()
+    links = {link.hardware_address.hex(":"): link for link in present if not link.kind}
+    links.update({link.name: link for link in present})
     found = []
     # All of it is understood before anything is changed.
     for wanted in parse_network_config(read_config(paths[0] if paths else "")):
